@@ -1,0 +1,78 @@
+"""The one convention every backbone is brought into.
+
+t = 0 is noise, t = 1 is data, X_t = t X_1 + (1 - t) s X_0 with X_0 ~ N(0, I) and noise scale s, and the
+velocity is data minus noise, v = X_1 - s X_0. A network with another time, sign or prediction target is
+adapted in its own file, once; nothing outside `drlbench.backbones` knows of it.
+
+Shapes: B batch, C channels, H and W height and width of the latent (the image itself for pixel models).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+
+class Autoencoder(Protocol):
+    """Frozen, differentiable map between images in [0, 1] and the latents a network is trained on."""
+
+    def encode(self, images: Tensor) -> Tensor:  # (B, 3, H', W') in [0, 1] -> (B, C, H, W)
+        ...
+
+    def decode(self, latents: Tensor) -> Tensor:  # (B, C, H, W) -> (B, 3, H', W'), nominally [0, 1], not clamped
+        ...
+
+
+class PixelRange:
+    """The autoencoder of pixel-space models: [-1, 1] pixels are the latent."""
+
+    def encode(self, images: Tensor) -> Tensor:
+        return images * 2 - 1
+
+    def decode(self, latents: Tensor) -> Tensor:
+        return (latents + 1) / 2
+
+
+class VelocityModel(nn.Module, ABC):
+    """A network, its autoencoder and the adaptation to the one convention.
+
+    Attributes:
+        net: the trainable network in its official convention; RL trains its parameters and nothing else.
+        autoencoder: frozen; see `Autoencoder`.
+        latent_shape: (C, H, W) of one latent.
+        num_classes: class labels run 0..num_classes - 1; `null_class` = num_classes is "no label".
+        noise_scale: s above; 1.0 except for JiT at 512 pixels.
+    """
+
+    net: nn.Module
+    autoencoder: Autoencoder
+    latent_shape: tuple[int, int, int]
+    num_classes: int
+    noise_scale: float = 1.0
+
+    @property
+    def null_class(self) -> int:
+        return self.num_classes
+
+    @abstractmethod
+    def velocity(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        """Velocity at x (B, C, H, W) float32, t (B,) in [0, 1], labels y (B,) int64 -> (B, C, H, W)."""
+
+    def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        return self.velocity(x, t, y)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Images (B, channels, height, width), nominally in [0, 1]; differentiable and NOT clamped."""
+        return self.autoencoder.decode(latents)
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Latents (B, C, H, W) of images in [0, 1]."""
+        return self.autoencoder.encode(images)
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """Images in [0, 1] (B, C, H, W) -> uint8 (B, H, W, C): clamp, scale by 255, round half to even."""
+    return (images.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()

@@ -1,0 +1,45 @@
+"""Every error a user can cause, each with the exit code the command line ends with.
+
+An error that is not one of these is a fault of drlbench itself and is shown with its traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """A mistake the user can mend: says what is wrong, where, and what would be right."""
+
+    exit_code = 2
+
+
+class CellsFailed(UserError):
+    """Some cells of a run failed; the others are finished and reported."""
+
+    exit_code = 1
+
+
+class Locked(UserError):
+    """Another process owns the run's folder."""
+
+    exit_code = 4
+
+
+class IntegrityError(UserError):
+    """A stored artefact does not match its checksum or its key."""
+
+    exit_code = 5
+
+
+class MissingPrerequisite(UserError):
+    """Weights, data, disk or memory are missing; the message names the command that gets them."""
+
+    exit_code = 6
+
+
+def did_you_mean(name: str, valid: Iterable[str]) -> str:
+    """Return `` (did you mean 'x'?)`` for the nearest valid name, or an empty string."""
+    near = difflib.get_close_matches(name, list(valid), n=2, cutoff=0.5)
+    return f" (did you mean {' or '.join(repr(n) for n in near)}?)" if near else ""

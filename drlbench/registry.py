@@ -1,0 +1,118 @@
+"""Names to classes, lazily: a name is bound to "module:attribute" and imported only when asked for.
+
+Third parties add names through the entry-point groups `drlbench.backbones`, `.rewards`, `.algorithms`,
+`.encoders` and `.metrics`. A suite names registered names only, never dotted paths.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from drlbench.errors import UserError, did_you_mean
+
+
+@dataclass
+class Registry:
+    """One kind of thing a suite can name."""
+
+    kind: str
+    builtin: dict[str, str]
+
+    @cached_property
+    def plugins(self) -> dict[str, EntryPoint]:
+        """Names that installed packages add; a name that is already taken is an error naming both owners."""
+        found: dict[str, EntryPoint] = {}
+        for point in entry_points(group=f"drlbench.{self.kind}"):
+            owner = point.dist.name if point.dist else "an unnamed distribution"
+            if point.name in self.builtin:
+                raise UserError(f"{self.kind[:-1]} '{point.name}' of {owner} is already a name of drlbench itself")
+            if point.name in found:
+                other = found[point.name].dist
+                raise UserError(
+                    f"{self.kind[:-1]} '{point.name}' is registered twice: by {other.name if other else '?'} and {owner}"
+                )
+            found[point.name] = point
+        return found
+
+    def names(self) -> list[str]:
+        """Every registered name, drlbench's own first."""
+        return [*self.builtin, *sorted(self.plugins)]
+
+    def target(self, name: str) -> str:
+        """Return "module:attribute" for a name without importing it.
+
+        Raises:
+            UserError: the name is not registered; the nearest valid names are given.
+        """
+        if name in self.builtin:
+            return self.builtin[name]
+        if name in self.plugins:
+            return self.plugins[name].value
+        raise UserError(
+            f"unknown {self.kind[:-1]} '{name}'{did_you_mean(name, self.names())}; valid: {', '.join(self.names())}"
+        )
+
+    def get(self, name: str) -> Any:
+        """Import and return the class or function behind a name."""
+        module, _, attribute = self.target(name).partition(":")
+        try:
+            return getattr(importlib.import_module(module), attribute)
+        except (ImportError, AttributeError) as error:
+            if name in self.plugins:
+                raise UserError(f"plug-in {self.kind[:-1]} '{name}' ({module}:{attribute}) does not load: {error}") from error
+            raise
+
+
+# Each line is a whole registration: the name a suite writes, and where it lives.
+BACKBONES = Registry(
+    "backbones",
+    {
+        "sit": "drlbench.backbones.sit:SiT",
+        "jit": "drlbench.backbones.jit:JiT",
+        "repa": "drlbench.backbones.repa:REPA",
+        "rae": "drlbench.backbones.rae:DiTDH",
+    },
+)
+
+REWARDS = Registry(
+    "rewards",
+    {
+        "discriminator": "drlbench.rewards.discriminator:Discriminator",
+        "bradley-terry": "drlbench.rewards.bradley_terry:BradleyTerry",
+        "combined": "drlbench.rewards.combined:Combined",
+    },
+)
+
+ALGORITHMS = Registry(
+    "algorithms",
+    {
+        "adjoint-matching": "drlbench.finetune.adjoint_matching:AdjointMatching",
+        "sft": "drlbench.finetune.sft:FlowMatchingSFT",
+    },
+)
+
+ENCODERS = Registry(
+    "encoders",
+    {
+        "small-classifier": "drlbench.encoders.small:SmallClassifier",
+        "small-dae": "drlbench.encoders.small:DenoisingAutoencoder",
+        "small-contrastive": "drlbench.encoders.small:Contrastive",
+        "pixels": "drlbench.encoders.small:Pixels",
+    },
+)
+
+METRICS = Registry(
+    "metrics",
+    {
+        "fd": "drlbench.metrics.frechet:FrechetDistance",
+        "kd": "drlbench.metrics.kernel:KernelDistance",
+        "prdc": "drlbench.metrics.manifold:PRDC",
+        "stats": "drlbench.metrics.statistics:ImageStatistics",
+    },
+)
+
+REGISTRIES = {r.kind: r for r in (BACKBONES, REWARDS, ALGORITHMS, ENCODERS, METRICS)}
