@@ -1,0 +1,54 @@
+"""A suite to its cells: one per backbone, base seed, run, lambda and RL seed, each with a stable id."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from drlbench.suite.schema import RunSpec, SuiteSpec
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One model to be made and measured.
+
+    Attributes:
+        run: the cell family's name in the suite.
+        lambda_: weight of the reward, or None where there is no reward.
+        base_seed, seed: seeds of the base model and of the fine-tune.
+    """
+
+    backbone: str
+    run: str
+    lambda_: float | None
+    base_seed: int
+    seed: int
+
+    @property
+    def seeds(self) -> str:
+        """The `seed` column: base seed, dot, RL seed."""
+        return f"{self.base_seed}.{self.seed}"
+
+    @property
+    def id(self) -> str:
+        weight = "" if self.lambda_ is None else f"/lambda={self.lambda_:g}"
+        return f"{self.backbone}/{self.run}{weight}/seed={self.seeds}"
+
+
+def seeds_for(run: RunSpec, weight: float | None) -> list[int]:
+    """RL seeds of one lambda: `headline_seeds` where the suite gives this lambda more of them."""
+    if run.headline_seeds is not None and (weight in run.headline_lambda or weight is None):
+        return run.headline_seeds
+    return run.seeds
+
+
+def cells(spec: SuiteSpec) -> list[Cell]:
+    """Every cell of the suite in the order of the file."""
+    found = []
+    for backbone in spec.backbones:
+        for base_seed in spec.base_seeds:
+            for name, run in spec.runs.items():
+                if run.backbones is not None and backbone not in run.backbones:
+                    continue
+                for weight in run.lambda_ if run.reward is not None and run.lambda_ is not None else [None]:
+                    found += [Cell(backbone, name, weight, base_seed, seed) for seed in seeds_for(run, weight)]
+    return found

@@ -1,0 +1,110 @@
+"""What types cannot say: every name a suite uses must be defined in it or registered."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+from drlbench.errors import UserError, did_you_mean
+from drlbench.registry import ALGORITHMS, BACKBONES, ENCODERS, METRICS, REWARDS, Registry
+from drlbench.suite.schema import RunSpec, SuiteSpec
+
+Location = tuple[str | int, ...]
+Found = tuple[Location, str]
+DATA_KINDS = ("digits", "parquet", "folder", "npz", "tar")
+
+
+def _unknown(what: str, name: str, valid: Collection[str]) -> str:
+    listed = ", ".join(valid) or "none is defined"
+    return f"unknown {what} {name!r}{did_you_mean(name, valid)}; valid: {listed}"
+
+
+def _registered(registry: Registry, name: str, at: Location) -> Iterator[Found]:
+    try:
+        registry.target(name)
+    except UserError as error:
+        yield at, str(error)
+
+
+def cross_references(spec: SuiteSpec) -> Iterator[Found]:
+    """Yield (location, message) for every name that leads nowhere and every combination that means nothing."""
+    if spec.data.kind not in DATA_KINDS:
+        yield ("data", "kind"), _unknown("data kind", spec.data.kind, DATA_KINDS)
+    for name, encoder in spec.encoders.items():
+        yield from _registered(ENCODERS, encoder.kind, ("encoders", name, "kind"))
+    for i, space in enumerate(spec.spaces):
+        if space not in spec.encoders:
+            yield ("spaces", i), _unknown("encoder", space, spec.encoders)
+    for name, backbone in spec.backbones.items():
+        at: Location = ("backbones", name)
+        yield from _registered(BACKBONES, backbone.family, (*at, "family"))
+        if (backbone.checkpoint is None) == (backbone.pretrain is None):
+            yield at, "give either `checkpoint` (an official or local one) or `pretrain` (train a small one here)"
+        if backbone.align is not None and backbone.align not in spec.encoders:
+            yield (*at, "align"), _unknown("encoder", backbone.align, spec.encoders)
+        if backbone.gate is not None and backbone.gate.space not in spec.spaces:
+            yield (*at, "gate", "space"), _unknown("space", backbone.gate.space, spec.spaces)
+    for name, reward in spec.rewards.items():
+        yield from _registered(REWARDS, reward.kind, ("rewards", name, "kind"))
+        for i, encoder_name in enumerate(reward.encoders):
+            if encoder_name not in spec.encoders:
+                yield ("rewards", name, "encoders", i), _unknown("encoder", encoder_name, spec.encoders)
+        if reward.kind == "discriminator" and not reward.encoders:
+            yield ("rewards", name), "a discriminator looks through at least one of `encoders`"
+    for name, algorithm in spec.algorithms.items():
+        yield from _registered(ALGORITHMS, algorithm.kind, ("algorithms", name, "kind"))
+    for i, metric in enumerate(spec.metrics):
+        yield from _registered(METRICS, metric, ("metrics", i))
+    for i, preference in enumerate(spec.preferences):
+        if preference not in spec.rewards:
+            yield ("preferences", i), _unknown("reward", preference, spec.rewards)
+        elif spec.rewards[preference].kind == "discriminator":
+            yield ("preferences", i), f"{preference!r} is a discriminator, fitted per cell; it is no common yardstick"
+    for i, guidance in enumerate(spec.guidance):
+        if guidance.low >= guidance.high:
+            yield ("guidance", i), f"the interval [{guidance.low}, {guidance.high}] is empty"
+        if guidance.name in [g.name for g in spec.guidance[:i]]:
+            yield ("guidance", i, "name"), f"the name {guidance.name!r} is used twice"
+        for j, run in enumerate(guidance.runs or []):
+            if run not in spec.runs:
+                yield ("guidance", i, "runs", j), _unknown("run", run, spec.runs)
+    for name, run_spec in spec.runs.items():
+        yield from _run(spec, name, run_spec)
+
+
+def _run(spec: SuiteSpec, name: str, run: RunSpec) -> Iterator[Found]:
+    at: Location = ("runs", name)
+    for i, backbone in enumerate(run.backbones or []):
+        if backbone not in spec.backbones:
+            yield (*at, "backbones", i), _unknown("backbone", backbone, spec.backbones)
+    if run.algorithm is None:
+        if run.reward is not None or run.lambda_ is not None or run.with_:
+            yield at, "a run with a reward needs an `algorithm`"
+        return
+    if run.algorithm not in spec.algorithms:
+        yield (*at, "algorithm"), _unknown("algorithm", run.algorithm, spec.algorithms)
+    if run.reward is not None and run.reward not in spec.rewards:
+        yield (*at, "reward"), _unknown("reward", run.reward, spec.rewards)
+    for other in run.with_:
+        if other not in spec.rewards:
+            yield (*at, "with", other), _unknown("reward", other, spec.rewards)
+    if run.reward is not None and run.lambda_ is None:
+        yield at, "a run with a reward needs `lambda`, the list of reward weights"
+    if run.rounds > 1 and not any(
+        n in spec.rewards and spec.rewards[n].kind == "discriminator" for n in [run.reward, *run.with_] if n
+    ):
+        yield (*at, "rounds"), "rounds re-fit a discriminator, and this run has none"
+    for weight in run.headline_lambda:
+        if weight not in (run.lambda_ or []):
+            yield (*at, "headline_lambda"), f"{weight} is not in this run's lambda list"
+    if run.start is not None:
+        origin = spec.runs.get(run.start.run)
+        if origin is None:
+            yield (*at, "start", "run"), _unknown("run", run.start.run, spec.runs)
+        elif run.start.run == name or origin.start is not None:
+            yield (*at, "start", "run"), f"{run.start.run!r} itself starts from another run; chains end after one link"
+        elif run.start.lambda_ not in (origin.lambda_ or []):
+            yield (*at, "start", "lambda"), f"{run.start.run!r} has no lambda {run.start.lambda_}; it has {origin.lambda_}"
+        else:
+            ours, theirs = set(run.backbones or spec.backbones), set(origin.backbones or spec.backbones)
+            if ours - theirs:
+                yield (*at, "start", "run"), f"{run.start.run!r} does not run on {', '.join(sorted(ours - theirs))}"

@@ -1,0 +1,164 @@
+"""What a suite file may say. Types only: names are looked up in `check`, lines and columns are found in `load`.
+
+Models are strict (a quoted number is a string, not a number) and refuse unknown keys. The specs of encoders,
+rewards and algorithms carry extra keys on purpose: those are the settings of the registered kind, validated
+against that kind's own `Settings`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Identifier = Annotated[str, Field(min_length=1, max_length=80)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Spec(BaseModel):
+    """Strict, frozen, no unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
+
+
+class OpenSpec(Spec):
+    """A spec whose other keys are settings of its `kind`."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True, populate_by_name=True)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The keys that belong to the kind."""
+        return dict(self.model_extra or {})
+
+
+class DataSpec(OpenSpec):
+    """Real images: `kind` is digits, parquet, folder, npz or tar; the other keys are that reader's."""
+
+    kind: str
+
+
+class EncoderSpec(OpenSpec):
+    """A representation: a registered encoder, its seed when it is trained here, and its settings."""
+
+    kind: str
+    seed: int = 0
+
+
+class RewardSpec(OpenSpec):
+    """A reward: a registered kind, the encoders it looks through, its seed and settings."""
+
+    kind: str
+    encoders: list[str] = []
+    seed: int = 0
+    description: str = ""
+
+
+class AlgorithmSpec(OpenSpec):
+    """A fine-tuning algorithm, its number of optimiser updates (per round) and its settings."""
+
+    kind: str
+    updates: Annotated[int, Field(gt=0)]
+
+
+class GateSpec(Spec):
+    """Refuse to go on when the base's FD in `space` is further than `tolerance` (relative) from `fd`."""
+
+    space: str
+    fd: Positive
+    tolerance: Positive
+
+
+class BackboneSpec(Spec):
+    """A base model: an official checkpoint, or a small one trained here by flow matching (`pretrain`).
+
+    `autoencoder` is `pixels`, a registered autoencoder card, or the settings of a small one trained here.
+    `align` names the encoder that a REPA-style model is aligned to while it is trained.
+    """
+
+    family: str
+    size: str | None = None
+    architecture: dict[str, Any] = {}
+    checkpoint: str | None = None
+    pretrain: dict[str, Any] | None = None
+    autoencoder: str | dict[str, Any] = "pixels"
+    align: str | None = None
+    gate: GateSpec | None = None
+    description: str = ""
+
+
+class StartSpec(Spec):
+    """The finished cell a run starts from and takes its KL to."""
+
+    run: str
+    lambda_: Positive = Field(alias="lambda")
+
+
+class RunSpec(Spec):
+    """A family of cells: one per backbone, lambda and seed.
+
+    The objective is E[sum_i with_i r_i + lambda * reward] - KL; `with` is used by combined runs only.
+    `rounds` re-fits the discriminator on the current model and takes the KL to it.
+    """
+
+    reward: str | None = None
+    with_: dict[str, Positive] = Field(default={}, alias="with")
+    algorithm: str | None = None
+    lambda_: Annotated[list[Positive], Field(min_length=1)] | None = Field(default=None, alias="lambda")
+    rounds: Annotated[int, Field(gt=0)] = 1
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = [0]
+    headline_seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] | None = None
+    headline_lambda: list[Positive] = []
+    start: StartSpec | None = None
+    backbones: list[str] | None = None
+    description: str = ""
+
+
+class SamplingSpec(Spec):
+    """How every cell is sampled for measuring: per-sample seeds, balanced ordered labels."""
+
+    sampler: Literal["euler", "heun", "dopri5", "official"] = "heun"
+    steps: Annotated[int, Field(gt=0)]
+    n: Annotated[int, Field(gt=1)]
+    seed: Annotated[int, Field(ge=0)] = 0
+    batch_size: Annotated[int, Field(gt=0)] = 250
+
+
+class GuidanceSpec(Spec):
+    """Classifier-free guidance of scale `cfg` for times in [`low`, `high`]; scale 1 is no guidance."""
+
+    name: Identifier
+    cfg: Annotated[float, Field(ge=0)] = 1.0
+    low: Annotated[float, Field(ge=0, le=1)] = 0.0
+    high: Annotated[float, Field(ge=0, le=1)] = 1.0
+    runs: list[str] | None = None
+
+
+class GridSpec(Spec):
+    """Seed-matched sample grids: one row per class (the first `classes`), `columns` seeds each."""
+
+    classes: Annotated[int, Field(gt=0)] = 10
+    columns: Annotated[int, Field(gt=0)] = 10
+
+
+class SuiteSpec(Spec):
+    """A whole suite file."""
+
+    suite: Annotated[str, Field(pattern=r"^[^/\\\x00]{1,80}$")]
+    title: str = ""
+    description: str = ""
+    data: DataSpec
+    base_seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = [0]
+    encoders: dict[Identifier, EncoderSpec]
+    spaces: Annotated[list[str], Field(min_length=1)]
+    backbones: Annotated[dict[Identifier, BackboneSpec], Field(min_length=1)]
+    rewards: dict[Identifier, RewardSpec] = {}
+    algorithms: dict[Identifier, AlgorithmSpec] = {}
+    runs: Annotated[dict[Identifier, RunSpec], Field(min_length=1)]
+    sampling: SamplingSpec
+    guidance: Annotated[list[GuidanceSpec], Field(min_length=1)] = [GuidanceSpec(name="none")]
+    metrics: Annotated[list[str], Field(min_length=1)]
+    preferences: list[str] = []
+    kl_samples: Annotated[int, Field(ge=0)] = 0
+    resamples: Annotated[int, Field(ge=20)] = 200
+    grid: GridSpec = GridSpec()
