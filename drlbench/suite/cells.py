@@ -35,10 +35,8 @@ class Cell:
 
 
 def seeds_for(run: RunSpec, weight: float | None) -> list[int]:
-    """RL seeds of one lambda: `headline_seeds` where the suite gives this lambda more of them."""
-    if run.headline_seeds is not None and (weight in run.headline_lambda or weight is None):
-        return run.headline_seeds
-    return run.seeds
+    """RL seeds of one lambda: the headline's where the suite gives this lambda more of them."""
+    return run.headline.seeds if run.headline is not None and weight in run.headline.lambda_ else run.seeds
 
 
 def cells(spec: SuiteSpec) -> list[Cell]:

@@ -93,9 +93,9 @@ def _run(spec: SuiteSpec, name: str, run: RunSpec) -> Iterator[Found]:
         n in spec.rewards and spec.rewards[n].kind == "discriminator" for n in [run.reward, *run.with_] if n
     ):
         yield (*at, "rounds"), "rounds re-fit a discriminator, and this run has none"
-    for weight in run.headline_lambda:
+    for i, weight in enumerate(run.headline.lambda_ if run.headline else []):
         if weight not in (run.lambda_ or []):
-            yield (*at, "headline_lambda"), f"{weight} is not in this run's lambda list"
+            yield (*at, "headline", "lambda", i), f"{weight:g} is not in this run's lambda list"
     if run.start is not None:
         origin = spec.runs.get(run.start.run)
         if origin is None:

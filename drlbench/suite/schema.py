@@ -94,6 +94,13 @@ class StartSpec(Spec):
     lambda_: Positive = Field(alias="lambda")
 
 
+class HeadlineSpec(Spec):
+    """More RL seeds for the lambdas that the headline rests on."""
+
+    lambda_: Annotated[list[Positive], Field(min_length=1)] = Field(alias="lambda")
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+
+
 class RunSpec(Spec):
     """A family of cells: one per backbone, lambda and seed.
 
@@ -107,8 +114,7 @@ class RunSpec(Spec):
     lambda_: Annotated[list[Positive], Field(min_length=1)] | None = Field(default=None, alias="lambda")
     rounds: Annotated[int, Field(gt=0)] = 1
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = [0]
-    headline_seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] | None = None
-    headline_lambda: list[Positive] = []
+    headline: HeadlineSpec | None = None
     start: StartSpec | None = None
     backbones: list[str] | None = None
     description: str = ""

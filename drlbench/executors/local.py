@@ -1,0 +1,190 @@
+"""Run a graph of stages on this machine: one process a worker, one thread a process.
+
+Stages exchange nothing but store keys, so the order of execution, the number of workers and a kill at any
+instant leave no trace in the results.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import queue
+import shutil
+import signal
+import threading
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from drlbench.errors import UserError
+from drlbench.store import atomic
+from drlbench.store.layout import Store
+
+
+@dataclass(frozen=True)
+class Node:
+    """One stage of the graph, by keys only.
+
+    Attributes:
+        label: what the reader is told; not part of the key.
+        inputs: name -> (kind, key) of other stages.
+    """
+
+    key: str
+    kind: str
+    version: int
+    settings: Mapping[str, Any]
+    inputs: Mapping[str, tuple[str, str]]
+    label: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a stage ended: `made`, `cached`, `failed` or `skipped` (an input failed)."""
+
+    status: str
+    seconds: float = 0.0
+    error: str = ""
+    detail: str = ""
+
+
+Listener = Callable[[str, Node, Outcome | float | None], None]
+
+_reports: Any = None
+
+
+def _enter_worker(reports: Any, parent: int) -> None:
+    """One thread, no Ctrl-C (the parent decides), and no life after the parent."""
+    global _reports
+    _reports = reports
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def _execute(node: Node, root: Path, device: str) -> Outcome:
+    """Make one stage's folder; what goes wrong comes back as text, so that other cells go on."""
+    from drlbench.stages import Job, stage_function
+
+    store, started = Store(root), time.monotonic()
+    folder, partial = store.folder(node.kind, node.key), store.partial(node.key)
+    try:
+        for kind, key in node.inputs.values():
+            atomic.check(store.folder(kind, key), key)
+        record = {
+            "key": node.key,
+            "kind": node.kind,
+            "version": node.version,
+            "settings": dict(node.settings),
+            "inputs": {name: key for name, (_, key) in node.inputs.items()},
+            "label": node.label,
+        }
+        with atomic.artefact(folder, record) as out:
+            inputs = {name: store.folder(kind, key) for name, (kind, key) in node.inputs.items()}
+            stage_function(node.kind)(
+                Job(node.settings, inputs, out, partial, device, lambda done: _reports.put((node.key, done)))
+            )
+            atomic.write_json(out / "seconds.json", round(time.monotonic() - started, 3))
+        shutil.rmtree(partial, ignore_errors=True)
+        return Outcome("made", time.monotonic() - started)
+    except Exception as error:
+        # The boundary of a cell: whatever it was, it is told with its traceback and the other cells go on.
+        told = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        return Outcome("failed", time.monotonic() - started, told, traceback.format_exc())
+
+
+def _worker_environment() -> None:
+    """Children read these at import; oversubscribed threads cost a factor of 3 to 6."""
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[name] = "1"
+
+
+def execute(nodes: Sequence[Node], store: Store, workers: int, device: str, listen: Listener) -> dict[str, Outcome]:
+    """Run every stage whose result is not in the store, inputs before users, up to `workers` at a time.
+
+    Args:
+        nodes: the stages in an order in which inputs come before their users.
+        listen: called with ("start" | "progress" | "end", node, outcome or fraction).
+
+    Returns:
+        key -> outcome for every node. A failed stage never stops the others; its users are `skipped`.
+    """
+    outcomes: dict[str, Outcome] = {}
+    waiting = list(nodes)
+    _worker_environment()
+    context = multiprocessing.get_context("spawn")
+    by_key = {n.key: n for n in nodes}
+    reports = context.Queue()
+    running: dict[Future[Outcome], Node] = {}
+    deaths: Counter[str] = Counter()
+
+    def pool() -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(workers, context, _enter_worker, (reports, os.getpid()))
+
+    def settle(node: Node, outcome: Outcome) -> None:
+        outcomes[node.key] = outcome
+        listen("end", node, outcome)
+
+    executor = pool()
+    try:
+        while waiting or running:
+            for node in list(waiting):
+                states = [outcomes[key].status if key in outcomes else None for _, key in node.inputs.values()]
+                if any(s in ("failed", "skipped") for s in states):
+                    waiting.remove(node)
+                    settle(node, Outcome("skipped", error="a stage it needs failed"))
+                elif all(s is not None for s in states) and store.has(node.kind, node.key):
+                    waiting.remove(node)
+                    settle(node, Outcome("cached"))
+                elif all(s is not None for s in states) and len(running) < workers:
+                    waiting.remove(node)
+                    listen("start", node, None)
+                    running[executor.submit(_execute, node, store.root, device)] = node
+            done, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
+            broken = False
+            for future in done:
+                try:
+                    outcome = future.result()
+                except BrokenProcessPool:
+                    broken = True
+                    break
+                settle(running.pop(future), outcome)
+            while True:
+                try:
+                    key, fraction = reports.get_nowait()
+                except queue.Empty:
+                    break
+                listen("progress", by_key[key], fraction)
+            if broken:
+                # Nobody can say which stage killed its worker, so each gets a second chance in a new pool.
+                deaths.update(n.key for n in running.values())
+                for node in running.values():
+                    if deaths[node.key] > 1:
+                        settle(node, Outcome("failed", error="its worker process died twice (killed, or out of memory)"))
+                    else:
+                        waiting.insert(0, node)
+                running.clear()
+                executor.shutdown(wait=False, cancel_futures=True)
+                executor = pool()
+    except BaseException:
+        for process in list((getattr(executor, "_processes", None) or {}).values()):
+            process.terminate()
+        executor.shutdown(wait=False, cancel_futures=True)
+        raise
+    executor.shutdown()
+    return outcomes

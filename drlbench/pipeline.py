@@ -1,0 +1,232 @@
+"""The only file that knows the order of the stages.
+
+    data -> encoder -> reference
+    base -> (reward -> finetune) x rounds -> samples -> features -> scores
+                                                     -> preference, kl
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from drlbench.executors.local import Node
+from drlbench.stages import VERSIONS
+from drlbench.store.keys import seed_of, stage_key
+from drlbench.suite.cells import Cell, cells, seeds_for
+from drlbench.suite.schema import GuidanceSpec, RunSpec, SuiteSpec
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The stages that measure one cell under one guidance.
+
+    Attributes:
+        samples: key of the samples stage.
+        scores: space ("" for image statistics) -> key; preference: reward -> key.
+    """
+
+    samples: Node
+    scores: dict[str, Node]
+    preference: dict[str, Node]
+
+
+@dataclass(frozen=True)
+class CellPlan:
+    """All stages of one cell, in order.
+
+    Attributes:
+        training: (round, stage) of every reward and finetune stage made for this cell, for the training curves.
+        kl: the stage that estimates the KL from the base, or None for the base itself.
+    """
+
+    cell: Cell
+    model: Node
+    training: tuple[tuple[int, Node], ...]
+    measured: dict[str, Measured]
+    kl: Node | None
+
+
+@dataclass
+class Plan:
+    """The graph of a suite: every stage once, inputs before users, and what belongs to which cell."""
+
+    spec: SuiteSpec
+    nodes: dict[str, Node] = field(default_factory=dict)
+    cells: list[CellPlan] = field(default_factory=list)
+    data: Measured | None = None
+    encoders: dict[str, Node] = field(default_factory=dict)
+    rewards: dict[str, Node] = field(default_factory=dict)
+
+    def add(self, kind: str, label: str, settings: Mapping[str, Any], **inputs: Node) -> Node:
+        """Enter a stage; the same settings and inputs give the same node whoever asks."""
+        keys = {name: node.key for name, node in inputs.items()}
+        key = stage_key(kind, VERSIONS[kind], dict(settings), keys)
+        if key not in self.nodes:
+            links = {name: (node.kind, node.key) for name, node in inputs.items()}
+            self.nodes[key] = Node(key, kind, VERSIONS[kind], dict(settings), links, label)
+        return self.nodes[key]
+
+
+def plan(spec: SuiteSpec, data: Mapping[str, Any], wanted: frozenset[str] | None = None) -> Plan:
+    """Lay out every stage of a suite.
+
+    Args:
+        data: the data spec with the `fingerprint` of its content, so that other images are another key.
+        wanted: ids of the cells to make; None for all. A cell another one starts from is made with it.
+    """
+    graph = Plan(spec)
+    for name in spec.encoders:
+        _encoder(graph, data, name)
+    for name, reward in spec.rewards.items():
+        if reward.kind != "discriminator":
+            graph.rewards[name] = _common_reward(graph, data, name)
+    for cell in cells(spec):
+        if wanted is None or cell.id in wanted:
+            graph.cells.append(_cell(graph, data, cell))
+    graph.data = _measure_data(graph, data)
+    return graph
+
+
+def _encoder(graph: Plan, data: Mapping[str, Any], name: str) -> Node:
+    spec = graph.spec.encoders[name]
+    graph.encoders[name] = graph.add(
+        "encoder",
+        f"encoder {name}",
+        {"kind": spec.kind, "seed": spec.seed, "settings": spec.settings, "data": dict(data)},
+    )
+    return graph.encoders[name]
+
+
+def _looks_through(graph: Plan, names: list[str]) -> dict[str, Node]:
+    return {f"encoder:{name}": graph.encoders[name] for name in names}
+
+
+def _common_reward(graph: Plan, data: Mapping[str, Any], name: str) -> Node:
+    """A reward that is the same for every cell: trained on pairs, or a published checkpoint."""
+    spec = graph.spec.rewards[name]
+    settings = {"name": name, "kind": spec.kind, "seed": spec.seed, "settings": spec.settings, "data": dict(data)}
+    return graph.add("reward", f"reward {name}", settings, **_looks_through(graph, spec.encoders))
+
+
+def _base(graph: Plan, data: Mapping[str, Any], backbone: str, seed: int) -> Node:
+    spec = graph.spec.backbones[backbone]
+    settings = {"backbone": spec.model_dump(exclude={"gate", "description"}), "seed": seed, "data": dict(data)}
+    return graph.add("base", f"{backbone} base, seed {seed}", settings, **_looks_through(graph, [spec.align] if spec.align else []))
+
+
+def _discriminator(graph: Plan, data: Mapping[str, Any], name: str, model: Node, label: str, seed: int) -> Node:
+    """The discriminator between the data and `model`'s own samples."""
+    spec = graph.spec.rewards[name]
+    settings = {
+        "name": name,
+        "kind": spec.kind,
+        "seed": seed_of("discriminator", spec.seed, seed),
+        "settings": spec.settings,
+        "data": dict(data),
+    }
+    return graph.add("reward", label, settings, model=model, **_looks_through(graph, spec.encoders))
+
+
+def _model(graph: Plan, data: Mapping[str, Any], cell: Cell) -> tuple[Node, list[tuple[int, Node]]]:
+    """The stages that make a cell's model, round by round; the KL is taken to the model each round starts from."""
+    run, base = graph.spec.runs[cell.run], _base(graph, data, cell.backbone, cell.base_seed)
+    if run.algorithm is None:
+        return base, []
+    model = base
+    if run.start is not None:
+        model = _model(graph, data, _origin(graph.spec, cell, run))[0]
+    made: list[tuple[int, Node]] = []
+    algorithm = graph.spec.algorithms[run.algorithm]
+    for number in range(1, run.rounds + 1):
+        terms = dict(run.with_)
+        if run.reward is not None:
+            terms[run.reward] = cell.lambda_ if run.with_ else 1.0
+        inputs: dict[str, Node] = {}
+        for name in terms:
+            reward = graph.spec.rewards[name]
+            if reward.kind == "discriminator":
+                # Discriminators of one model are shared by all lambdas and RL seeds that start from it.
+                inputs[f"reward:{name}"] = _discriminator(
+                    graph, data, name, model, f"{cell.id} round {number}: reward {name}", cell.base_seed
+                )
+                made.append((number, inputs[f"reward:{name}"]))
+            else:
+                inputs[f"reward:{name}"] = graph.rewards[name]
+            inputs |= _looks_through(graph, reward.encoders)
+        settings = {
+            "algorithm": algorithm.kind,
+            "settings": algorithm.settings,
+            "updates": algorithm.updates,
+            "terms": terms,
+            "lambda": 1.0 if run.with_ else cell.lambda_,
+            "seed": seed_of("finetune", cell.base_seed, cell.seed, number),
+            "data": dict(data),
+        }
+        model = graph.add("finetune", f"{cell.id} round {number}: {run.algorithm}", settings, start=model, **inputs)
+        made.append((number, model))
+    return model, made
+
+
+def _origin(spec: SuiteSpec, cell: Cell, run: RunSpec) -> Cell:
+    """The cell a run starts from: same backbone and base seed, the same RL seed where it exists, else the first."""
+    assert run.start is not None
+    available = seeds_for(spec.runs[run.start.run], run.start.lambda_)
+    seed = cell.seed if cell.seed in available else available[0]
+    return Cell(cell.backbone, run.start.run, run.start.lambda_, cell.base_seed, seed)
+
+
+def _cell(graph: Plan, data: Mapping[str, Any], cell: Cell) -> CellPlan:
+    spec = graph.spec
+    base = _base(graph, data, cell.backbone, cell.base_seed)
+    model, made = _model(graph, data, cell)
+    measured = {}
+    for guidance in spec.guidance:
+        if guidance.runs is None or cell.run in guidance.runs:
+            samples = graph.add("samples", f"{cell.id}: samples, {guidance.name}", _sampling(spec, guidance), model=model)
+            measured[guidance.name] = _measure(graph, data, samples, f"{cell.id}: {guidance.name}")
+    kl = None
+    if spec.kl_samples and model is not base:
+        settings = {"n": spec.kl_samples, "sampling": _sampling(spec, GuidanceSpec(name="none")), "data": dict(data)}
+        kl = graph.add("kl", f"{cell.id}: KL from the base", settings, model=model, base=base)
+    return CellPlan(cell, model, tuple(made), measured, kl)
+
+
+def _sampling(spec: SuiteSpec, guidance: GuidanceSpec) -> dict[str, Any]:
+    """What the samples depend on; the batch size is not part of it, because samples carry their own seeds."""
+    settings = spec.sampling.model_dump(exclude={"batch_size"})
+    return {**settings, "cfg": guidance.cfg, "low": guidance.low, "high": guidance.high}
+
+
+def _measure(graph: Plan, data: Mapping[str, Any], samples: Node, label: str) -> Measured:
+    spec = graph.spec
+    scores = {}
+    common = {"resamples": spec.resamples, "data": dict(data)}
+    features_of = [m for m in spec.metrics if m not in IMAGE_METRICS]
+    for space in spec.spaces:
+        encoder = graph.encoders[space]
+        reference = graph.add("reference", f"reference features, {space}", {"data": dict(data)}, encoder=encoder)
+        features = graph.add("features", f"{label}: features, {space}", {}, samples=samples, encoder=encoder)
+        settings = {**common, "metrics": features_of}
+        scores[space] = graph.add(
+            "scores", f"{label}: scores, {space}", settings, samples=samples, features=features, reference=reference
+        )
+    on_images = [m for m in spec.metrics if m in IMAGE_METRICS]
+    if on_images:
+        scores[""] = graph.add("scores", f"{label}: image statistics", {**common, "metrics": on_images}, samples=samples)
+    preference = {}
+    for name in spec.preferences:
+        inputs = {"samples": samples, "reward": graph.rewards[name]} | _looks_through(graph, spec.rewards[name].encoders)
+        preference[name] = graph.add("preference", f"{label}: {name}", {**common, "name": name}, **inputs)
+    return Measured(samples, scores, preference)
+
+
+def _measure_data(graph: Plan, data: Mapping[str, Any]) -> Measured:
+    """The held-out images, measured like a model: the floor of every distance, the target of every statistic."""
+    samples = graph.add("samples", "held-out images", {"data": dict(data)})
+    return _measure(graph, data, samples, "held-out images")
+
+
+# Metrics that look at the images themselves and not through an encoder.
+IMAGE_METRICS = frozenset({"stats"})

@@ -1,0 +1,53 @@
+"""The stages of a run: pure functions from inputs' folders and settings to one folder in the store.
+
+`VERSIONS` is the meaning of each stage's code: raise it when the same settings give other numbers. It stands
+here, apart from the code, so that planning a run imports no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+VERSIONS = {
+    "encoder": 1,
+    "reference": 1,
+    "base": 1,
+    "reward": 1,
+    "finetune": 1,
+    "samples": 1,
+    "features": 1,
+    "scores": 1,
+    "preference": 1,
+    "kl": 1,
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a stage's function gets to see.
+
+    Attributes:
+        settings: everything that changes the result.
+        inputs: name -> finished folder of another stage.
+        out: the empty folder to fill.
+        partial: a folder that survives a kill, for work that can be taken up again.
+        device: where to compute; not part of the key.
+        progress: called with a fraction done in [0, 1].
+    """
+
+    settings: Mapping[str, Any]
+    inputs: Mapping[str, Path]
+    out: Path
+    partial: Path
+    device: str
+    progress: Callable[[float], None]
+
+
+def stage_function(kind: str) -> Callable[[Job], None]:
+    """The function of a stage: `run` in the module of its name."""
+    function: Callable[[Job], None] = importlib.import_module(f"drlbench.stages.{kind}").run
+    return function
