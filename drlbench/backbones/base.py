@@ -10,7 +10,8 @@ Shapes: B batch, C channels, H and W height and width of the latent (the image i
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +35,32 @@ class PixelRange:
 
     def decode(self, latents: Tensor) -> Tensor:
         return (latents + 1) / 2
+
+
+class Backbone(nn.Module, ABC):
+    """A network in the convention of its own authors; what `drlbench.backbones.create` returns.
+
+    Attributes:
+        procedure: whose sampling procedure `official_sample` reproduces for it ("sit", "jit", "repa", "rae").
+        latent_shape: (C, H, W) of one input.
+        num_classes: labels run 0..num_classes - 1; num_classes itself is "no label".
+    """
+
+    procedure: ClassVar[str]
+    latent_shape: tuple[int, int, int]
+    num_classes: int
+
+    @abstractmethod
+    def load_official_state_dict(self, state: Mapping[str, Any], ema: str | None = None) -> None:
+        """Load a state dict with the official names, or the official training checkpoint around one.
+
+        Raises:
+            UserError: a key is missing, unexpected or mis-shaped, or a weight is not finite; nothing is loaded.
+        """
+
+    @abstractmethod
+    def velocity_model(self, autoencoder: Autoencoder) -> VelocityModel:
+        """This network brought into the one convention."""
 
 
 class VelocityModel(nn.Module, ABC):
