@@ -42,11 +42,27 @@ class Store:
         for marker in sorted(self.root.glob(f"*/*/*/{atomic.MARKER}")):
             yield marker.parent.parent.parent.name, marker.parent
 
-    def sweep(self) -> None:
-        """Drop temporary folders whose process is gone; called under the store's lock only."""
+    def usage(self) -> str:
+        """A line per kind: how many results, how many bytes."""
+        sizes: dict[str, list[int]] = {}
+        for kind, folder in self.entries():
+            sizes.setdefault(kind, []).append(sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()))
+        lines = [f"{kind:12} {len(s):5} results {sum(s) / 1e6:9.1f} MB" for kind, s in sorted(sizes.items())]
+        return "\n".join(lines) or f"{self.root}: nothing stored yet"
+
+    def collect_garbage(self, wanted: set[str]) -> str:
+        """Delete every result whose key is not wanted, and temporary folders an hour old; marker first, data after."""
+        removed, freed = 0, 0
+        for _, folder in list(self.entries()):
+            if folder.name not in wanted:
+                freed += sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
+                (folder / atomic.MARKER).unlink()
+                shutil.rmtree(folder)
+                removed += 1
         for scratch in self.root.glob("*/*/.*.tmp"):
             if time.time() - scratch.stat().st_mtime > 3600:
                 shutil.rmtree(scratch, ignore_errors=True)
+        return f"{removed} results deleted, {freed / 1e6:.1f} MB freed"
 
 
 @contextmanager

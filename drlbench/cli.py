@@ -1,0 +1,278 @@
+"""The command line: verbs only, and each imports what it needs when it is called.
+
+stdout carries results, stderr progress and logs. Exit codes: 0 ok, 1 a cell failed, 2 usage or validation,
+3 a regression found by compare, 4 locked, 5 integrity, 6 a resource or prerequisite is missing, 130/143 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from drlbench import __version__
+from drlbench.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from drlbench.pipeline import Plan
+    from drlbench.suite.load import Suite
+
+app = typer.Typer(
+    add_completion=True,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Benchmark for RL post-training of flow-matching image models: from a checkpoint to an honest frontier.",
+)
+cache_app = typer.Typer(no_args_is_help=True, help="Look after the store of stage results.")
+app.add_typer(cache_app, name="cache")
+
+SuitePath = Annotated[Path, typer.Argument(help="A suite file, or the name of a built-in one (digits, digits-small).")]
+SetOption = Annotated[list[str], typer.Option("--set", help="Override: key.path=value (repeatable).")]
+StoreOption = Annotated[Path, typer.Option("--store", envvar="DRLBENCH_STORE", help="Folder of stage results.")]
+CellsOption = Annotated[str, typer.Option("--cells", help="Only cells whose id matches this pattern.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+RunPath = Annotated[Path, typer.Argument(help="A run's folder, e.g. reports/digits.")]
+DEFAULT_STORE = Path(".drlbench")
+
+
+def version(show: bool) -> None:
+    if show:
+        print(f"drlbench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(show: Annotated[bool, typer.Option("--version", callback=version, is_eager=True)] = False) -> None:
+    pass
+
+
+def main() -> NoReturn:
+    """Entry point: a user's mistake is one message and an exit code, ours is a traceback."""
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    try:
+        app(standalone_mode=False)
+    except UserError as error:
+        print(f"drlbench: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except typer.Exit as stop:
+        sys.exit(stop.exit_code)
+    except typer.Abort:
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except Exception as error:
+        if hasattr(error, "format_message") and hasattr(error, "exit_code"):
+            print(f"drlbench: {error.format_message()}", file=sys.stderr)
+            sys.exit(2)
+        raise
+    sys.exit(0)
+
+
+def find_suite(path: Path) -> Path:
+    """The file itself, or the built-in suite of that name."""
+    if path.exists() or path.parent != Path():
+        return path
+    here = Path(__file__).resolve().parent
+    for folder in (here / "_suites", here.parent / "suites"):
+        if (folder / path.name).with_suffix(".yaml").is_file():
+            return (folder / path.name).with_suffix(".yaml")
+    return path
+
+
+def load(path: Path, overrides: list[str]) -> Suite:
+    from drlbench.suite.load import load_suite
+
+    return load_suite(find_suite(path), tuple(overrides))
+
+
+def lay_out(suite: Suite, pattern: str, limit: int | None = None) -> Plan:
+    """Resolve the data and plan the stages of the cells that match."""
+    from fnmatch import fnmatchcase
+
+    from drlbench import pipeline
+    from drlbench.data.sources import fingerprint
+    from drlbench.suite.cells import cells
+
+    names = [c.id for c in cells(suite.spec)]
+    wanted = [n for n in names if fnmatchcase(n, pattern)][:limit]
+    if not wanted:
+        raise UserError(f"--cells {pattern!r} matches none of the {len(names)} cells{did_you_mean(pattern, names)}")
+    data = {"kind": suite.spec.data.kind, **suite.spec.data.settings}
+    return pipeline.plan(suite.spec, {**data, "fingerprint": fingerprint(data)}, frozenset(wanted))
+
+
+def offline_from_now() -> None:
+    """huggingface_hub reads these when it is imported, so they are set before anything imports it."""
+    os.environ["HF_HUB_OFFLINE"] = os.environ["TRANSFORMERS_OFFLINE"] = "1"
+
+
+@app.command()
+def run(
+    suite: SuitePath = Path("digits"),
+    out: Annotated[Path | None, typer.Option("--out", help="Run folder (default reports/<suite>).")] = None,
+    store: StoreOption = DEFAULT_STORE,
+    overrides: SetOption = [],  # noqa: B006 - typer reads the default and never changes it
+    cells: CellsOption = "*",
+    executor: Annotated[str, typer.Option("--executor", help="local (ray is planned).")] = "local",
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes (default: one per core).")] = 0,
+    device: Annotated[str, typer.Option("--device", help="cpu or cuda.")] = "cpu",
+    offline: Annotated[bool, typer.Option("--offline", help="Never touch the network.")] = False,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="First N cells only; marks the result partial.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a suite; running it again continues it."""
+    if offline:
+        offline_from_now()
+    if executor != "local":
+        raise UserError(f"--executor {executor!r} is not available{did_you_mean(executor, ['local'])}; valid: local")
+    from drlbench.checks import check_device, check_settings
+    from drlbench.report.build import build_report
+    from drlbench.run import Options, perform
+    from drlbench.store.layout import Store
+
+    loaded = load(suite, overrides)
+    check_settings(loaded)
+    check_device(device)
+    folder = out or Path("reports") / loaded.spec.suite
+    count = workers or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else workers or os.cpu_count() or 1
+    partial = limit is not None or cells != "*"
+    command = shlex.join(["drlbench", *sys.argv[1:]])
+    record = perform(loaded, lay_out(loaded, cells, limit), Store(store), folder, Options(count, device, command, partial))
+    summary = build_report(folder)
+    if as_json:
+        print(json.dumps({"run": str(folder), "status": record["status"], "headline": summary.headline}, indent=1))
+    else:
+        print("\n".join(summary.headline))
+        print(f"report: {folder / 'report.html'}")
+
+
+@app.command()
+def validate(
+    suites: Annotated[list[Path], typer.Argument(help="Suite files.")],
+    overrides: SetOption = [],  # noqa: B006 - typer reads the default and never changes it
+) -> None:
+    """Check suite files; every mistake is told with file:line:column."""
+    from drlbench.checks import check_settings
+    from drlbench.suite.cells import cells
+
+    errors = []
+    for path in suites:
+        try:
+            loaded = load(path, overrides)
+            check_settings(loaded)
+            print(f"{path}: ok, {len(cells(loaded.spec))} cells")
+        except UserError as error:
+            errors.append(str(error))
+    if errors:
+        raise UserError("\n".join(errors))
+
+
+@app.command()
+def plan(
+    suite: SuitePath = Path("digits"),
+    store: StoreOption = DEFAULT_STORE,
+    overrides: SetOption = [],  # noqa: B006 - typer reads the default and never changes it
+    cells: CellsOption = "*",
+    as_json: JsonOption = False,
+) -> None:
+    """Show the stages, what is cached or missing, and what it will cost."""
+    from drlbench.costs import cost_table
+    from drlbench.store.layout import Store
+
+    table = cost_table(lay_out(load(suite, overrides), cells), Store(store))
+    print(json.dumps(table.to_json(), indent=1) if as_json else table.to_text())
+
+
+@app.command()
+def report(folder: RunPath) -> None:
+    """Make the tables, figures and report.html again from a run's results."""
+    from drlbench.report.build import build_report
+
+    print("\n".join(build_report(folder).headline))
+    print(f"report: {folder / 'report.html'}")
+
+
+@app.command("list")
+def list_names(kind: Annotated[str | None, typer.Argument(help="backbones, rewards, ...")] = None) -> None:
+    """List what a suite can name, drlbench's own and plug-ins'."""
+    from drlbench.registry import REGISTRIES
+
+    if kind is not None and kind not in REGISTRIES:
+        raise UserError(f"unknown kind {kind!r}{did_you_mean(kind, REGISTRIES)}; valid: {', '.join(REGISTRIES)}")
+    for name, registry in REGISTRIES.items():
+        if kind in (None, name):
+            print(f"{name}: {', '.join(registry.names())}")
+
+
+@app.command()
+def status(folder: RunPath, as_json: JsonOption = False) -> None:
+    """Show how far a run is, from its events."""
+    from drlbench.events import read_status
+
+    state = read_status(folder)
+    print(json.dumps(state.to_json(), indent=1) if as_json else state.to_text())
+
+
+@app.command()
+def verify(folder: RunPath, store: StoreOption = DEFAULT_STORE) -> None:
+    """Compare every stored artefact of a run with its checksum; exit code 5 when one does not match."""
+    from drlbench.events import run_keys
+    from drlbench.store import atomic
+    from drlbench.store.layout import Store
+
+    keys = run_keys(folder)
+    for kind, key in keys:
+        atomic.check(Store(store).folder(kind, key), key)
+    print(f"{len(keys)} artefacts match their checksums")
+
+
+@app.command()
+def doctor() -> None:
+    """Show versions, hardware and free disk, and what is missing."""
+    from drlbench.checks import diagnose
+
+    print(diagnose())
+
+
+@app.command()
+def schema(what: Annotated[str, typer.Argument(help="suite or results")] = "suite") -> None:
+    """Print the JSON schema of suite files, or the columns of results.csv."""
+    if what == "suite":
+        from drlbench.suite.schema import SuiteSpec
+
+        print(json.dumps(SuiteSpec.model_json_schema(), indent=1))
+    elif what == "results":
+        from drlbench.report.results import COLUMNS
+
+        print(",".join(COLUMNS))
+    else:
+        raise UserError(f"unknown schema {what!r}{did_you_mean(what, ['suite', 'results'])}; valid: suite, results")
+
+
+@cache_app.command("ls")
+def cache_ls(store: StoreOption = DEFAULT_STORE) -> None:
+    """List what the store holds, by kind."""
+    from drlbench.store.layout import Store
+
+    print(Store(store).usage())
+
+
+@cache_app.command("gc")
+def cache_gc(
+    keep: Annotated[list[Path], typer.Option("--keep", help="Run folders whose artefacts stay.")],
+    store: StoreOption = DEFAULT_STORE,
+) -> None:
+    """Delete every artefact that none of the kept runs uses."""
+    from drlbench.events import run_keys
+    from drlbench.store.layout import Store
+
+    wanted = {key for folder in keep for _, key in run_keys(folder)}
+    print(Store(store).collect_garbage(wanted))
+
+
