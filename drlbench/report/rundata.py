@@ -1,0 +1,238 @@
+"""A run's folder in memory, with the questions the report asks of it. Reads files only; no torch, no store.
+
+Shapes: S RL seeds, R bootstrap replicates.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from drlbench.errors import IntegrityError, MissingPrerequisite, UserError
+from drlbench.frontier.pareto import Floats
+from drlbench.report.results import DATA, Row, read_results
+
+SCHEMA = 1
+REPLICATES = "replicates.npz"
+
+
+@dataclass(frozen=True)
+class CellKey:
+    """What tells one cell from another: `seed` is `<base seed>.<RL seed>`."""
+
+    backbone: str
+    run: str
+    lambda_: float | None
+    seed: str
+
+    @property
+    def id(self) -> str:
+        """The cell's id in run.json and replicates.npz."""
+        weight = "" if self.lambda_ is None else f"/lambda={self.lambda_:g}"
+        return DATA if self.run == DATA else f"{self.backbone}/{self.run}{weight}/seed={self.seed}"
+
+    @property
+    def base_seed(self) -> str:
+        """The part of the seed that the base model was made with."""
+        return self.seed.partition(".")[0]
+
+
+@dataclass(frozen=True)
+class RunData:
+    """Everything a run left.
+
+    Attributes:
+        path: the run's folder.
+        rows: results.csv.
+        meta: run.json.
+        curves: curves.json, by cell id.
+        replicates: `"{cell id}|{guidance}|{space}|{metric}"` -> (R,) float64; empty when the run kept none.
+    """
+
+    path: Path
+    rows: tuple[Row, ...]
+    meta: Mapping[str, Any]
+    curves: Mapping[str, list[dict[str, Any]]]
+    replicates: Mapping[str, Floats]
+
+    @cached_property
+    def _index(self) -> dict[tuple[CellKey, str, str, str], Row]:
+        return {(key_of(r), r.guidance, r.space, r.metric): r for r in self.rows}
+
+    @cached_property
+    def _data(self) -> dict[tuple[str, str], Row]:
+        return {(r.space, r.metric): r for r in self.rows if r.run == DATA}
+
+    @cached_property
+    def cells(self) -> tuple[CellKey, ...]:
+        """Measured cells in the order of run.json (then of results.csv)."""
+        order = {c["id"]: i for i, c in enumerate(self.meta["cells"])}
+        found = dict.fromkeys(key_of(r) for r in self.rows if r.run != DATA)
+        return tuple(sorted(found, key=lambda k: order.get(k.id, len(order))))
+
+    @cached_property
+    def cell_meta(self) -> dict[str, dict[str, Any]]:
+        """run.json's record of each cell, by id."""
+        return {c["id"]: c for c in self.meta["cells"]}
+
+    @cached_property
+    def backbones(self) -> tuple[str, ...]:
+        """Backbones with numbers."""
+        return tuple(dict.fromkeys(c.backbone for c in self.cells))
+
+    @cached_property
+    def runs(self) -> tuple[str, ...]:
+        """Cell families with numbers, in the suite's order."""
+        return tuple(dict.fromkeys(c.run for c in self.cells))
+
+    @cached_property
+    def spaces(self) -> tuple[str, ...]:
+        """Feature spaces with numbers, in run.json's order."""
+        named = [s["name"] for s in self.meta["spaces"]]
+        seen = dict.fromkeys(r.space for r in self.rows if r.space)
+        return tuple([s for s in named if s in seen] + [s for s in seen if s not in named])
+
+    @cached_property
+    def rewards(self) -> tuple[str, ...]:
+        """Rewards that were measured, in run.json's order."""
+        metrics = {r.metric for r in self.rows}
+        return tuple(r["name"] for r in self.meta["rewards"] if r["name"] in metrics)
+
+    @cached_property
+    def drifts(self) -> tuple[str, ...]:
+        """Image statistics: metrics that are best where the real images are."""
+        return tuple(dict.fromkeys(r.metric for r in self.rows if r.better == "closer"))
+
+    @cached_property
+    def guidances(self) -> tuple[str, ...]:
+        """Guidances with numbers."""
+        return tuple(dict.fromkeys(r.guidance for r in self.rows if r.run != DATA))
+
+    def is_preference(self, reward: str) -> bool:
+        """Whether a reward scores images by taste rather than by likeness to the data."""
+        return not self.reward_meta(reward).get("kind", "").startswith("discriminator")
+
+    def reward_meta(self, reward: str) -> dict[str, Any]:
+        """run.json's record of a reward, or an empty one."""
+        return next((r for r in self.meta["rewards"] if r["name"] == reward), {})
+
+    def held_out_space(self, space: str) -> bool:
+        """True when no reward of the run looks through the space."""
+        return any(s["name"] == space and s["held_out"] for s in self.meta["spaces"])
+
+    def held_out_reward(self, reward: str) -> bool:
+        """True when no run optimises the reward."""
+        return bool(self.reward_meta(reward).get("held_out", True))
+
+    def optimised(self, cell: CellKey) -> tuple[str, ...]:
+        """Rewards a cell was trained on."""
+        return tuple(self.cell_meta.get(cell.id, {}).get("optimised", ()))
+
+    def row(self, cell: CellKey, guidance: str, space: str, metric: str) -> Row | None:
+        """One number of a cell, or None."""
+        return self._index.get((cell, guidance, space, metric))
+
+    def data_row(self, space: str, metric: str) -> Row | None:
+        """The same number of the real held-out images, or None."""
+        return self._data.get((space, metric))
+
+    def draws(self, cell: CellKey, guidance: str, space: str, metric: str) -> Floats:
+        """Bootstrap replicates (R,) of one number; (0,) when none were kept."""
+        return self.replicates.get(f"{cell.id}|{guidance}|{space}|{metric}", np.empty(0))
+
+    def base_of(self, cell: CellKey) -> CellKey | None:
+        """The base model a cell was fine-tuned from."""
+        same = [c for c in self.cells if c.run == "base" and c.backbone == cell.backbone]
+        return next((c for c in same if c.base_seed == cell.base_seed), None)
+
+    def lambdas(self, backbone: str, run: str) -> tuple[float | None, ...]:
+        """The lambdas of a family, ascending (None first)."""
+        found = {c.lambda_ for c in self.cells if (c.backbone, c.run) == (backbone, run)}
+        return tuple(sorted(found, key=lambda v: (v is not None, v or 0.0)))
+
+    def seeds(self, backbone: str, run: str, lambda_: float | None) -> tuple[CellKey, ...]:
+        """The cells of a family at one lambda, one per seed."""
+        wanted = (backbone, run, lambda_)
+        return tuple(
+            sorted(
+                (c for c in self.cells if (c.backbone, c.run, c.lambda_) == wanted), key=lambda c: _seed_order(c.seed)
+            )
+        )
+
+    def sample(
+        self, cells: Iterable[CellKey], guidance: str, space: str, metric: str
+    ) -> tuple[Floats, Floats, tuple[CellKey, ...]]:
+        """Values (S,), replicates (S, R) and the cells that have the number; R = 0 unless every cell kept replicates."""
+        kept, values, draws = [], [], []
+        for cell in cells:
+            row = self.row(cell, guidance, space, metric)
+            if row is not None and np.isfinite(row.value):
+                kept.append(cell)
+                values.append(row.value)
+                draws.append(self.draws(cell, guidance, space, metric))
+        shortest = min((len(d) for d in draws), default=0)
+        return np.array(values), np.array([d[:shortest] for d in draws]).reshape(len(kept), shortest), tuple(kept)
+
+
+def _seed_order(seed: str) -> tuple[tuple[int, str], ...]:
+    return tuple((int(part), "") if part.isdigit() else (1 << 30, part) for part in seed.split("."))
+
+
+def key_of(row: Row) -> CellKey:
+    """The cell a row belongs to."""
+    return CellKey(row.backbone, row.run, row.lambda_, row.seed)
+
+
+def load_run(path: Path) -> RunData:
+    """Read a run's folder.
+
+    Raises:
+        MissingPrerequisite: the folder, run.json or results.csv is not there.
+        IntegrityError: a file is not what a run writes.
+        UserError: the folder was written by a newer drlbench.
+    """
+    if not path.is_dir():
+        raise MissingPrerequisite(f"{path}: no such folder; give the folder that `drlbench run --out` wrote")
+    meta = _json(path / "run.json", required=True)
+    schema = meta.get("schema") if isinstance(meta, dict) else None
+    if not isinstance(schema, int):
+        raise IntegrityError(f"{path / 'run.json'}: has no schema number; it is not a run's record")
+    if schema > SCHEMA:
+        version = meta.get("versions", {}).get("drlbench", f"with schema {schema}")
+        raise UserError(f"{path / 'run.json'}: schema {schema} needs drlbench >= {version}; this one reads {SCHEMA}")
+    meta = {"cells": [], "spaces": [], "rewards": [], "backbones": [], "guidances": [], "warnings": [], **meta}
+    return RunData(
+        path=path,
+        rows=tuple(read_results(path / "results.csv")),
+        meta=meta,
+        curves=_json(path / "curves.json", required=False),
+        replicates=_replicates(path / REPLICATES),
+    )
+
+
+def _json(path: Path, required: bool) -> Any:
+    if not path.is_file():
+        if required:
+            raise MissingPrerequisite(f"{path}: not found; a run's folder holds it once `drlbench run` has started")
+        return {}
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise IntegrityError(f"{path}: is not JSON ({error}); run `drlbench run` again to write it anew") from error
+
+
+def _replicates(path: Path) -> dict[str, Floats]:
+    if not path.is_file():
+        return {}
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: np.asarray(archive[name], np.float64) for name in archive.files}
+    except (ValueError, OSError, zipfile.BadZipFile) as error:
+        raise IntegrityError(f"{path}: cannot be read ({error}); run `drlbench run` again to write it anew") from error
