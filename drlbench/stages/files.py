@@ -1,0 +1,133 @@
+"""How models, encoders and rewards lie in a stage's folder, so that the next stage can read them back.
+
+A model's folder: `config.json` (family, architecture, autoencoder), `weights.safetensors` (the network's own
+names) and, for a latent model trained here, `autoencoder/`.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+
+from drlbench import backbones
+from drlbench.backbones.base import Autoencoder, VelocityModel
+from drlbench.encoders.base import Encoder
+from drlbench.errors import IntegrityError
+from drlbench.metrics.base import Measurement
+from drlbench.registry import ENCODERS, REWARDS
+from drlbench.rewards.base import Reward
+from drlbench.store import atomic
+from drlbench.training import TrainingLog
+
+WEIGHTS = "weights.safetensors"
+CONFIG = "config.json"
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The `config.json` of a stage's folder."""
+    config: dict[str, Any] = json.loads((folder / CONFIG).read_text())
+    return config
+
+
+def save_model(folder: Path, model: VelocityModel, config: Mapping[str, Any]) -> None:
+    """Keep a model: weights of the network, and what `load_model` needs to build it again."""
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.net.state_dict().items()}
+    save_file(weights, folder / WEIGHTS)
+    atomic.write_json(folder / CONFIG, {**config, "kind": "model"})
+
+
+def save_finetuned(folder: Path, model: VelocityModel, start: Path) -> None:
+    """Keep a fine-tuned model; all but the network's weights is the start model's."""
+    save_model(folder, model, read_config(start))
+    if (start / "autoencoder").is_dir():
+        shutil.copytree(start / "autoencoder", folder / "autoencoder")
+
+
+def load_model(folder: Path, device: str = "cpu") -> VelocityModel:
+    """Read a model that `save_model` kept: frozen, in eval mode.
+
+    Raises:
+        IntegrityError: the folder holds no model.
+    """
+    config = read_config(folder)
+    if config.get("kind") != "model":
+        raise IntegrityError(f"{folder}: holds a {config.get('kind')!r}, not a model")
+    net = backbones.create(config["family"], **config["architecture"])
+    net.load_state_dict(load_file(folder / WEIGHTS))
+    model = backbones.wrap(net, _autoencoder(folder, config["autoencoder"]))
+    return model.requires_grad_(False).eval().to(device)
+
+
+def _autoencoder(folder: Path, name: str) -> Autoencoder | None:
+    if name == "pixels":
+        return None
+    raise IntegrityError(f"{folder}: unknown autoencoder {name!r}")
+
+
+def load_encoder(folder: Path, device: str = "cpu") -> Encoder:
+    """Read an encoder that its `save` kept."""
+    encoder: Encoder = ENCODERS.get(read_config(folder)["kind"]).load(folder)
+    return encoder.to(device)
+
+
+def load_encoders(inputs: Mapping[str, Path], device: str = "cpu") -> dict[str, Encoder]:
+    """Every `encoder:<name>` among a stage's inputs, by name."""
+    return {
+        name.partition(":")[2]: load_encoder(folder, device)
+        for name, folder in inputs.items()
+        if name.startswith("encoder:")
+    }
+
+
+def load_reward(folder: Path, encoders: Mapping[str, Encoder], device: str = "cpu") -> Reward:
+    """Read a reward that its `save` kept; it finds the encoders it looks through by name."""
+    config = read_config(folder)
+    reward: Reward = REWARDS.get(config["kind"]).load(folder, encoders)
+    return reward.to(device)
+
+
+def write_curve(folder: Path, log: TrainingLog) -> None:
+    """Keep a training curve in the shape of curves.json."""
+    atomic.write_json(folder / "curve.json", {"step": log.steps, "series": log.series, "summary": log.summary})
+
+
+def write_description(folder: Path, **facts: Any) -> None:
+    """Keep what the report says of this result."""
+    atomic.write_json(folder / "description.json", facts)
+
+
+def write_measurements(folder: Path, measurements: list[Measurement], signatures: Mapping[str, str]) -> None:
+    """Keep rows.json and replicates.npz.
+
+    Args:
+        signatures: metric name -> everything the number depends on.
+    """
+    rows = [
+        {
+            "metric": m.metric,
+            "value": float(m.value),
+            "low": float(m.low),
+            "high": float(m.high),
+            "n": int(m.n),
+            "better": m.better,
+            "notes": list(m.notes),
+            "signature": signatures[m.metric],
+        }
+        for m in measurements
+    ]
+    draws: dict[str, NDArray[np.float64]] = {m.metric: m.replicates for m in measurements if m.replicates is not None}
+    np.savez_compressed(folder / "replicates.npz", **draws)
+    atomic.write_json(folder / "rows.json", rows)
+
+
+def read_samples(folder: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Images (n, H, W, C) uint8 and labels (n,) int64 of a samples stage."""
+    with np.load(folder / "samples.npz", allow_pickle=False) as data:
+        return data["images"], data["labels"]
