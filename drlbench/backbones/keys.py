@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -78,18 +78,26 @@ def strip_prefixes(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return out
 
 
-def load_strict(net: nn.Module, state: Mapping[str, Tensor], name: str) -> None:
+def load_strict(
+    net: nn.Module,
+    state: Mapping[str, Tensor],
+    name: str,
+    official: Callable[[str], str] = str,
+) -> None:
     """Copy `state` into `net`; nothing is loaded unless every key and shape fits and every value is finite.
 
     Args:
         net: the network, not on the meta device.
         state: official names to tensors.
         name: the backbone's name, for errors.
+        official: the official name of one of the network's own keys, where they differ.
 
     Raises:
         UserError: missing, unexpected or mis-shaped keys, or weights that are not finite numbers.
     """
-    expected = net.state_dict()
+    own = net.state_dict()
+    ours = {official(key): key for key in own}
+    expected = {key: own[ours[key]] for key in ours}
     missing = sorted(expected.keys() - state.keys())
     unexpected = sorted(state.keys() - expected.keys())
     shared = [key for key in expected if key in state]
@@ -114,7 +122,7 @@ def load_strict(net: nn.Module, state: Mapping[str, Tensor], name: str) -> None:
         raise UserError(
             f"state dict for {name}: {len(wrong)} weights are no floating-point numbers: {_listed(kinds, wrong)}"
         )
-    net.load_state_dict(dict(state))
+    net.load_state_dict({ours[key]: value for key, value in state.items()})
 
 
 def _is_finite(tensor: Tensor) -> bool:
