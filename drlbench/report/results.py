@@ -17,7 +17,10 @@ from pathlib import Path
 from drlbench.errors import MissingPrerequisite, UserError, did_you_mean
 from drlbench.store import atomic
 
-COLUMNS = ["suite", "backbone", "run", "reward", "algorithm", "lambda", "seed", "guidance", "cfg", "cfg_low", "cfg_high", "space", "metric", "value", "low", "high", "n", "better", "signature"]
+COLUMNS = [
+    *("suite", "backbone", "run", "reward", "algorithm", "lambda", "seed", "guidance", "cfg", "cfg_low", "cfg_high"),
+    *("space", "metric", "value", "low", "high", "n", "better", "signature"),
+]
 NUMBERS = frozenset({"lambda", "cfg", "cfg_low", "cfg_high", "value", "low", "high"})
 BETTER = ("lower", "higher", "closer")
 DATA = "data"

@@ -169,7 +169,7 @@ class RunData:
     def sample(
         self, cells: Iterable[CellKey], guidance: str, space: str, metric: str
     ) -> tuple[Floats, Floats, tuple[CellKey, ...]]:
-        """Values (S,), replicates (S, R) and the cells that have the number; R = 0 unless every cell kept replicates."""
+        """Values (S,), replicates (S, R) and the cells that have the number; R = 0 unless every cell kept some."""
         kept, values, draws = [], [], []
         for cell in cells:
             row = self.row(cell, guidance, space, metric)

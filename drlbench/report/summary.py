@@ -1,0 +1,173 @@
+"""summary.json: FD ratios, hypervolumes, dominance probabilities and the headline in words, all from the results."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from drlbench.frontier.pareto import Floats, reference_point
+from drlbench.frontier.uncertainty import (
+    Estimate,
+    attainment_dominance,
+    hypervolume_dominance,
+    hypervolume_estimate,
+)
+from drlbench.report.effects import Effect, Hacking, fd_ratio, generator, hacking_table
+from drlbench.report.fronts import BASE, Axis, Front, axes, front
+from drlbench.report.headline import Contest, Sentence, preference_families, sentences
+from drlbench.report.rundata import RunData
+
+SCHEMA = 1
+REFERENCE_RULE = (
+    "Per backbone, guidance and pair of axes: the worst value of each axis over the points of every family (mean over "
+    "seeds and each seed alone), plus 10 % of the range; the ideal is the best value. A hypervolume is the share of "
+    "the box between the two. Points that do not beat the reference add nothing."
+)
+INTERVAL_RULE = (
+    "low, high: 95 % percentile interval over paired bootstrap replicates of the generated samples, checkpoints fixed, "
+    "replicates centred on the measured value. seed_low, seed_high: the RL seed is drawn anew too (Student t over "
+    "seeds plus the sampling noise the seeds share); absent with one seed."
+)
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A family's hypervolume on one pair of axes, as a share of the box."""
+
+    backbone: str
+    guidance: str
+    x: Axis
+    y: Axis
+    run: str
+    points: int
+    share: Estimate
+    ideal: tuple[float, float]
+    reference: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What `build_report` found; `to_json` is summary.json."""
+
+    suite: str
+    ratios: tuple[Effect, ...]
+    volumes: tuple[Volume, ...]
+    contests: tuple[Contest, ...]
+    hacking: tuple[Hacking, ...]
+    headline: tuple[Sentence, ...]
+    plain_guidance: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values with sorted meaning: NaN and infinity become null."""
+        return {
+            "schema": SCHEMA,
+            "suite": self.suite,
+            "headline": [asdict(s) for s in self.headline],
+            "guidance": self.plain_guidance,
+            "reference_rule": REFERENCE_RULE,
+            "interval_rule": INTERVAL_RULE,
+            **{k: plain([asdict(v) for v in getattr(self, k)]) for k in ("ratios", "volumes", "contests", "hacking")},
+        }
+
+
+def plain(value: Any) -> Any:
+    """JSON has no NaN: make it null, all the way down."""
+    if isinstance(value, dict):
+        return {k.rstrip("_"): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    if isinstance(value, float | np.floating):
+        return float(value) if math.isfinite(value) else None
+    return value
+
+
+def plain_guidance(run: RunData) -> str:
+    """The guidance whose scale is 1 (none), or the first."""
+    unguided = {r.guidance for r in run.rows if r.cfg in (None, 1.0)}
+    return next((g for g in run.guidances if g in unguided), run.guidances[0] if run.guidances else "")
+
+
+def all_fronts(run: RunData, backbone: str, guidance: str, x: Axis, y: Axis) -> dict[str, Front]:
+    """Every family's front on one pair of axes."""
+    found = {name: front(run, backbone, guidance, name, x, y) for name in run.runs}
+    return {name: f for name, f in found.items() if f is not None}
+
+
+def box(fronts: dict[str, Front]) -> tuple[Floats, Floats]:
+    """The ideal and the reference point all families of one picture share."""
+    return reference_point(*(f.costs.reshape(-1, 2) for f in fronts.values()))
+
+
+def paired_seeds(a: Front, b: Front) -> tuple[Front, Front]:
+    """Both fronts on the seeds they share, in the same order."""
+    both = [s for s in a.seeds if s in b.seeds]
+    return _take(a, both), _take(b, both)
+
+
+def _take(f: Front, seeds: list[str]) -> Front:
+    at = [f.seeds.index(s) for s in seeds]
+    cells = tuple(tuple(point[i] for i in at) for point in f.cells)
+    return Front(f.backbone, f.guidance, f.run, f.x, f.y, cells, f.values[at], f.costs[at], f.replicates[at])
+
+
+def volumes_and_contests(run: RunData) -> tuple[list[Volume], list[Contest]]:
+    """Hypervolumes of every family, and every later preference family against every earlier one."""
+    volumes, contests = [], []
+    for backbone in run.backbones:
+        rivals = preference_families(run, backbone)
+        for guidance in run.guidances:
+            for x, y in axes(run):
+                fronts = all_fronts(run, backbone, guidance, x, y)
+                if not fronts:
+                    continue
+                ideal, reference = box(fronts)
+                corners = (_corner(ideal), _corner(reference))
+                for name, f in fronts.items():
+                    share = hypervolume_estimate(f.costs, f.replicates, ideal, reference, generator())
+                    volumes.append(Volume(backbone, guidance, x, y, name, len(f.cells), share, *corners))
+                names = [n for n in rivals if n in fronts]
+                for i, second in enumerate(names):
+                    for first in names[i + 1 :]:
+                        a, b = paired_seeds(fronts[first], fronts[second])
+                        if a.seeds:
+                            contests.append(_contest(a, b, ideal, reference))
+    return volumes, contests
+
+
+def _corner(point: Floats) -> tuple[float, float]:
+    return float(point[0]), float(point[1])
+
+
+def _contest(a: Front, b: Front, ideal: Floats, reference: Floats) -> Contest:
+    count = min(a.replicates.shape[1], b.replicates.shape[1])
+    draws = a.replicates[:, :count], b.replicates[:, :count]
+    by_volume = hypervolume_dominance(a.costs, b.costs, *draws, ideal, reference, generator())
+    by_level = attainment_dominance(a.costs, b.costs, *draws, generator())
+    return Contest(a.backbone, a.guidance, a.x, a.y, a.run, b.run, by_volume, by_level)
+
+
+def summarise(run: RunData) -> Summary:
+    """Everything summary.json holds."""
+    guidance = plain_guidance(run)
+    ratios = [
+        fd_ratio(run, backbone, name, lambda_, guidance, space)
+        for backbone in run.backbones
+        for name in run.runs
+        if name != BASE
+        for lambda_ in run.lambdas(backbone, name)
+        for space in run.spaces
+    ]
+    volumes, contests = volumes_and_contests(run)
+    signs = hacking_table(run, guidance)
+    return Summary(
+        suite=str(run.meta.get("suite", "")),
+        ratios=tuple(ratios),
+        volumes=tuple(volumes),
+        contests=tuple(contests),
+        hacking=tuple(signs),
+        headline=tuple(sentences(run, guidance, contests, signs)),
+        plain_guidance=guidance,
+    )
