@@ -1,0 +1,189 @@
+"""The honest table (one checkpoint a row over all spaces and rewards), and tables as CSV, Markdown and LaTeX."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from drlbench.frontier.uncertainty import Estimate
+from drlbench.report.effects import mean_over_seeds
+from drlbench.report.results import DATA, csv_text
+from drlbench.report.rundata import RunData
+from drlbench.report.words import digits, metric_name
+
+PRINTED = ("fd", "coverage")
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    **{c: f"\\{c}" for c in "&%$#_{}"},
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "−": "$-$",
+    "±": r"$\pm$",
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells of text or numbers under a header; `note` says what the reader must know."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[object, ...], ...]
+    note: str = ""
+
+    def to_csv(self) -> str:
+        """CSV, numbers exact, text shielded."""
+        return csv_text(self.header, self.rows)
+
+    def to_markdown(self) -> str:
+        """A GitHub table; pipes and angle brackets escaped, numbers right-aligned and rounded."""
+        numeric = [all(isinstance(r[i], int | float | None) for r in self.rows) for i in range(len(self.header))]
+        lines = [
+            f"**{_md(self.title)}**",
+            "",
+            _md_row(self.header),
+            _md_row(["--:" if n else ":--" for n in numeric], raw=True),
+        ]
+        lines += [_md_row([_text(v) for v in row]) for row in self.rows]
+        return "\n".join([*lines, *(["", _md(self.note)] if self.note else [])]) + "\n"
+
+    def to_latex(self) -> str:
+        """A booktabs tabular with caption."""
+        align = "".join(
+            "r" if all(isinstance(r[i], int | float | None) for r in self.rows) else "l"
+            for i in range(len(self.header))
+        )
+        body = [" & ".join(_latex(_text(v)) for v in row) + r" \\" for row in self.rows]
+        head = " & ".join(_latex(h) for h in self.header) + r" \\"
+        return "\n".join(
+            [
+                r"\begin{table}",
+                r"\centering",
+                rf"\caption{{{_latex(self.title)}. {_latex(self.note)}}}",
+                rf"\begin{{tabular}}{{{align}}}",
+                *(r"\toprule", head, r"\midrule", *body, r"\bottomrule"),
+                r"\end{tabular}",
+                r"\end{table}",
+                "",
+            ]
+        )
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    return digits(float(value), 4) if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+
+
+def _md(text: str) -> str:
+    for c in "\\|<>*_`[]":
+        text = text.replace(c, f"\\{c}")
+    return text.replace("\n", " ")
+
+
+def _md_row(cells: Sequence[str], raw: bool = False) -> str:
+    return "| " + " | ".join(c if raw else _md(c) for c in cells) + " |"
+
+
+def _latex(text: str) -> str:
+    return "".join(_LATEX.get(c, c) for c in text.replace("\n", " "))
+
+
+def checkpoint_rows(run: RunData) -> list[tuple[str, str, float | None, str, int, str]]:
+    """(backbone, run, lambda, guidance, number of seeds, rewards it was trained on) of every row of the table."""
+    rows = []
+    for backbone in run.backbones:
+        for name in run.runs:
+            for lambda_ in run.lambdas(backbone, name):
+                cells = run.seeds(backbone, name, lambda_)
+                optimised = "+".join(dict.fromkeys(r for c in cells for r in run.optimised(c)))
+                for guidance in run.guidances:
+                    measured = {r.seed for r in run.rows if r.guidance == guidance and r.run == name}
+                    n = sum(c.seed in measured for c in cells)
+                    if n:
+                        rows.append((backbone, name, lambda_, guidance, n, optimised))
+    return rows
+
+
+def numbers_of(run: RunData) -> list[tuple[str, str]]:
+    """Every (space, metric) of a run: the spaces in order, then rewards, then what is left."""
+    found = dict.fromkeys((r.space, r.metric) for r in run.rows)
+    spaced = [k for s in run.spaces for k in found if k[0] == s]
+    rewards = [("", r) for r in run.rewards]
+    return spaced + rewards + [k for k in found if k not in spaced and k not in rewards]
+
+
+def column(run: RunData, space: str, metric: str) -> str:
+    """`fd@pixels (optimised)`: a number's name, saying whether some reward of the run had it in view."""
+    if space:
+        return f"{metric}@{space} ({'held out' if run.held_out_space(space) else 'optimised'})"
+    if metric in run.rewards:
+        return f"{metric} ({'held out' if run.held_out_reward(metric) else 'optimised'})"
+    return metric
+
+
+def honest_table(run: RunData) -> Table:
+    """table.csv: for each number the mean over seeds, its 95 % sampling interval and the spread between seeds.
+
+    A space is `optimised` when any reward of the run looks through it, a reward when any run maximises it; the column
+    `optimised` says which rewards the row's own checkpoints were trained on. The last row holds the real images.
+    """
+    keys = numbers_of(run)
+    header = ["backbone", "run", "lambda", "guidance", "n_seeds", "optimised"]
+    for space, metric in keys:
+        header += [f"{column(run, space, metric)}{end}" for end in ("", " low", " high", " seed_sd")]
+    rows: list[tuple[object, ...]] = []
+    for backbone, name, lambda_, guidance, n, optimised in checkpoint_rows(run):
+        row: list[object] = [backbone, name, lambda_, guidance, n, optimised]
+        for space, metric in keys:
+            values, _, _ = run.sample(run.seeds(backbone, name, lambda_), guidance, space, metric)
+            e = mean_over_seeds(run, backbone, name, lambda_, guidance, space, metric)
+            spread = float(values.std(ddof=1)) if len(values) > 1 else None
+            row += [_known(e.value), _known(e.low), _known(e.high), spread]
+        rows.append(tuple(row))
+    real: list[object] = ["", DATA, None, "", 0, ""]
+    for space, metric in keys:
+        r = run.data_row(space, metric)
+        real += [r.value, r.low, r.high, None] if r else [None] * 4
+    rows.append(tuple(real))
+    return Table("One checkpoint a row", tuple(header), tuple(rows))
+
+
+def _known(value: float) -> float | None:
+    return value if np.isfinite(value) else None
+
+
+def printed_table(run: RunData, guidance: str) -> Table:
+    """The honest table as people print it: FD and coverage in every space, every reward, and KL, `value ± half interval`."""
+    keys = [(s, m) for m in PRINTED for s in run.spaces if (s, m) in numbers_of(run)]
+    keys += [("", r) for r in run.rewards] + [("", "kl_nats")] * (("", "kl_nats") in numbers_of(run))
+    header = ("backbone", "run", "lambda", "seeds", *(_printed_name(run, s, m) for s, m in keys))
+    rows = []
+    for backbone, name, lambda_, g, n, _ in checkpoint_rows(run):
+        if g == guidance:
+            cells = [mean_over_seeds(run, backbone, name, lambda_, g, s, m) for s, m in keys]
+            rows.append((backbone, name, "" if lambda_ is None else f"{lambda_:g}", str(n), *map(plus_minus, cells)))
+    real = [run.data_row(s, m) for s, m in keys]
+    rows.append(("", "real images", "", "", *(digits(r.value) if r else "" for r in real)))
+    note = (
+        f"Guidance: {guidance}. One checkpoint a row, the same in every column; mean over seeds ± half the 95 % sampling "
+        "interval. Columns marked † are held out: nothing was trained on them."
+    )
+    return Table("One checkpoint a row", header, tuple(rows), note)
+
+
+def _printed_name(run: RunData, space: str, metric: str) -> str:
+    held_out = run.held_out_space(space) if space else metric in run.rewards and run.held_out_reward(metric)
+    return f"{metric_name(metric)}{f' {space}' if space else ''}{'†' if held_out else ''}"
+
+
+def plus_minus(e: Estimate) -> str:
+    """`0.87 ± 0.04`, the value alone where no interval is known."""
+    if not np.isfinite(e.value):
+        return ""
+    half = (e.high - e.low) / 2
+    return f"{digits(e.value)} ± {digits(half, 2)}" if np.isfinite(half) else digits(e.value)
