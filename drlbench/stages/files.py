@@ -113,8 +113,8 @@ def write_measurements(folder: Path, measurements: list[Measurement], signatures
         {
             "metric": m.metric,
             "value": float(m.value),
-            "low": float(m.low),
-            "high": float(m.high),
+            "low": None if np.isnan(m.low) else float(m.low),
+            "high": None if np.isnan(m.high) else float(m.high),
             "n": int(m.n),
             "better": m.better,
             "notes": list(m.notes),

@@ -1,0 +1,5 @@
+"""`python -m drlbench`."""
+
+from drlbench.cli import main
+
+main()

@@ -1,0 +1,15 @@
+"""Stage: features of a cell's samples in one space."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from drlbench.features.extract import extract
+from drlbench.stages import Job
+from drlbench.stages.files import load_encoder, read_samples
+
+
+def run(job: Job) -> None:
+    """Keep features (n, D) float32."""
+    images, _ = read_samples(job.inputs["samples"])
+    np.savez(job.out / "features.npz", features=extract(load_encoder(job.inputs["encoder"], job.device), images))

@@ -1,0 +1,72 @@
+"""Stage: one fine-tune, from its start model, with the KL taken to that same model."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+
+from drlbench.data.sources import load_dataset
+from drlbench.finetune.train import train
+from drlbench.registry import ALGORITHMS
+from drlbench.rewards.base import Reward
+from drlbench.rewards.combined import Combined
+from drlbench.stages import Job
+from drlbench.stages.files import load_encoders, load_model, load_reward, save_finetuned
+from drlbench.store import atomic
+from drlbench.training import to_float
+
+CHECKPOINT_SECONDS = 600.0
+CURVE_POINTS = 200
+
+
+def run(job: Job) -> None:
+    """Train the number of updates asked for; a killed stage continues from its last checkpoint."""
+    s = job.settings
+    policy, reference = (load_model(job.inputs["start"], job.device) for _ in range(2))
+    data = load_dataset(s["data"])
+    with torch.no_grad():
+        latents = reference.encode(to_float(data.train_images).to(job.device))
+    labels = torch.from_numpy(data.train_labels).to(job.device)
+    settings = dict(s["settings"])
+    if s["lambda"] is not None:
+        settings["lambda"] = s["lambda"]
+    algorithm = ALGORITHMS.get(s["algorithm"])(policy, reference, _reward(job), (latents, labels), settings, s["seed"])
+    rows = train(
+        algorithm,
+        s["updates"],
+        job.partial,
+        CHECKPOINT_SECONDS,
+        on_step=lambda row: job.progress(row["update"] / s["updates"]),
+    )
+    save_finetuned(job.out, algorithm.finished_policy(), job.inputs["start"])
+    atomic.write_json(job.out / "curve.json", _curve(rows))
+
+
+def _reward(job: Job) -> Reward | None:
+    """The single reward, or the weighted sum of a combined run, or none."""
+    terms: dict[str, float] = job.settings["terms"]
+    if not terms:
+        return None
+    encoders = load_encoders(job.inputs, job.device)
+    rewards = {name: load_reward(job.inputs[f"reward:{name}"], encoders, job.device) for name in terms}
+    if len(terms) == 1:
+        return next(iter(rewards.values()))
+    return Combined([(weight, rewards[name]) for name, weight in terms.items()])
+
+
+def _curve(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """At most `CURVE_POINTS` evenly spaced rows; wall-clock columns are left out, they differ from run to run."""
+    stride = -(-len(rows) // CURVE_POINTS)
+    kept = rows[stride - 1 :: stride] if rows else []
+    names = [n for n in (kept[0] if kept else {}) if n not in ("update", "seconds")]
+
+    def number(value: Any) -> float | None:
+        return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+
+    return {
+        "step": [row["update"] for row in kept],
+        "series": {n: [number(row.get(n)) for row in kept] for n in names},
+        "summary": {n: number(kept[-1].get(n)) for n in names} if kept else {},
+    }

@@ -1,0 +1,57 @@
+"""Stage: the numbers of one cell in one space, or (without a space) of its images themselves."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+
+from drlbench import __version__
+from drlbench.data.sources import load_dataset
+from drlbench.metrics.base import Evidence, Measurement
+from drlbench.metrics.bootstrap import resample_counts
+from drlbench.registry import METRICS
+from drlbench.stages import VERSIONS, Job
+from drlbench.stages.files import read_samples, write_measurements
+from drlbench.store import atomic
+
+
+def run(job: Job) -> None:
+    """Measure every metric of the settings and keep rows and replicates."""
+    images, labels = read_samples(job.inputs["samples"])
+    data = load_dataset(job.settings["data"])
+    evidence = Evidence(
+        counts=resample_counts(len(images), job.settings["resamples"]),
+        images=images,
+        labels=labels,
+        reference_images=data.heldout_images,
+        num_classes=data.num_classes,
+    )
+    where = f"data:{data.sha256[:8]}"
+    if "features" in job.inputs:
+        with np.load(job.inputs["features"] / "features.npz", allow_pickle=False) as own:
+            features = own["features"]
+        with np.load(job.inputs["reference"] / "reference.npz", allow_pickle=False) as real:
+            evidence = Evidence(
+                counts=evidence.counts,
+                images=images,
+                labels=labels,
+                num_classes=data.num_classes,
+                features=features,
+                reference=real["train"],
+                reference_val=real["heldout"],
+                reference_val_labels=real["heldout_labels"],
+            )
+        made_from = atomic.read_marker(job.inputs["reference"])
+        where = f"enc:{made_from['inputs']['encoder'][:8]}|ref:{made_from['key'][:8]}"
+    measured: list[Measurement] = []
+    for name in job.settings["metrics"]:
+        measured += METRICS.get(name)().measure(evidence)
+    common = f"{where}|{sampler_name(job)}|n{len(images)}|drlbench{__version__}.{VERSIONS['scores']}"
+    write_measurements(job.out, measured, {m.metric: f"{m.metric}|{common}" for m in measured})
+
+
+def sampler_name(job: Job) -> str:
+    """How the samples were made, in a word: `heun50`, `euler20-cfg1.5`, or `data` for real images."""
+    with (job.inputs["samples"] / "description.json").open() as file:
+        return str(json.load(file)["sampler"])

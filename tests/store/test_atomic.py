@@ -1,0 +1,81 @@
+"""Nothing half-written is read as whole, and every altered byte is found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from drlbench.errors import IntegrityError
+from drlbench.store import atomic
+
+KEY = "ab" * 32
+
+
+def make(folder: Path) -> Path:
+    with atomic.artefact(folder, {"key": KEY}) as out:
+        (out / "numbers.bin").write_bytes(bytes(range(200)))
+        (out / "inner").mkdir()
+        (out / "inner" / "text.json").write_text("{}")
+    return folder
+
+
+def test_a_failure_leaves_nothing_behind(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), atomic.artefact(tmp_path / "x", {"key": KEY}) as out:
+        (out / "half").write_text("half")
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sealed_folder_is_complete_and_checks(tmp_path: Path) -> None:
+    folder = make(tmp_path / "x")
+    assert atomic.is_complete(folder)
+    atomic.check(folder, KEY)
+
+
+def test_the_first_of_two_equal_results_stays(tmp_path: Path) -> None:
+    folder = make(tmp_path / "x")
+    before = (folder / atomic.MARKER).stat().st_ino
+    make(folder)
+    assert (folder / atomic.MARKER).stat().st_ino == before
+    assert [p.name for p in tmp_path.iterdir()] == ["x"]
+
+
+@pytest.mark.parametrize("position", [0, 99, 199])
+def test_one_flipped_bit_is_found(tmp_path: Path, position: int) -> None:
+    folder = make(tmp_path / "x")
+    content = bytearray((folder / "numbers.bin").read_bytes())
+    content[position] ^= 1
+    (folder / "numbers.bin").write_bytes(content)
+    with pytest.raises(IntegrityError, match=r"numbers.bin.*checksum"):
+        atomic.check(folder, KEY)
+
+
+@pytest.mark.parametrize("damage", ["truncate", "delete", "add", "other key", "marker cut"])
+def test_every_other_damage_is_found(tmp_path: Path, damage: str) -> None:
+    folder = make(tmp_path / "x")
+    if damage == "truncate":
+        (folder / "numbers.bin").write_bytes(bytes(range(199)))
+    elif damage == "delete":
+        (folder / "inner" / "text.json").unlink()
+    elif damage == "add":
+        (folder / "stray").write_text("x")
+    elif damage == "marker cut":
+        marker = folder / atomic.MARKER
+        marker.write_text(marker.read_text()[:-20])
+    with pytest.raises(IntegrityError):
+        atomic.check(folder, KEY if damage != "other key" else "cd" * 32)
+
+
+def test_replacing_a_file_keeps_the_old_one_on_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "results.csv"
+    atomic.write_text(path, "old")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(atomic.os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        atomic.write_text(path, "new")
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["results.csv"]
