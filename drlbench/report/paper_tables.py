@@ -71,14 +71,9 @@ Found = tuple[tuple[str, str, str, str], Choice, dict[str, float]]
 def _choices(run: RunData, backbone: str, method: str, guidances: Iterable[str]) -> list[Choice]:
     """The (run, lambda, guidance) a method may choose from."""
     name = "base" if method == "base" else "drl"
-    lambdas = [
-        v for v in run.lambdas(backbone, name) if method not in ("drl_lambda1", "drl_lambda10") or v == _lambda(method)
-    ]
+    fixed = {"drl_lambda1": 1.0, "drl_lambda10": 10.0}
+    lambdas = [v for v in run.lambdas(backbone, name) if v == fixed.get(method, v)]
     return [(name, v, g) for v in lambdas for g in guidances]
-
-
-def _lambda(method: str) -> float:
-    return 10.0 if method.endswith("10") else 1.0
 
 
 def _value(run: RunData, backbone: str, choice: Choice, space: str, metric: str) -> float:
@@ -111,7 +106,7 @@ def _rewards(run: RunData) -> Iterable[Found]:
                 options = _choices(run, backbone, method, guidances)
                 if not options or not rewards or (setting == "best_cfg" and len(guidances) < 2):
                     continue
-                values = {}
+                values: dict[str, float] = {}
                 for r in rewards:
                     found = [v for c in options if (v := _value(run, backbone, c, "", r)) == v]
                     values |= {r: max(found)} if found else {}

@@ -41,9 +41,8 @@ class Published:
 def baselines_folder() -> Path:
     """Where the package (or its source tree) keeps baselines/."""
     package = Path(str(resources.files("drlbench")))
-    return next(
-        (p for p in (package / "_baselines", package.parent / "baselines") if p.is_dir()), package / "_baselines"
-    )
+    installed = package / "_baselines"
+    return installed if installed.is_dir() else package.parent / "baselines"
 
 
 @cache
@@ -68,13 +67,9 @@ def published() -> tuple[Published, ...]:
 def normal(name: str) -> str:
     """A name without case and punctuation, so that `DINOv2-L` and `dinov2_l` are one."""
     bare = "".join(c for c in name.lower() if c.isalnum())
-    bare = (
-        bare.removesuffix("arge")
-        if bare.endswith("large")
-        else bare.removesuffix("ase")
-        if bare.endswith("base")
-        else bare
-    )
+    for size in ("large", "base"):
+        if bare.endswith(size) and bare != size:
+            bare = bare.removesuffix(size[1:])
     return _ALIASES.get(bare, bare)
 
 

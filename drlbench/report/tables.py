@@ -39,24 +39,19 @@ class Table:
         """CSV, numbers exact, text shielded."""
         return csv_text(self.header, self.rows)
 
+    def _numeric(self) -> list[bool]:
+        return [all(isinstance(row[i], int | float | None) for row in self.rows) for i in range(len(self.header))]
+
     def to_markdown(self) -> str:
         """A GitHub table; pipes and angle brackets escaped, numbers right-aligned and rounded."""
-        numeric = [all(isinstance(r[i], int | float | None) for r in self.rows) for i in range(len(self.header))]
-        lines = [
-            f"**{_md(self.title)}**",
-            "",
-            _md_row(self.header),
-            _md_row(["--:" if n else ":--" for n in numeric], raw=True),
-        ]
+        rule = _md_row(["--:" if numeric else ":--" for numeric in self._numeric()], raw=True)
+        lines = [f"**{_md(self.title)}**", "", _md_row(self.header), rule]
         lines += [_md_row([_text(v) for v in row]) for row in self.rows]
         return "\n".join([*lines, *(["", _md(self.note)] if self.note else [])]) + "\n"
 
     def to_latex(self) -> str:
         """A booktabs tabular with caption."""
-        align = "".join(
-            "r" if all(isinstance(r[i], int | float | None) for r in self.rows) else "l"
-            for i in range(len(self.header))
-        )
+        align = "".join("r" if numeric else "l" for numeric in self._numeric())
         body = [" & ".join(_latex(_text(v)) for v in row) + r" \\" for row in self.rows]
         head = " & ".join(_latex(h) for h in self.header) + r" \\"
         return "\n".join(
@@ -158,7 +153,7 @@ def _known(value: float) -> float | None:
 
 
 def printed_table(run: RunData, guidance: str) -> Table:
-    """The honest table as people print it: FD and coverage in every space, every reward, and KL, `value ± half interval`."""
+    """The honest table as people print it: FD and coverage in every space, rewards and KL, `value ± half interval`."""
     keys = [(s, m) for m in PRINTED for s in run.spaces if (s, m) in numbers_of(run)]
     keys += [("", r) for r in run.rewards] + [("", "kl_nats")] * (("", "kl_nats") in numbers_of(run))
     header = ("backbone", "run", "lambda", "seeds", *(_printed_name(run, s, m) for s, m in keys))
@@ -170,8 +165,8 @@ def printed_table(run: RunData, guidance: str) -> Table:
     real = [run.data_row(s, m) for s, m in keys]
     rows.append(("", "real images", "", "", *(digits(r.value) if r else "" for r in real)))
     note = (
-        f"Guidance: {guidance}. One checkpoint a row, the same in every column; mean over seeds ± half the 95 % sampling "
-        "interval. Columns marked † are held out: nothing was trained on them."
+        f"Guidance: {guidance}. One checkpoint a row, the same in every column; mean over seeds ± half the 95 % "
+        "sampling interval. Columns marked † are held out: nothing was trained on them."
     )
     return Table("One checkpoint a row", header, tuple(rows), note)
 
