@@ -112,6 +112,8 @@ METRICS = Registry(
         "kd": "drlbench.metrics.kernel:KernelDistance",
         "prdc": "drlbench.metrics.manifold:PRDC",
         "stats": "drlbench.metrics.statistics:ImageStatistics",
+        "inception-score": "drlbench.metrics.inception_score:InceptionScore",
+        "cmmd": "drlbench.metrics.cmmd:CMMD",
     },
 )
 

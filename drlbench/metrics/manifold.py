@@ -1,0 +1,257 @@
+"""Precision and recall (Kynkäänniemi et al. 2019), density and coverage (Naeem et al. 2020), Euclidean, float64.
+
+A set's manifold is the union of balls around its points reaching their k-th nearest neighbour (itself excluded).
+    precision = share of generated points inside any reference ball;  recall = share of reference points inside any
+    generated ball;  density = mean number of reference balls around a generated point, over k;  coverage = share of
+    reference balls that hold a generated point.
+
+Resampling works on neighbour tables made once. Precision and density are means over generated samples and are
+resampled as such. Recall and coverage ask whether any sample that serves a reference point was drawn; ball radii stay
+those of the full set. Leaving samples out can only lower these two, so their replicates are shifted to be centred on
+the estimate: the interval describes spread, not that bias. A table keeps at most 32 servers of a point; that all of
+them are missing from a resample has probability e⁻³².
+
+Shapes: n generated, m reference samples, R resamples, T = 32 servers kept per reference point.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drlbench.errors import UserError, did_you_mean
+from drlbench.metrics.base import Evidence, Measurement, Metric
+from drlbench.metrics.bootstrap import counts_or_default, mean_replicates, measurement
+from drlbench.metrics.inputs import as_features, same_dimension
+from drlbench.metrics.neighbours import Points, blocks, radii, within
+
+Array = NDArray[np.float64]
+Counts = NDArray[np.integer[Any]]
+
+SERVERS = 32
+CONVENTIONS = {"clovaai": True, "torch-fidelity": False, "adm": False}  # True: strictly inside the ball
+
+
+class PrecisionRecall(NamedTuple):
+    """Two measurements of one pair of sets."""
+
+    precision: Measurement
+    recall: Measurement
+
+
+class DensityCoverage(NamedTuple):
+    """Two measurements of one pair of sets."""
+
+    density: Measurement
+    coverage: Measurement
+
+
+@dataclass(frozen=True)
+class Table:
+    """For each reference point, up to T generated samples that serve it; −1 fills the rest."""
+
+    servers: NDArray[np.int64]  # (m, T)
+
+    def share(self, counts: Counts | None) -> tuple[float, Array | None]:
+        """Share of points with a server, and its centred replicates."""
+        value = float((self.servers[:, 0] >= 0).mean()) if len(self.servers) else 0.0
+        if counts is None:
+            return value, None
+        return value, np.clip(value + _centred(self.hits(counts).mean(1)), 0.0, 1.0)
+
+    def hits(self, counts: Counts) -> NDArray[np.bool_]:
+        """(R, m) whether a server of the point occurs in the resample."""
+        present = np.zeros((len(counts), counts.shape[1] + 1), dtype=bool)  # the last column answers for −1
+        present[:, :-1] = counts > 0
+        hits = present[:, self.servers[:, 0]]
+        for column in self.servers.T[1:]:
+            rows = np.flatnonzero(column >= 0)
+            if not len(rows):
+                break
+            hits[:, rows] |= present[:, column[rows]]
+        return hits
+
+
+@dataclass(frozen=True)
+class Neighbourhoods:
+    """Everything the four numbers need, from one pass over the pairs."""
+
+    precise: Array  # (n,) 1 where a generated sample is inside a reference ball of the precision k
+    balls: Array  # (n,) number of reference balls of the density k around a generated sample
+    recall: Table
+    coverage: Table
+
+
+def _centred(values: Array) -> Array:
+    return values - values.mean()
+
+
+def _first_servers(inside: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Column indices of the first T true entries of every row, −1 where there are fewer."""
+    row, column = np.nonzero(inside)
+    place = np.arange(len(row)) - np.searchsorted(row, row)
+    kept = place < SERVERS
+    servers = np.full((len(inside), SERVERS), -1, dtype=np.int64)
+    servers[row[kept], place[kept]] = column[kept]
+    return servers
+
+
+def neighbourhoods(
+    generated: Array, reference: Array, k_precision: int, k_density: int, strict: bool
+) -> Neighbourhoods:
+    """One pass over all pairs; 16 MiB blocks, nothing n × n."""
+    for name, array in (("generated", generated), ("reference", reference)):
+        if len(array) <= max(k_precision, k_density):
+            raise UserError(f"{name}: {len(array)} samples have no neighbour number {max(k_precision, k_density)}")
+    centre = reference.mean(0)
+    x, y = Points(generated, centre), Points(reference, centre)
+    ks = (k_precision, k_density)
+    y_radii = radii(y, ks)  # (2, m)
+    x_radii = radii(x, (k_precision,))[0]  # (n,)
+    precise = np.zeros(len(x), dtype=bool)
+    balls = np.zeros(len(x))
+    recall, coverage = [], []
+    for rows, d2, bound in blocks(y, x):
+        precise |= within(y, x, rows, d2, bound, y_radii[0, rows, None], strict).any(0)
+        dense = within(y, x, rows, d2, bound, y_radii[1, rows, None], strict)
+        balls += dense.sum(0)
+        coverage.append(_first_servers(dense))
+        recall.append(_first_servers(within(y, x, rows, d2, bound, x_radii[None], strict)))
+    return Neighbourhoods(
+        precise.astype(np.float64), balls, Table(np.concatenate(recall)), Table(np.concatenate(coverage))
+    )
+
+
+def _prepare(a: Any, b: Any, convention: str) -> tuple[Array, Array, bool]:
+    if convention not in CONVENTIONS:
+        raise UserError(
+            f"unknown convention '{convention}'{did_you_mean(convention, CONVENTIONS)}; valid: {', '.join(CONVENTIONS)}"
+        )
+    x, y = as_features(a, "a"), as_features(b, "b")
+    same_dimension(x.shape[1], y.shape[1])
+    return x, y, CONVENTIONS[convention]
+
+
+def _mean_measurement(metric: str, values: Array, counts: Counts | None) -> Measurement:
+    replicates = None if counts is None else mean_replicates(values, counts)
+    return measurement(metric, float(values.mean()), len(values), "higher", replicates)
+
+
+def _share_measurement(metric: str, table: Table, n: int, counts: Counts | None) -> Measurement:
+    value, replicates = table.share(counts)
+    return measurement(metric, value, n, "higher", replicates)
+
+
+def precision_recall(
+    a: Any,
+    b: Any,
+    *,
+    k: int = 3,
+    convention: str = "clovaai",
+    counts: Counts | None = None,
+    resamples: int = 200,
+) -> PrecisionRecall:
+    """Precision and recall of generated `a` (n, D) against reference `b` (m, D).
+
+    `convention` "clovaai" counts points strictly inside a ball; "torch-fidelity" and "adm" also those on its edge.
+    `counts` and `resamples` as for `frechet_distance`.
+
+    Raises:
+        UserError: malformed features, different dimensions, k or fewer samples, unknown convention.
+    """
+    x, y, strict = _prepare(a, b, convention)
+    found = neighbourhoods(x, y, k, k, strict)
+    resampling = counts_or_default(counts, len(x), resamples)
+    return PrecisionRecall(
+        _mean_measurement("precision", found.precise, resampling),
+        _share_measurement("recall", found.recall, len(x), resampling),
+    )
+
+
+def density_coverage(
+    a: Any,
+    b: Any,
+    *,
+    k: int = 5,
+    convention: str = "clovaai",
+    counts: Counts | None = None,
+    resamples: int = 200,
+) -> DensityCoverage:
+    """Density and coverage of generated `a` (n, D) against reference `b` (m, D); arguments as `precision_recall`."""
+    x, y, strict = _prepare(a, b, convention)
+    found = neighbourhoods(x, y, k, k, strict)
+    resampling = counts_or_default(counts, len(x), resamples)
+    return DensityCoverage(
+        _mean_measurement("density", found.balls / k, resampling),
+        _share_measurement("coverage", found.coverage, len(x), resampling),
+    )
+
+
+def class_coverage(
+    a: Any,
+    labels: NDArray[np.integer[Any]],
+    b: Any,
+    reference_labels: NDArray[np.integer[Any]],
+    *,
+    k: int = 5,
+    counts: Counts | None = None,
+    resamples: int = 200,
+) -> Measurement:
+    """Coverage inside each class, averaged over the classes of the reference: a model that swaps classes loses here.
+
+    A class the generator left out counts 0. A class of k or fewer reference samples uses the farthest neighbour it
+    has. Arguments as `density_coverage`.
+
+    Raises:
+        UserError: malformed features, labels that do not fit, or a class with a single reference sample.
+    """
+    x, y, strict = _prepare(a, b, "clovaai")
+    labels, reference_labels = np.asarray(labels), np.asarray(reference_labels)
+    if labels.shape != (len(x),) or reference_labels.shape != (len(y),):
+        raise UserError(f"labels {labels.shape}, {reference_labels.shape} do not fit {len(x)} and {len(y)} samples")
+    resampling = counts_or_default(counts, len(x), resamples)
+    values, replicates = [], []
+    classes = np.unique(reference_labels)
+    for c in classes:
+        own, real = np.flatnonzero(labels == c), y[reference_labels == c]
+        if len(real) < 2:
+            raise UserError(f"class {c} has {len(real)} reference sample; class coverage needs at least 2")
+        points, fakes = Points(real, real.mean(0)), Points(x[own], real.mean(0))
+        servers = np.full((len(real), SERVERS), -1, dtype=np.int64)
+        if len(own):
+            r2 = radii(points, (min(k, len(real) - 1),))[0]
+            for rows, d2, bound in blocks(points, fakes):
+                local = _first_servers(within(points, fakes, rows, d2, bound, r2[rows, None], strict))
+                servers[rows] = np.where(local >= 0, own[local], -1)
+        table = Table(servers)
+        values.append(float((servers[:, 0] >= 0).mean()))
+        if resampling is not None:
+            replicates.append(table.hits(resampling).mean(1))
+    value = float(np.mean(values))
+    centred = np.clip(value + _centred(np.mean(replicates, axis=0)), 0.0, 1.0) if replicates else None
+    return measurement("class_coverage", value, len(x), "higher", centred, (), {"classes": float(len(classes))})
+
+
+class PRDC(Metric):
+    """Precision and recall (k = 3), density and coverage (k = 5), against held-out data, from one pass."""
+
+    needs: ClassVar[Literal["features", "images"]] = "features"
+
+    def measure(self, evidence: Evidence) -> list[Measurement]:
+        """precision, recall, density, coverage, and class_coverage when labels of both sets are known."""
+        evidence.require("prdc", "features", "reference_val")
+        x, y, strict = _prepare(evidence.features, evidence.reference_val, "clovaai")
+        found = neighbourhoods(x, y, 3, 5, strict)
+        counts = counts_or_default(evidence.counts, len(x), 0)
+        results = [
+            _mean_measurement("precision", found.precise, counts),
+            _share_measurement("recall", found.recall, len(x), counts),
+            _mean_measurement("density", found.balls / 5, counts),
+            _share_measurement("coverage", found.coverage, len(x), counts),
+        ]
+        if evidence.labels is not None and evidence.reference_val_labels is not None:
+            results.append(class_coverage(x, evidence.labels, y, evidence.reference_val_labels, counts=counts))
+        return results

@@ -1,0 +1,69 @@
+"""Preference scores as the field should quote them: paired differences from the base model on the same seeds.
+
+Shapes: n samples, R resamples.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drlbench.errors import UserError
+from drlbench.metrics.base import Measurement
+from drlbench.metrics.bootstrap import counts_or_default, mean_replicates, measurement
+
+Scores = NDArray[np.floating[Any]]
+
+
+def _scores(values: Scores, name: str) -> NDArray[np.float64]:
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1 or len(array) < 2:
+        raise UserError(f"{name}: scores of shape {array.shape}; need one score for each of at least 2 samples")
+    if not np.isfinite(array).all():
+        raise UserError(f"{name}: {(~np.isfinite(array)).sum()} scores are NaN or infinite")
+    return array
+
+
+def mean_score(
+    name: str, scores: Scores, counts: NDArray[np.integer[Any]] | None = None, resamples: int = 200
+) -> Measurement:
+    """Mean reward (n,) with its interval; details standard_deviation over samples.
+
+    Raises:
+        UserError: fewer than two scores, or NaN among them.
+    """
+    values = _scores(scores, name)
+    resampling = counts_or_default(counts, len(values), resamples)
+    replicates = None if resampling is None else mean_replicates(values, resampling)
+    details = {"standard_deviation": float(values.std(ddof=1))}
+    return measurement(name, float(values.mean()), len(values), "higher", replicates, (), details)
+
+
+def paired_gain(
+    name: str,
+    scores: Scores,
+    base_scores: Scores,
+    counts: NDArray[np.integer[Any]] | None = None,
+    resamples: int = 200,
+) -> Measurement:
+    """Mean difference from the base model, sample by sample on the same seeds and labels.
+
+    details: in_base_sigma = (mean − base mean) / σ_base as the paper quotes it, and win_rate (ties count half).
+
+    Raises:
+        UserError: the two sets differ in length, so they cannot have shared their seeds.
+    """
+    values, base = _scores(scores, name), _scores(base_scores, f"{name} of the base")
+    if len(values) != len(base):
+        raise UserError(f"{name}: {len(values)} samples against {len(base)} of the base; pairs need the same seeds")
+    difference = values - base
+    resampling = counts_or_default(counts, len(values), resamples)
+    replicates = None if resampling is None else mean_replicates(difference, resampling)
+    sigma = float(base.std(ddof=1))
+    gain = float(difference.mean())
+    details = {"win_rate": float((difference > 0).mean() + 0.5 * (difference == 0).mean())}
+    if sigma > 0:
+        details["in_base_sigma"] = gain / sigma
+    return measurement(f"{name}_gain", gain, len(values), "higher", replicates, (), details)

@@ -1,0 +1,104 @@
+"""The five image statistics in which preference optimisation drifts, per image on RGB in [0, 1], float64.
+
+brightness: mean of Y = 0.299 R + 0.587 G + 0.114 B;  contrast: standard deviation of Y over pixels;  saturation: mean
+of (max − min) / max over channels, 0 where max = 0;  colourfulness (Hasler & Süsstrunk 2003): √(s_rg² + s_yb²) +
+0.3 √(m_rg² + m_yb²) of rg = R − G, yb = (R + G)/2 − B;  whiteness: mean of min(R, G, B).
+
+All but saturation and whiteness follow from the first and second moments of the channels, which are whole numbers
+and therefore exact here.
+
+Shapes: n images, H and W height and width, C channels (1 or 3), P = H W pixels.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drlbench.errors import UserError
+from drlbench.metrics.base import Evidence, Measurement, Metric
+from drlbench.metrics.bootstrap import mean_replicates, measurement
+
+Array = NDArray[np.float64]
+
+COLOUR = ("brightness", "saturation", "contrast", "colourfulness", "whiteness")
+GREY = ("brightness", "contrast")
+LUMA = np.array([0.299, 0.587, 0.114])
+RED_GREEN = np.array([1.0, -1.0, 0.0])
+YELLOW_BLUE = np.array([0.5, 0.5, -1.0])
+BLOCK_PIXELS = 1 << 19
+
+
+def _of_block(images: NDArray[np.uint8]) -> dict[str, Array]:
+    n, height, width, channels = images.shape
+    pixels = images.reshape(n, height * width, channels).astype(np.float64)  # (n, P, C)
+    total = height * width
+    mean = pixels.sum(1) / total  # (n, C), on 0..255
+    second = pixels.transpose(0, 2, 1) @ pixels / total  # (n, C, C)
+    covariance = second - mean[:, :, None] * mean[:, None, :]
+
+    def spread(direction: Array) -> Array:
+        return np.einsum("c,ncd,d->n", direction, covariance, direction)
+
+    if channels == 1:
+        return {"brightness": mean[:, 0] / 255.0, "contrast": np.sqrt(spread(np.ones(1)).clip(0.0)) / 255.0}
+    red, green, blue = (images[..., c].reshape(n, total) for c in range(3))
+    top = np.maximum(np.maximum(red, green), blue)
+    bottom = np.minimum(np.minimum(red, green), blue)
+    saturation = (top - bottom) / np.maximum(top, 1, dtype=np.float64)  # top ≥ bottom: no wrap in uint8
+    spreads = spread(RED_GREEN) + spread(YELLOW_BLUE)
+    means = (mean @ RED_GREEN) ** 2 + (mean @ YELLOW_BLUE) ** 2
+    return {
+        "brightness": mean @ LUMA / 255.0,
+        "saturation": saturation.mean(1),
+        "contrast": np.sqrt(spread(LUMA).clip(0.0)) / 255.0,
+        "colourfulness": (np.sqrt(spreads.clip(0.0)) + 0.3 * np.sqrt(means)) / 255.0,
+        "whiteness": bottom.mean(1) / 255.0,
+    }
+
+
+def image_statistics(images: NDArray[np.uint8]) -> dict[str, Array]:
+    """Per-image statistics (n,) float64 of images (n, H, W, 3) uint8; of grey ones (n, H, W, 1) only brightness and
+    contrast, because the others say nothing about a single channel.
+
+    Raises:
+        UserError: not uint8 images of 1 or 3 channels.
+    """
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3) or not images.size:
+        raise UserError(f"images of dtype {images.dtype} and shape {images.shape}; need uint8 (n, H, W, 1 or 3)")
+    step = max(BLOCK_PIXELS // (images.shape[1] * images.shape[2]), 1)
+    parts = [_of_block(images[i : i + step]) for i in range(0, len(images), step)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def statistic_measurements(
+    values: dict[str, Array],
+    counts: NDArray[np.integer[Any]] | None,
+    reference: dict[str, Array] | None = None,
+) -> list[Measurement]:
+    """Means over images with their resampled means; details reference and drift (value − reference) if known."""
+    results = []
+    for name, per_image in values.items():
+        value = float(per_image.mean())
+        details: dict[str, float] = {}
+        if reference is not None and name in reference:
+            target = float(reference[name].mean())
+            details = {"reference": target, "drift": value - target}
+        replicates = None if counts is None else mean_replicates(per_image, counts)
+        results.append(measurement(name, value, len(per_image), "closer", replicates, (), details))
+    return results
+
+
+class ImageStatistics(Metric):
+    """brightness, saturation, contrast, colourfulness, whiteness, and their drift from held-out images."""
+
+    needs: ClassVar[Literal["features", "images"]] = "images"
+
+    def measure(self, evidence: Evidence) -> list[Measurement]:
+        """One measurement per statistic that means something for the images' channels."""
+        evidence.require("stats", "images")
+        assert evidence.images is not None
+        reference = None if evidence.reference_images is None else image_statistics(evidence.reference_images)
+        return statistic_measurements(image_statistics(evidence.images), evidence.counts, reference)
