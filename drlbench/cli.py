@@ -75,14 +75,19 @@ def main() -> NoReturn:
 
 
 def find_suite(path: Path) -> Path:
-    """The file itself, or the built-in suite of that name."""
-    if path.exists() or path.parent != Path():
-        return path
+    """The file itself, or the built-in suite of that name.
+
+    Raises:
+        UserError: neither is there.
+    """
     here = Path(__file__).resolve().parent
-    for folder in (here / "_suites", here.parent / "suites"):
-        if (folder / path.name).with_suffix(".yaml").is_file():
-            return (folder / path.name).with_suffix(".yaml")
-    return path
+    builtin = {p.stem: p for d in (here / "_suites", here.parent / "suites") for p in sorted(d.glob("*.yaml"))}
+    if path.exists():
+        return path
+    if path.parent == Path() and path.stem in builtin:
+        return builtin[path.stem]
+    near = did_you_mean(path.stem, [*builtin, *(p.stem for p in path.parent.glob("*.yaml"))])
+    raise UserError(f"{path}: no such suite file{near}; built in: {', '.join(builtin)}")
 
 
 def load(path: Path, overrides: list[str]) -> Suite:

@@ -50,8 +50,8 @@ def save_finetuned(folder: Path, model: VelocityModel, start: Path) -> None:
         shutil.copytree(start / "autoencoder", folder / "autoencoder")
 
 
-def load_model(folder: Path, device: str = "cpu") -> VelocityModel:
-    """Read a model that `save_model` kept: frozen, in eval mode.
+def load_model(folder: Path, device: str = "cpu", trainable: bool = False) -> VelocityModel:
+    """Read a model that `save_model` kept, in eval mode; frozen unless its network is to be trained.
 
     Raises:
         IntegrityError: the folder holds no model.
@@ -62,7 +62,9 @@ def load_model(folder: Path, device: str = "cpu") -> VelocityModel:
     net = backbones.create(config["family"], **config["architecture"])
     net.load_state_dict(load_file(folder / WEIGHTS))
     model = backbones.wrap(net, _autoencoder(folder, config["autoencoder"]))
-    return model.requires_grad_(False).eval().to(device)
+    if not trainable:
+        model.requires_grad_(False)
+    return model.eval().to(device)
 
 
 def _autoencoder(folder: Path, name: str) -> Autoencoder | None:

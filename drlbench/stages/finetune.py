@@ -24,7 +24,8 @@ CURVE_POINTS = 200
 def run(job: Job) -> None:
     """Train the number of updates asked for; a killed stage continues from its last checkpoint."""
     s = job.settings
-    policy, reference = (load_model(job.inputs["start"], job.device) for _ in range(2))
+    policy = load_model(job.inputs["start"], job.device, trainable=True)
+    reference = load_model(job.inputs["start"], job.device)
     data = load_dataset(s["data"])
     with torch.no_grad():
         latents = reference.encode(to_float(data.train_images).to(job.device))

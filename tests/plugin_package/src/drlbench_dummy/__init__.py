@@ -1,0 +1,109 @@
+"""One dummy of every kind a third party can add to drlbench. docs/extending.md quotes this file."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+from drlbench.backbones.base import Autoencoder, Backbone, VelocityModel
+from drlbench.encoders.base import Encoder
+from drlbench.finetune.base import Algorithm
+from drlbench.metrics.base import Evidence, Measurement, Metric
+from drlbench.metrics.bootstrap import mean_replicates, measurement
+from drlbench.rewards.base import Reward
+
+
+# [metric]
+class MeanInk(Metric):
+    """Mean grey level of the samples, in [0, 1]."""
+
+    needs = "images"
+
+    def measure(self, evidence: Evidence) -> list[Measurement]:
+        evidence.require("dummy-ink", "images")
+        values = evidence.images.reshape(len(evidence.images), -1).mean(1) / 255  # (n,)
+        replicates = mean_replicates(values.astype(np.float64), evidence.counts)
+        return [measurement("dummy-ink", float(values.mean()), len(values), "closer", replicates)]
+
+
+# [reward]
+class Brightness(Reward):
+    """Rewards light images; `gain` is its one setting."""
+
+    def __init__(self, name: str, gain: float = 1.0) -> None:
+        super().__init__()
+        self.name, self.gain = name, gain
+        self.signature = f"dummy-reward:gain{gain:g}"
+
+    def forward(self, images: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return self.gain * images.flatten(1).mean(1)  # (B,)
+
+
+# [encoder]
+class Halves(Encoder):
+    """Mean of the upper and of the lower half: two features."""
+
+    dim = 2
+    signature = "dummy-encoder@1"
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        upper, lower = images.chunk(2, dim=2)
+        return torch.stack([upper.flatten(1).mean(1), lower.flatten(1).mean(1)], dim=1)  # (B, 2)
+
+
+# [algorithm]
+class ShrinkTowardsReference(Algorithm):
+    """Pulls the policy's weights towards the reference's; learns nothing, but is saved and resumed like any other."""
+
+    def __init__(self, policy, reference, reward, data, settings, seed) -> None:
+        self.policy, self.reference, self.updates = policy, reference, 0
+
+    def step(self) -> dict[str, float]:
+        with torch.no_grad():
+            for own, other in zip(self.policy.parameters(), self.reference.parameters(), strict=True):
+                own.lerp_(other, 0.5)
+        self.updates += 1
+        return {"loss": 0.0}
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        return {"updates": torch.tensor(self.updates)} | {f"net/{n}": p for n, p in self.policy.net.state_dict().items()}
+
+    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
+        self.updates = int(state["updates"])
+        self.policy.net.load_state_dict({n.removeprefix("net/"): p for n, p in state.items() if n.startswith("net/")})
+
+
+# [backbone]
+class Linear(Backbone):
+    """A velocity linear in x, with one offset per class: v = W x + b(y)."""
+
+    procedure = "sit"
+
+    def __init__(self, in_channels: int, input_size: int, num_classes: int) -> None:
+        super().__init__()
+        self.latent_shape, self.num_classes = (in_channels, input_size, input_size), num_classes
+        size = in_channels * input_size**2
+        self.linear, self.offset = nn.Linear(size, size), nn.Embedding(num_classes + 1, size)
+
+    def forward(self, x: torch.Tensor, t: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return (self.linear(x.flatten(1)) + self.offset(y)).view_as(x)
+
+    def load_official_state_dict(self, state, ema=None) -> None:
+        self.load_state_dict(state)
+
+    def velocity_model(self, autoencoder: Autoencoder) -> VelocityModel:
+        return LinearVelocity(self, autoencoder)
+
+
+class LinearVelocity(VelocityModel):
+    """`Linear` is already in the one convention: t = 0 noise, t = 1 data, velocity = data - noise."""
+
+    def __init__(self, net: Linear, autoencoder: Autoencoder) -> None:
+        super().__init__()
+        self.net, self.autoencoder = net, autoencoder
+        self.latent_shape, self.num_classes = net.latent_shape, net.num_classes
+
+    def velocity(self, x: torch.Tensor, t: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return self.net(x, t, y)
+# [end]
