@@ -27,6 +27,11 @@ class Algorithm(ABC):
 
     policy: VelocityModel
 
+    @property
+    @abstractmethod
+    def signature(self) -> str:
+        """What a checkpoint belongs to: the algorithm, all its settings and the seed."""
+
     @abstractmethod
     def __init__(
         self,
@@ -49,6 +54,10 @@ class Algorithm(ABC):
     @abstractmethod
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Restore what `state_dict` gave."""
+
+    def cheap_to_save(self) -> bool:
+        """False while the state holds a buffer too large to write often; a checkpoint then waits."""
+        return True
 
     def finished_policy(self) -> VelocityModel:
         """The model to keep (the weight average, where the algorithm keeps one)."""

@@ -1,0 +1,161 @@
+"""What all algorithms share: validated settings, the updater, forwards in the chosen precision, draws, state.
+
+Every random number is a function of (seed, stream, index), so a resumed run needs counters, not generator
+states, and a trajectory is the same on one rank or on eight.
+
+Shapes: B batch, C channels, H and W height and width of the latent.
+"""
+
+from __future__ import annotations
+
+import copy
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from drlbench.backbones.base import VelocityModel
+from drlbench.errors import UserError
+from drlbench.finetune.base import Algorithm
+from drlbench.finetune.lora import add_low_rank, merge_low_rank
+from drlbench.finetune.memory import Chunks, recompute_activations
+from drlbench.finetune.settings import Settings, validated
+from drlbench.finetune.updater import Updater
+from drlbench.rewards.base import Reward
+from drlbench.sampling.memoryless import PathNoise, Velocity, derive_seed
+
+PATHS, LABELS, ORDER, TIMES, ROWS = range(1, 6)  # streams of random numbers
+
+
+def shadow(model: VelocityModel) -> VelocityModel:
+    """A frozen copy with its own network and the same autoencoder."""
+    memo = {id(model.autoencoder): model.autoencoder}
+    twin = copy.deepcopy(model, memo)
+    return twin.requires_grad_(False).eval()
+
+
+class Learner(Algorithm):
+    """Base of all algorithms here; a subclass names its settings and writes `step`."""
+
+    name: ClassVar[str]
+    kind: ClassVar[type[Settings]]
+    needs_reward: ClassVar[bool] = True
+    needs_data: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        policy: VelocityModel,
+        reference: VelocityModel,
+        reward: Reward | None,
+        data: tuple[Tensor, Tensor] | None,
+        settings: dict[str, Any],
+        seed: int,
+    ) -> None:
+        """See `Algorithm`.
+
+        Raises:
+            UserError: a setting is wrong, or the reward or data this algorithm needs is missing.
+        """
+        if policy is reference:
+            raise ValueError("policy and reference must be two objects: the policy is trained in place")
+        if self.needs_reward and reward is None:
+            raise UserError(f"{self.name} needs a reward")
+        if self.needs_data and data is None:
+            raise UserError(f"{self.name} learns from data: give it latents and labels")
+        self.settings = validated(self.kind, settings, self.name)
+        self.seed = seed
+        self.policy = policy.eval()  # no label dropout: only the class-conditional branch is trained
+        self.reference = reference.eval().requires_grad_(False)
+        self.reward = reward.eval().requires_grad_(False) if reward is not None else None
+        self.data = data
+        if self.settings.lora_rank is not None:
+            add_low_rank(self.policy.net, self.settings.lora_rank, self.settings.lora_alpha, seed)
+        self.updater = Updater(self.policy.net, self.settings)
+        self.device = self.updater.parameters[0].device
+        self.chunks = Chunks(self.settings.micro_batch)
+        self.policy_velocity = self.in_precision(self.policy)
+        self.reference_velocity = self.in_precision(self.reference)
+
+    @property
+    def signature(self) -> str:
+        """Algorithm, settings and seed: a checkpoint resumes only under the same one."""
+        return f"{self.name} {self.settings.model_dump_json(by_alias=True)} seed {self.seed}"
+
+    def in_precision(self, model: VelocityModel) -> Velocity:
+        """`model.velocity` under autocast and torch.compile as the settings ask; float32 out."""
+        call: Velocity = model.velocity
+        if self.settings.compile:
+            call = torch.compile(call, dynamic=False)
+        if self.settings.precision == "fp32":
+            return call
+        inner, kind = call, self.device.type
+
+        def cast(x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+            with torch.autocast(kind, dtype=torch.bfloat16):
+                return inner(x, t, y).float()
+
+        return cast
+
+    def labels(self, indices: Sequence[int]) -> Tensor:
+        """Class of each endpoint by its index, (B,) int64: every C consecutive indices hold each class once."""
+        classes = self.policy.num_classes
+        orders: dict[int, Tensor] = {}
+        chosen = []
+        for i in indices:
+            block, place = divmod(i, classes)
+            if block not in orders:
+                generator = torch.Generator().manual_seed(derive_seed(self.seed, LABELS, block))
+                orders[block] = torch.randperm(classes, generator=generator)
+            chosen.append(orders[block][place])
+        return torch.stack(chosen).to(self.device)
+
+    def path_noise(self, indices: Sequence[int]) -> PathNoise:
+        """The noise stream of each endpoint by its index."""
+        seeds = [derive_seed(self.seed, PATHS, i) for i in indices]
+        return PathNoise(seeds, self.policy.latent_shape, self.device)
+
+    def generator(self, stream: int, *counters: int) -> torch.Generator:
+        """A CPU generator for one draw, named by a stream and counters."""
+        return torch.Generator().manual_seed(derive_seed(self.seed, stream, *counters))
+
+    def score(self, latents: Tensor, y: Tensor) -> Tensor:
+        """Rewards (B,) of latents (B, C, H, W), without gradient."""
+        assert self.reward is not None
+        with torch.no_grad():
+            return self.reward(self.policy.decode(latents), y).float()
+
+    def recompute(self) -> Any:
+        """Context in which the policy's activations are recomputed, when the settings ask for it."""
+        return recompute_activations(self.policy.net, self.settings.activation_checkpointing)
+
+    def finished_policy(self) -> VelocityModel:
+        """A frozen copy of the policy: the weight average where one is kept, low-rank updates merged in."""
+        finished = shadow(self.policy)
+        if self.updater.average is not None:
+            own = dict(finished.net.named_parameters())
+            for name, value in zip(self.updater.names, self.updater.average, strict=True):
+                own[name].copy_(value)
+        if self.settings.lora_rank is not None:
+            merge_low_rank(finished.net)
+        return finished
+
+    @abstractmethod
+    def _own_state(self) -> dict[str, Tensor]:
+        """Counters and buffers of the subclass, as flat named tensors."""
+
+    @abstractmethod
+    def _load_own_state(self, state: dict[str, Tensor]) -> None:
+        """Restore what `_own_state` gave."""
+
+    def state_dict(self) -> dict[str, Tensor]:
+        own = {f"own/{name}": value for name, value in self._own_state().items()}
+        return {f"updater/{name}": value for name, value in self.updater.state_dict().items()} | own
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+
+        self.updater.load_state_dict(part("updater/"))
+        self._load_own_state(part("own/"))

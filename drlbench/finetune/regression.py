@@ -1,0 +1,80 @@
+"""The masked regression of adjoint matching over many rows, in chunks that fit, with one threshold for all.
+
+Shapes: R rows (trajectory, timestep), D latent dimensions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from drlbench.finetune.memory import Chunks
+from drlbench.finetune.outliers import OutlierThreshold
+from drlbench.finetune.updater import Diverged, Updater, all_sum
+
+
+def masked_regression(
+    residual_of: Callable[[slice | Tensor], Tensor],
+    finite: Tensor,
+    weight: float,
+    outliers: OutlierThreshold,
+    chunks: Chunks,
+    updater: Updater,
+) -> dict[str, float]:
+    """Accumulate the gradient of weight/2 sum |residual|^2 over the rows whose norm is under tau_n.
+
+    tau_n depends on the norms of the whole batch. When the rows do not fit at once, those under
+    rho tau_{n-1} <= tau_n are settled on the first pass, and only the few between that and tau_n are run
+    again: the result is that of one chunk.
+
+    Args:
+        residual_of: rows (a slice or indices) -> scaled residual (r, D) with the policy's graph.
+        finite: (R,) bool, rows whose inputs are finite.
+
+    Returns:
+        `loss` of the kept rows, share `masked`, and the `threshold` tau_n.
+
+    Raises:
+        Diverged: no row of this rank is finite.
+    """
+    rows = len(finite)
+    norms = torch.full((rows,), torch.nan, device=finite.device)
+    kept = torch.zeros(rows, dtype=torch.bool, device=finite.device)
+    total = torch.zeros((), device=finite.device)
+    tau: float | None = None
+
+    def learn(which: slice | Tensor, residual: Tensor, limit: float) -> None:
+        keep = (norms[which] < limit) & ~kept[which]  # a norm that is not a number is under no limit
+        safe = residual if bool(keep.all()) else torch.where(keep[:, None], residual, 0.0)
+        loss = 0.5 * weight * safe.square().sum()
+        updater.accumulate(loss)
+        kept[which] |= keep
+        total.add_(loss.detach())
+
+    def first_pass(piece: slice) -> None:
+        nonlocal tau
+        whole = piece.stop - piece.start == rows
+        learning = whole or outliers.tau is not None
+        with torch.set_grad_enabled(learning):
+            residual = residual_of(piece)
+        norms[piece] = torch.where(finite[piece], residual.detach().norm(dim=1), torch.nan)
+        if whole and tau is None:
+            tau = outliers.update(norms)
+        if learning:
+            learn(piece, residual, outliers.floor if tau is None else tau)
+
+    chunks.run(rows, first_pass)
+    if tau is None:
+        tau = outliers.update(norms)
+        undecided = ((norms < tau) & ~kept).nonzero()[:, 0]
+        chunks.run(len(undecided), lambda piece: learn(undecided[piece], residual_of(undecided[piece]), tau or 0.0))
+    if not bool(torch.isfinite(norms).any()):
+        raise Diverged(
+            f"update {updater.updates + 1}: not one of the {rows} residuals is finite; "
+            "lower learning_rate or lambda, or set gradient_clip"
+        )
+    sums = all_sum(torch.stack([total, kept.sum().to(total), torch.full_like(total, rows)]))
+    loss, used, count = sums.tolist()
+    return {"loss": loss, "masked": 1 - used / count, "threshold": tau}

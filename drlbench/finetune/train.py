@@ -1,0 +1,111 @@
+"""Drive an algorithm for a number of updates, with checkpoints by wall clock and exact resume.
+
+A checkpoint is `state-<update>.safetensors` and `progress.json`, which names it and its checksum and is
+replaced last: whatever is killed when, `progress.json` points to a whole state.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from torch import Tensor
+
+from drlbench.errors import IntegrityError
+from drlbench.finetune.base import Algorithm
+from drlbench.finetune.updater import Diverged, world
+from drlbench.store.atomic import file_sha256, write_bytes, write_json
+
+PROGRESS = "progress.json"
+
+
+def train(
+    algorithm: Algorithm,
+    updates: int,
+    checkpoint_dir: Path | None = None,
+    checkpoint_seconds: float = 600.0,
+    on_step: Callable[[dict[str, Any]], None] | None = None,
+) -> list[dict[str, Any]]:
+    """Step until `updates` updates have been done in all, this call's and earlier ones'.
+
+    Args:
+        algorithm: freshly built; with a checkpoint in `checkpoint_dir` it continues exactly where that one was.
+        updates: total number of updates.
+        checkpoint_dir: none: nothing is saved. With several ranks each keeps a state of its own there.
+        checkpoint_seconds: at most this long between checkpoints (longer while a large buffer is in use).
+        on_step: called with each finished row; it may add to the row (held-out metrics).
+
+    Returns:
+        One row per update: `update` (from 1), `seconds` of training so far, and what the algorithm logs.
+
+    Raises:
+        Diverged: a logged value is not finite.
+        IntegrityError: the checkpoint is damaged or belongs to other settings.
+    """
+    folder = None
+    if checkpoint_dir is not None:
+        rank, ranks = world()
+        folder = checkpoint_dir / f"rank{rank}" if ranks > 1 else checkpoint_dir
+    rows = _resume(algorithm, folder) if folder is not None else []
+    spent = rows[-1]["seconds"] if rows else 0.0
+    saved_at, saved_rows = time.monotonic(), len(rows)
+    while len(rows) < updates:
+        start = time.monotonic()
+        row: dict[str, Any] = dict(algorithm.step())
+        spent += time.monotonic() - start
+        number = len(rows) + 1
+        for name, value in row.items():
+            if not math.isfinite(value) and not (name == "threshold" and value == math.inf):
+                raise Diverged(
+                    f"update {number}: {name} is {value}; lower learning_rate or lambda, or set gradient_clip"
+                )
+        row = {"update": number, "seconds": round(spent, 4)} | {k: v for k, v in row.items() if math.isfinite(v)}
+        if on_step is not None:
+            on_step(row)
+        rows.append(row)
+        due = time.monotonic() - saved_at >= checkpoint_seconds
+        if folder is not None and due and algorithm.cheap_to_save():
+            _save(algorithm, folder, rows)
+            saved_at, saved_rows = time.monotonic(), len(rows)
+    if folder is not None and saved_rows < len(rows):
+        _save(algorithm, folder, rows)
+    return rows
+
+
+def _save(algorithm: Algorithm, folder: Path, rows: list[dict[str, Any]]) -> None:
+    state: dict[str, Tensor] = {name: value.contiguous() for name, value in algorithm.state_dict().items()}
+    name = f"state-{len(rows):07d}.safetensors"
+    write_bytes(folder / name, safetensors.torch.save(state))
+    record = {"state": name, "sha256": file_sha256(folder / name), "signature": algorithm.signature, "rows": rows}
+    write_json(folder / PROGRESS, record)
+    for old in folder.glob("state-*.safetensors"):
+        if old.name != name:
+            old.unlink()
+
+
+def _resume(algorithm: Algorithm, folder: Path) -> list[dict[str, Any]]:
+    path = folder / PROGRESS
+    if not path.is_file():
+        return []
+    try:
+        record = json.loads(path.read_text())
+        state_path, checksum, signature = folder / record["state"], record["sha256"], record["signature"]
+        rows: list[dict[str, Any]] = record["rows"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise IntegrityError(
+            f"{path}: not a checkpoint of drlbench ({error}); delete {folder} to start again"
+        ) from error
+    if signature != algorithm.signature:
+        raise IntegrityError(
+            f"{path}: was written under other settings\n  there: {signature}\n  here:  {algorithm.signature}\n"
+            f"delete {folder} to start again"
+        )
+    if not state_path.is_file() or file_sha256(state_path) != checksum:
+        raise IntegrityError(f"{state_path}: missing or does not match its checksum; delete {folder} to start again")
+    algorithm.load_state_dict(safetensors.torch.load_file(state_path))
+    return rows

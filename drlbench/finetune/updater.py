@@ -1,0 +1,139 @@
+"""One optimiser update: accumulated gradients, ranks summed, clip, warm-up, Adam, weight average, NaN guard."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, distributed, nn
+
+from drlbench.errors import UserError
+from drlbench.finetune.settings import Settings
+
+
+class Diverged(UserError):
+    """A gradient or loss is not finite; the message names the update and the tensor."""
+
+    exit_code = 1
+
+
+def world() -> tuple[int, int]:
+    """(rank, number of ranks); (0, 1) outside `torchrun`."""
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank(), distributed.get_world_size()
+    return 0, 1
+
+
+def all_sum(values: Tensor) -> Tensor:
+    """Sum over ranks, in place."""
+    if world()[1] > 1:
+        distributed.all_reduce(values)
+    return values
+
+
+class Updater:
+    """Owns the optimiser of the trainable parameters of a network.
+
+    Gradients are taken with `torch.autograd.grad` and added only when a micro-batch is whole, so that a
+    micro-batch that ran out of memory leaves no trace. Ranks add their sums once per update.
+    """
+
+    def __init__(self, network: nn.Module, settings: Settings) -> None:
+        named = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
+        if not named:
+            raise UserError("the policy has no trainable parameters")
+        self.names = [name for name, _ in named]
+        self.parameters = [p for _, p in named]
+        self.settings = settings
+        self.optimiser = torch.optim.AdamW(
+            self.parameters,
+            lr=settings.learning_rate,
+            betas=settings.betas,
+            weight_decay=settings.weight_decay,
+            fused=True,
+        )
+        self.updates = 0
+        self.gradients: list[Tensor] | None = None
+        self.average = [p.detach().clone() for p in self.parameters] if settings.ema is not None else None
+
+    def accumulate(self, loss: Tensor) -> None:
+        """Add the gradient of one micro-batch's share of the loss."""
+        found = torch.autograd.grad(loss, self.parameters, allow_unused=True)
+        fresh = [
+            torch.zeros_like(p) if g is None else g for g, p in zip(found, self.parameters, strict=True)
+        ]  # an unused layer (a null label's embedding, say) has no gradient
+        if self.gradients is None:
+            self.gradients = fresh
+        else:
+            torch._foreach_add_(self.gradients, fresh)
+
+    def step(self) -> dict[str, float]:
+        """Apply the accumulated gradients.
+
+        Returns:
+            `gradient_norm` before clipping and `learning_rate`.
+
+        Raises:
+            Diverged: a gradient is not finite; nothing has been applied.
+        """
+        gradients = self.gradients or [torch.zeros_like(p) for p in self.parameters]
+        self.gradients = None
+        if world()[1] > 1:
+            flat = all_sum(torch.cat([g.reshape(-1) for g in gradients]))
+            pieces = flat.split([g.numel() for g in gradients])
+            gradients = [piece.view_as(g) for piece, g in zip(pieces, gradients, strict=True)]
+        norm = torch.stack(torch._foreach_norm(gradients)).norm()
+        value = float(norm)
+        if not torch.isfinite(norm):
+            bad = [n for n, g in zip(self.names, gradients, strict=True) if not torch.isfinite(g).all()]
+            raise Diverged(
+                f"update {self.updates + 1}: the gradient of '{(bad or self.names)[0]}' is not finite "
+                f"({len(bad)} of {len(self.names)} tensors); lower learning_rate or lambda, or set gradient_clip"
+            )
+        clip = self.settings.gradient_clip
+        if clip is not None and value > clip:
+            torch._foreach_mul_(gradients, clip / value)
+        rate = self.settings.learning_rate * min(1.0, (self.updates + 1) / max(1, self.settings.warmup))
+        self.optimiser.param_groups[0]["lr"] = rate
+        for p, g in zip(self.parameters, gradients, strict=True):
+            p.grad = g
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        if self.average is not None:
+            assert self.settings.ema is not None
+            # The usual ramp: early on the average follows the weights, so that it never remembers the start.
+            decay = min(self.settings.ema, (1 + self.updates) / (10 + self.updates))
+            torch._foreach_lerp_(self.average, [p.detach() for p in self.parameters], 1 - decay)
+        self.updates += 1
+        return {"gradient_norm": value, "learning_rate": rate}
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Weights, Adam moments, weight average and the update count, as flat named tensors."""
+        state: dict[str, Tensor] = {"updates": torch.tensor(self.updates)}
+        for i, (name, p) in enumerate(zip(self.names, self.parameters, strict=True)):
+            state[f"weight/{name}"] = p.detach()
+            for key, value in self.optimiser.state.get(p, {}).items():
+                state[f"adam/{key}/{name}"] = value
+            if self.average is not None:
+                state[f"average/{name}"] = self.average[i]
+        return state
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Restore what `state_dict` gave.
+
+        Raises:
+            UserError: a tensor is missing or has another shape.
+        """
+        self.updates = int(state["updates"])
+        for i, (name, p) in enumerate(zip(self.names, self.parameters, strict=True)):
+            saved = state.get(f"weight/{name}")
+            if saved is None or saved.shape != p.shape:
+                raise UserError(f"the checkpoint has no tensor '{name}' of shape {tuple(p.shape)}: another network?")
+            with torch.no_grad():
+                p.copy_(saved)
+            if self.average is not None:
+                self.average[i].copy_(state[f"average/{name}"])
+            if self.updates:
+                self.optimiser.state[p] = {
+                    "step": state[f"adam/step/{name}"].clone().to(p.device),
+                    "exp_avg": state[f"adam/exp_avg/{name}"].clone().to(p.device),
+                    "exp_avg_sq": state[f"adam/exp_avg_sq/{name}"].clone().to(p.device),
+                }
