@@ -44,11 +44,17 @@ class Backbone(nn.Module, ABC):
         procedure: whose sampling procedure `official_sample` reproduces for it ("sit", "jit", "repa", "rae").
         latent_shape: (C, H, W) of one input.
         num_classes: labels run 0..num_classes - 1; num_classes itself is "no label".
+        noise_scale: standard deviation of the noise the network is trained with.
     """
 
     procedure: ClassVar[str]
     latent_shape: tuple[int, int, int]
     num_classes: int
+    noise_scale: float = 1.0
+
+    def official_velocity(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        """Velocity (B, C, H, W) in the authors' own time and sign; the output itself unless a network predicts x."""
+        return self(x, t, y)
 
     @abstractmethod
     def load_official_state_dict(self, state: Mapping[str, Any], ema: str | None = None) -> None:
@@ -72,6 +78,8 @@ class VelocityModel(nn.Module, ABC):
         latent_shape: (C, H, W) of one latent.
         num_classes: class labels run 0..num_classes - 1; `null_class` = num_classes is "no label".
         noise_scale: s above; 1.0 except for JiT at 512 pixels.
+        time_shift: alpha of the sampling schedule t -> t / (alpha - (alpha - 1) t), which spends more steps
+            near the noise; 1.0 except for RAE.
     """
 
     net: nn.Module
@@ -79,6 +87,7 @@ class VelocityModel(nn.Module, ABC):
     latent_shape: tuple[int, int, int]
     num_classes: int
     noise_scale: float = 1.0
+    time_shift: float = 1.0
 
     @property
     def null_class(self) -> int:

@@ -83,6 +83,7 @@ class JiT(Backbone):
         self.patch_size, self.in_channels, self.num_classes = patch_size, in_channels, num_classes
         self.in_context_len, self.in_context_start = in_context_len, in_context_start
         self.latent_shape = (in_channels, input_size, input_size)
+        self.noise_scale = 2.0 if input_size >= 512 else 1.0
         self.x_embedder = BottleneckPatchEmbed(patch_size, in_channels, bottleneck_dim, hidden_size)
         self.t_embedder = TimestepEmbedder(hidden_size)
         self.y_embedder = LabelEmbedder(num_classes + 1, hidden_size)
@@ -121,6 +122,9 @@ class JiT(Backbone):
             tokens = block(tokens, c, (self.cos[first:], self.sin[first:]))
         return unpatchify(self.final_layer(tokens[:, context:], c), self.patch_size, self.in_channels)
 
+    def official_velocity(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        return velocity_from_image(self(x, t, y), x, t)
+
     def load_official_state_dict(self, state: Mapping[str, Any], ema: str | None = None) -> None:
         """Load official weights; of a training checkpoint `model_ema1`, which the official evaluation always takes."""
         load_strict(self, unwrap(state, ema, "jit checkpoint"), "jit")
@@ -137,11 +141,13 @@ def velocity_from_image(image: Tensor, x: Tensor, t: Tensor) -> Tensor:
 class JiTVelocity(VelocityModel):
     """Velocity from the predicted image. At 512 pixels the noise has standard deviation 2 instead of 1."""
 
+    net: JiT
+
     def __init__(self, net: JiT, autoencoder: Autoencoder) -> None:
         super().__init__()
         self.net, self.autoencoder = net, autoencoder
         self.latent_shape, self.num_classes = net.latent_shape, net.num_classes
-        self.noise_scale = 2.0 if net.latent_shape[-1] >= 512 else 1.0
+        self.noise_scale = net.noise_scale
 
     def velocity(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
-        return velocity_from_image(self.net(x, t, y), x, t)
+        return self.net.official_velocity(x, t, y)

@@ -36,6 +36,7 @@ from drlbench.backbones.layers import (
 from drlbench.backbones.sit import check_sizes
 from drlbench.errors import UserError
 
+SHIFT_BASE = 4096  # latent entries at which the schedule is not shifted
 FOURIER = 256  # random frequencies of the time embedding
 
 
@@ -116,6 +117,7 @@ class DiTDH(Backbone):
         self.depth = _pair("depth", depth)
         self.num_classes = num_classes
         self.latent_shape = (in_channels, input_size, input_size)
+        self.time_shift = max(1.0, math.sqrt(math.prod(self.latent_shape) / SHIFT_BASE))
         self.s_embedder = PatchEmbed(1, in_channels, trunk)
         self.x_embedder = PatchEmbed(1, in_channels, head)
         self.t_embedder = GaussianFourierEmbedder(trunk)
@@ -198,12 +200,13 @@ def _pair(name: str, value: Sequence[int]) -> tuple[int, int]:
 
 
 class DiTDHVelocity(VelocityModel):
-    """DiTDH with time and sign turned round."""
+    """DiTDH with time and sign turned round, and its schedule sqrt(C H W / 4096) (no less than 1)."""
 
     def __init__(self, net: DiTDH, autoencoder: Autoencoder) -> None:
         super().__init__()
         self.net, self.autoencoder = net, autoencoder
         self.latent_shape, self.num_classes = net.latent_shape, net.num_classes
+        self.time_shift = net.time_shift
 
     def velocity(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
         return -self.net(x, 1 - t, y)

@@ -1,0 +1,173 @@
+"""Images from a model: every sample has its own seed, so it is the same whatever the batch size.
+
+Shapes: n samples, B batch, C channels, H and W latent height and width, H' and W' image height and width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from drlbench.backbones.base import Backbone, VelocityModel, to_uint8
+from drlbench.errors import UserError
+from drlbench.sampling.guidance import ClassifierFree, Guidance
+from drlbench.sampling.memoryless import PathNoise, derive_seed
+from drlbench.sampling.ode import sampler as ode_sampler
+from drlbench.sampling.ode import time_grid
+from drlbench.sampling.official import official_sample, to_uint8_official
+
+SEED_STREAM = 0x5A  # keeps sample seeds apart from other seeds derived from the same run seed
+
+
+def balanced_labels(n: int, num_classes: int) -> NDArray[np.int64]:
+    """Labels (n,) in class order, every class equally often, up to one more for the first n mod num_classes."""
+    return np.sort(np.arange(n, dtype=np.int64) % num_classes)
+
+
+def sample_seeds(seed: int, n: int) -> list[int]:
+    """One seed per sample; the first k of n are those of k."""
+    return [derive_seed(seed, SEED_STREAM, index) for index in range(n)]
+
+
+def initial_noise(model: VelocityModel, seeds: Sequence[int], device: str | torch.device = "cpu") -> Tensor:
+    """Standard normal (B, C, H, W) float32, one draw per seed, made on the CPU so that every device gets the same."""
+    return PathNoise(seeds, model.latent_shape).next().to(device)
+
+
+def sample_latents(
+    model: VelocityModel,
+    labels: Tensor,
+    seeds: Sequence[int],
+    sampler: str = "heun",
+    steps: int = 50,
+    guidance: Guidance | None = None,
+    autocast: Literal["bfloat16"] | None = None,
+) -> Tensor:
+    """Final latents (B, C, H, W) float32 on the labels' device.
+
+    Args:
+        model: on the same device as `labels`.
+        labels: (B,) int64.
+        seeds: one per sample.
+        sampler: "heun" (2 steps - 1 evaluations), "euler", "dopri5" (its step sizes, and so the last digits, depend
+            on the batch), or "official", the backbone's own procedure with its own counting of steps.
+        steps: of the sampler.
+        guidance: None takes the labelled velocity as it is.
+        autocast: compute the network in this type; the solver's state stays float32.
+
+    Raises:
+        UserError: an unknown sampler, or guidance the backbone's own procedure does not have.
+    """
+    device = labels.device
+    context = torch.autocast(device.type, torch.bfloat16) if autocast else nullcontext()
+    with torch.no_grad(), context:
+        if sampler == "official":
+            return _official(model, labels, seeds, steps, guidance).float()
+        solve = ode_sampler(sampler)
+        field = (guidance or ClassifierFree()).velocity(model)
+        noise = model.noise_scale * initial_noise(model, seeds, device)
+        return solve(lambda x, t: field(x, t, labels).float(), noise, time_grid(steps, model.time_shift))
+
+
+def generate_batches(
+    model: VelocityModel,
+    labels: Sequence[int] | NDArray[np.int64],
+    seeds: Sequence[int],
+    sampler: str = "heun",
+    steps: int = 50,
+    guidance: Guidance | None = None,
+    batch_size: int = 250,
+    device: str | torch.device = "cpu",
+    autocast: Literal["bfloat16"] | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> Iterator[NDArray[np.uint8]]:
+    """uint8 batches (B, H', W', C) in order; arguments as for `generate`."""
+    count = len(seeds)
+    if len(labels) != count:
+        raise UserError(f"{len(labels)} labels for {count} seeds; each sample has one of both")
+    wrong = [int(y) for y in labels if not 0 <= int(y) <= model.null_class]
+    if wrong:
+        raise UserError(
+            f"label {wrong[0]} is not a class of 0..{model.num_classes - 1} ({model.null_class} is no label)"
+        )
+    model = model.to(device).eval()
+    y = torch.as_tensor(np.asarray(labels, dtype=np.int64), device=device)
+    for start in range(0, count, batch_size):
+        part = slice(start, min(start + batch_size, count))
+        latents = sample_latents(model, y[part], seeds[part], sampler, steps, guidance, autocast)
+        with torch.no_grad():
+            images = model.decode(latents)
+        if sampler == "official" and isinstance(model.net, Backbone):
+            # The authors' decoders give [-1, 1], except RAE's.
+            images = images if model.net.procedure == "rae" else images * 2 - 1
+            yield to_uint8_official(model.net, images).cpu().numpy()
+        else:
+            yield to_uint8(images).cpu().numpy()
+        if progress is not None:
+            progress(part.stop / count)
+
+
+def generate(
+    model: VelocityModel,
+    labels: Sequence[int] | NDArray[np.int64],
+    seeds: Sequence[int],
+    sampler: str = "heun",
+    steps: int = 50,
+    guidance: Guidance | None = None,
+    batch_size: int = 250,
+    device: str | torch.device = "cpu",
+    autocast: Literal["bfloat16"] | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> NDArray[np.uint8]:
+    """Sample and decode images.
+
+    Args:
+        model: moved to `device` and put in eval mode.
+        labels: (n,) class indices.
+        seeds: (n,) one per sample; see `sample_seeds`.
+        sampler, steps, guidance, autocast: see `sample_latents`.
+        batch_size: changes a sample's latents by rounding only (1e-5 in float32).
+        progress: called with the fraction done.
+
+    Returns:
+        uint8 (n, H', W', C).
+
+    Raises:
+        UserError: labels and seeds differ in number, or a label is no class.
+    """
+    batches = list(
+        generate_batches(model, labels, seeds, sampler, steps, guidance, batch_size, device, autocast, progress)
+    )
+    if not batches:
+        raise UserError("no samples were asked for: labels and seeds are empty")
+    return np.concatenate(batches)
+
+
+def _official(
+    model: VelocityModel, labels: Tensor, seeds: Sequence[int], steps: int, guidance: Guidance | None
+) -> Tensor:
+    if not isinstance(model.net, Backbone):
+        raise UserError("sampler 'official': this model's network has no procedure of its own; take 'heun'")
+    if not isinstance(guidance, ClassifierFree | None):
+        raise UserError("sampler 'official' with autoguidance against a base model is not a backbone's own procedure")
+    guidance = guidance or ClassifierFree()
+    whole = (guidance.low, guidance.high) == (0.0, 1.0)
+    # REPA and RAE count time from the data.
+    reverse = model.net.procedure in ("repa", "rae")
+    interval = (1 - guidance.high, 1 - guidance.low) if reverse else (guidance.low, guidance.high)
+    draws = PathNoise(seeds, model.latent_shape)
+    return official_sample(
+        model.net,
+        draws.next().to(labels.device),
+        labels,
+        num_steps=steps,
+        cfg_scale=guidance.scale,
+        cfg_interval=None if whole else interval,
+        sde_noise=lambda _: draws.next(),
+    )

@@ -1,0 +1,90 @@
+"""The harness's own ODE samplers over a velocity model, one signature for all: `sampler(velocity, x, grid)`.
+
+Time runs from noise at 0 to data at 1. The state is float32 whatever the network computes in.
+
+Shapes: B batch, C channels, H and W height and width, N steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from drlbench.errors import UserError, did_you_mean
+
+Velocity = Callable[[Tensor, Tensor], Tensor]
+"""(x (B, C, H, W), t (B,)) -> velocity (B, C, H, W); labels and guidance are already inside."""
+
+
+def time_grid(steps: int, time_shift: float = 1.0) -> Tensor:
+    """Times 0 = t_0 < ... < t_N = 1, float64, on the schedule t -> t / (alpha - (alpha - 1) t).
+
+    Raises:
+        UserError: fewer than one step.
+    """
+    if steps < 1:
+        raise UserError(f"a sampler needs at least 1 step, not {steps}")
+    t = torch.linspace(0, 1, steps + 1, dtype=torch.float64)
+    return t / (time_shift - (time_shift - 1) * t)
+
+
+def euler(velocity: Velocity, x: Tensor, grid: Tensor) -> Tensor:
+    """Euler's method from noise x (B, C, H, W): N evaluations on a grid of N + 1 times."""
+    for t, t_next in zip(grid[:-1].tolist(), grid[1:].tolist(), strict=True):
+        x = x + (t_next - t) * _at(velocity, x, t)
+    return x
+
+
+def heun(velocity: Velocity, x: Tensor, grid: Tensor) -> Tensor:
+    """Heun's method with an Euler step last: 2 N - 1 evaluations on a grid of N + 1 times."""
+    times = grid.tolist()
+    for index in range(len(times) - 1):
+        t, t_next = times[index], times[index + 1]
+        first = _at(velocity, x, t)
+        if index == len(times) - 2:
+            return x + (t_next - t) * first
+        second = _at(velocity, x + (t_next - t) * first, t_next)
+        x = x + (t_next - t) * 0.5 * (first + second)
+    return x
+
+
+def dopri5(velocity: Velocity, x: Tensor, grid: Tensor, atol: float = 1e-6, rtol: float = 1e-3) -> Tensor:
+    """Adaptive Dormand-Prince through torchdiffeq; the grid gives only where it starts and ends."""
+    return integrate(velocity, x, grid[[0, -1]].float(), "dopri5", atol, rtol)
+
+
+def integrate(
+    velocity: Velocity, x: Tensor, grid: Tensor, method: str, atol: float = 1e-6, rtol: float = 1e-3
+) -> Tensor:
+    """State at the end of the grid by a method of torchdiffeq; fixed-step methods step from grid time to grid time.
+
+    Args:
+        grid: (N + 1,) times, rising or falling.
+        method: "euler", "midpoint", "heun2", "heun3", "rk4" or "dopri5".
+    """
+    from torchdiffeq import odeint
+
+    def field(t: Tensor, x: Tensor) -> Tensor:
+        return velocity(x, t.to(x).expand(len(x)))
+
+    return odeint(field, x, grid.to(x.device), method=method, atol=atol, rtol=rtol)[-1]
+
+
+def _at(velocity: Velocity, x: Tensor, t: float) -> Tensor:
+    return velocity(x, torch.full((len(x),), t, dtype=torch.float32, device=x.device))
+
+
+SAMPLERS: dict[str, Callable[[Velocity, Tensor, Tensor], Tensor]] = {"euler": euler, "heun": heun, "dopri5": dopri5}
+
+
+def sampler(name: str) -> Callable[[Velocity, Tensor, Tensor], Tensor]:
+    """The sampler of that name.
+
+    Raises:
+        UserError: unknown name.
+    """
+    if name not in SAMPLERS:
+        raise UserError(f"unknown sampler '{name}'{did_you_mean(name, SAMPLERS)}; valid: {', '.join(SAMPLERS)}")
+    return SAMPLERS[name]
