@@ -98,10 +98,10 @@ ALGORITHMS = Registry(
 ENCODERS = Registry(
     "encoders",
     {
-        "small-classifier": "drlbench.encoders.small:SmallClassifier",
-        "small-dae": "drlbench.encoders.small:DenoisingAutoencoder",
-        "small-contrastive": "drlbench.encoders.small:Contrastive",
-        "pixels": "drlbench.encoders.small:Pixels",
+        "small-classifier": "drlbench.encoders.small_classifier:SmallClassifier",
+        "small-dae": "drlbench.encoders.small_dae:DenoisingAutoencoder",
+        "small-contrastive": "drlbench.encoders.small_contrastive:Contrastive",
+        "pixels": "drlbench.encoders.pixels:Pixels",
     },
 )
 

@@ -1,0 +1,1 @@
+"""Real images and preference tables: digits, npz, parquet and image folders."""

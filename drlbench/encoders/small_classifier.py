@@ -1,0 +1,88 @@
+"""A small convolutional classifier; its penultimate layer stands where Inception stands for large images."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from drlbench.encoders.small import SmallEncoder, conv
+from drlbench.settings import Settings
+from drlbench.training import TrainingLog, warmup_then_cosine
+
+ACTIVATIONS = {"gelu": nn.GELU, "relu": nn.ReLU, "silu": nn.SiLU}
+
+
+class ClassifierSettings(Settings):
+    """width: channels of the first stage; features: D; shift: pixels of random translation in training."""
+
+    width: int = Field(24, ge=4, multiple_of=4)
+    kernel: Literal[3, 5] = 3
+    activation: Literal["gelu", "relu", "silu"] = "gelu"
+    features: int = Field(64, ge=2)
+    steps: int = Field(400, ge=1)
+    batch: int = Field(128, ge=1)
+    lr: float = Field(3e-3, gt=0)
+    weight_decay: float = Field(0.02, ge=0)
+    shift: int = Field(1, ge=0)
+
+
+class SmallClassifier(SmallEncoder):
+    """Three convolutions (the second halves the grid), a hidden layer of D units, a linear classifier on top."""
+
+    kind = "small-classifier"
+    Record = ClassifierSettings
+    settings: ClassifierSettings
+
+    def __init__(self, settings: ClassifierSettings, image_shape: tuple[int, int, int], num_classes: int) -> None:
+        super().__init__(settings, image_shape, num_classes)
+        channels, height, width = image_shape
+        act = ACTIVATIONS[settings.activation]
+        self.body = nn.Sequential(
+            conv(channels, settings.width, settings.kernel, act),
+            conv(settings.width, 2 * settings.width, settings.kernel, act, stride=2),
+            conv(2 * settings.width, 2 * settings.width, settings.kernel, act),
+            nn.Flatten(),
+            nn.Linear(2 * settings.width * -(-height // 2) * -(-width // 2), settings.features),
+            act(),
+        )
+        self.head = nn.Linear(settings.features, num_classes)
+        self.dim = settings.features
+
+    def features(self, images: Tensor) -> Tensor:
+        return self.body(images * 2 - 1)
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Class logits (B, classes) of images (B, C, H, W) in [0, 1]."""
+        return self.head(self.features(images))
+
+    def _train(self, pixels: Tensor, labels: Tensor, generator: torch.Generator) -> TrainingLog:
+        s, log = self.settings, TrainingLog()
+        optimiser = torch.optim.AdamW(self.parameters(), lr=s.lr, weight_decay=s.weight_decay)
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimiser, lambda step: warmup_then_cosine(step, s.steps, min(30, s.steps))
+        )
+        for step in range(s.steps):
+            index = torch.randint(len(pixels), (s.batch,), generator=generator)
+            logits = self.logits(shifted(pixels[index], s.shift, generator))
+            loss = F.cross_entropy(logits, labels[index], label_smoothing=0.05)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+            if step % 20 == 0 or step == s.steps - 1:
+                log.note(step + 1, loss=loss.item())
+        return log
+
+
+def shifted(images: Tensor, most: int, generator: torch.Generator) -> Tensor:
+    """Translate a batch (B, C, H, W) by one random whole shift of at most `most` pixels, filling with 0."""
+    if most == 0:
+        return images
+    dy, dx = (int(torch.randint(-most, most + 1, (), generator=generator)) for _ in range(2))
+    height, width = images.shape[-2:]
+    padded = F.pad(images, (most, most, most, most))
+    return padded[..., most + dy : most + dy + height, most + dx : most + dx + width]

@@ -1,0 +1,97 @@
+"""A small convolutional network trained by contrast (SimCLR, Chen et al. 2020, arXiv 2002.05709, equation 1)."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from drlbench.encoders.small import SmallEncoder, conv
+from drlbench.settings import Settings
+from drlbench.training import TrainingLog, warmup_then_cosine
+
+
+class ContrastiveSettings(Settings):
+    """width: channels of the first stage; features: D; temperature: of the contrastive softmax."""
+
+    width: int = Field(24, ge=4, multiple_of=4)
+    features: int = Field(64, ge=2)
+    steps: int = Field(500, ge=1)
+    batch: int = Field(128, ge=2)
+    lr: float = Field(3e-3, gt=0)
+    weight_decay: float = Field(0.01, ge=0)
+    temperature: float = Field(0.2, gt=0)
+
+
+class Contrastive(SmallEncoder):
+    """Three convolutions (the second halves the grid) and a linear layer; a projection head exists in training only.
+
+    Two views of an image - small rotation, scaling, shear, translation, change of contrast and noise - are to find
+    each other among all other views of the batch. No label is used.
+    """
+
+    kind = "small-contrastive"
+    Record = ContrastiveSettings
+    settings: ContrastiveSettings
+
+    def __init__(self, settings: ContrastiveSettings, image_shape: tuple[int, int, int], num_classes: int) -> None:
+        super().__init__(settings, image_shape, num_classes)
+        channels, height, width = image_shape
+        w = settings.width
+        self.body = nn.Sequential(
+            conv(channels, w, 3, nn.ReLU),
+            conv(w, 2 * w, 3, nn.ReLU, stride=2),
+            conv(2 * w, 2 * w, 3, nn.ReLU),
+            nn.Flatten(),
+            nn.Linear(2 * w * -(-height // 2) * -(-width // 2), settings.features),
+        )
+        self.dim = settings.features
+
+    def features(self, images: Tensor) -> Tensor:
+        return self.body(images * 2 - 1)
+
+    def _train(self, pixels: Tensor, labels: Tensor, generator: torch.Generator) -> TrainingLog:
+        s, log = self.settings, TrainingLog()
+        project = nn.Sequential(nn.ReLU(), nn.Linear(self.dim, self.dim), nn.ReLU(), nn.Linear(self.dim, 32))
+        weights = [*self.parameters(), *project.parameters()]
+        optimiser = torch.optim.AdamW(weights, lr=s.lr, weight_decay=s.weight_decay)
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimiser, lambda step: warmup_then_cosine(step, s.steps, min(30, s.steps))
+        )
+        count = min(s.batch, len(pixels))
+        for step in range(s.steps):
+            images = pixels[torch.randperm(len(pixels), generator=generator)[:count]]
+            views = torch.cat([self._view(images, generator), self._view(images, generator)])  # (2B, C, H, W)
+            loss = contrastive_loss(project(self.features(views)), s.temperature)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+            if step % 20 == 0 or step == s.steps - 1:
+                log.note(step + 1, loss=loss.item())
+        return log
+
+    @staticmethod
+    def _view(images: Tensor, generator: torch.Generator) -> Tensor:
+        count = len(images)
+
+        def uniform(low: float, high: float) -> Tensor:
+            return low + (high - low) * torch.rand(count, generator=generator)
+
+        angle, scale, shear = uniform(-0.25, 0.25), uniform(0.85, 1.15), uniform(-0.2, 0.2)
+        cos, sin = angle.cos() / scale, angle.sin() / scale
+        # Rows of the 2x3 maps from output to input coordinates in [-1, 1]; 0.25 is one pixel of eight.
+        first = torch.stack([cos, shear * cos - sin, uniform(-0.25, 0.25)], 1)
+        second = torch.stack([sin, shear * sin + cos, uniform(-0.25, 0.25)], 1)
+        grid = F.affine_grid(torch.stack([first, second], 1), list(images.shape), align_corners=False)
+        moved = F.grid_sample(images, grid, align_corners=False)
+        gain = uniform(0.8, 1.2)[:, None, None, None]
+        return moved * gain + 0.08 * torch.randn(images.shape, generator=generator)
+
+
+def contrastive_loss(z: Tensor, temperature: float) -> Tensor:
+    """NT-Xent of z (2B, d), where rows i and i + B are two views of one image; a scalar."""
+    z = F.normalize(z, dim=1)
+    similarity = (z @ z.T / temperature).masked_fill(torch.eye(len(z), dtype=torch.bool), -torch.inf)  # (2B, 2B)
+    return F.cross_entropy(similarity, torch.arange(len(z)).roll(len(z) // 2))
