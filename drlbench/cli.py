@@ -20,6 +20,7 @@ from drlbench.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
     from drlbench.pipeline import Plan
+    from drlbench.report.summary import Summary
     from drlbench.suite.load import Suite
 
 app = typer.Typer(
@@ -112,6 +113,12 @@ def lay_out(suite: Suite, pattern: str, limit: int | None = None) -> Plan:
     return pipeline.plan(suite.spec, {**data, "fingerprint": fingerprint(data)}, frozenset(wanted))
 
 
+def tell(summary: Summary, folder: Path) -> None:
+    """The headline and where the page is."""
+    print("\n".join(sentence.text for sentence in summary.headline))
+    print(f"report: {folder / 'report.html'}")
+
+
 def offline_from_now() -> None:
     """huggingface_hub reads these when it is imported, so they are set before anything imports it."""
     os.environ["HF_HUB_OFFLINE"] = os.environ["TRANSFORMERS_OFFLINE"] = "1"
@@ -151,10 +158,10 @@ def run(
     record = perform(loaded, lay_out(loaded, cells, limit), Store(store), folder, Options(count, device, command, partial))
     summary = build_report(folder)
     if as_json:
-        print(json.dumps({"run": str(folder), "status": record["status"], "headline": summary.headline}, indent=1))
+        told = [s.text for s in summary.headline]
+        print(json.dumps({"run": str(folder), "status": record["status"], "headline": told}, indent=1))
     else:
-        print("\n".join(summary.headline))
-        print(f"report: {folder / 'report.html'}")
+        tell(summary, folder)
 
 
 @app.command()
@@ -199,8 +206,7 @@ def report(folder: RunPath) -> None:
     """Make the tables, figures and report.html again from a run's results."""
     from drlbench.report.build import build_report
 
-    print("\n".join(build_report(folder).headline))
-    print(f"report: {folder / 'report.html'}")
+    tell(build_report(folder), folder)
 
 
 @app.command("list")

@@ -43,6 +43,8 @@ def collect(plan: Plan, store: Store, run: Path) -> dict[str, list[dict[str, Any
     for cell, guidance, measured in sources:
         for node, space in _numbers(measured):
             for row, draws in _read_scores(store, node):
+                if cell is None and space and row["metric"] != "fd":
+                    continue  # the other distances are taken to the held-out images, which these are
                 rows.append(_row(plan, cell, guidance, space, row))
                 name = cell.cell.id if cell else "data"
                 if draws is not None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from drlbench.executors.local import Node
+from drlbench.registry import METRICS
 from drlbench.stages import VERSIONS
 from drlbench.store.keys import seed_of, stage_key
 from drlbench.suite.cells import Cell, cells, seeds_for
@@ -195,24 +196,24 @@ def _cell(graph: Plan, data: Mapping[str, Any], cell: Cell) -> CellPlan:
 
 def _sampling(spec: SuiteSpec, guidance: GuidanceSpec) -> dict[str, Any]:
     """What the samples depend on; the batch size is not part of it, because samples carry their own seeds."""
-    settings = spec.sampling.model_dump(exclude={"batch_size"})
-    return {**settings, "cfg": guidance.cfg, "low": guidance.low, "high": guidance.high}
+    return {**spec.sampling.model_dump(), "cfg": guidance.cfg, "low": guidance.low, "high": guidance.high}
 
 
 def _measure(graph: Plan, data: Mapping[str, Any], samples: Node, label: str) -> Measured:
     spec = graph.spec
     scores = {}
     common = {"resamples": spec.resamples, "data": dict(data)}
-    features_of = [m for m in spec.metrics if m not in IMAGE_METRICS]
+    needs = {name: METRICS.get(name).needs for name in spec.metrics}
+    on_features = [m for m in spec.metrics if needs[m] == "features"]
     for space in spec.spaces:
         encoder = graph.encoders[space]
         reference = graph.add("reference", f"reference features, {space}", {"data": dict(data)}, encoder=encoder)
         features = graph.add("features", f"{label}: features, {space}", {}, samples=samples, encoder=encoder)
-        settings = {**common, "metrics": features_of}
+        settings = {**common, "metrics": on_features}
         scores[space] = graph.add(
             "scores", f"{label}: scores, {space}", settings, samples=samples, features=features, reference=reference
         )
-    on_images = [m for m in spec.metrics if m in IMAGE_METRICS]
+    on_images = [m for m in spec.metrics if needs[m] == "images"]
     if on_images:
         scores[""] = graph.add("scores", f"{label}: image statistics", {**common, "metrics": on_images}, samples=samples)
     preference = {}
@@ -226,7 +227,3 @@ def _measure_data(graph: Plan, data: Mapping[str, Any]) -> Measured:
     """The held-out images, measured like a model: the floor of every distance, the target of every statistic."""
     samples = graph.add("samples", "held-out images", {"data": dict(data)})
     return _measure(graph, data, samples, "held-out images")
-
-
-# Metrics that look at the images themselves and not through an encoder.
-IMAGE_METRICS = frozenset({"stats"})

@@ -103,6 +103,7 @@ def perform(suite: Suite, plan: Plan, store: Store, folder: Path, options: Optio
         nodes = list(plan.nodes.values())
         outcomes: dict[str, local.Outcome] = {}
         seconds_before = _spent(folder)
+        shutil.rmtree(folder / "logs", ignore_errors=True)
         watcher = Watcher(nodes, options.workers, folder / "events.jsonl")
         try:
             with watcher:

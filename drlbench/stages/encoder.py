@@ -5,7 +5,8 @@ from __future__ import annotations
 from drlbench.data.sources import load_dataset
 from drlbench.registry import ENCODERS
 from drlbench.stages import Job
-from drlbench.stages.files import write_curve, write_description
+from drlbench.stages.files import CONFIG, write_curve, write_description
+from drlbench.store import atomic
 
 
 def run(job: Job) -> None:
@@ -20,4 +21,5 @@ def run(job: Job) -> None:
         summary = log.summary
     else:
         encoder, summary = kind(**settings["settings"]), {}
+        atomic.write_json(job.out / CONFIG, {"kind": settings["kind"], "settings": settings["settings"]})
     write_description(job.out, dim=encoder.dim, signature=encoder.signature, report=summary)

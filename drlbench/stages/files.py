@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
@@ -24,7 +25,7 @@ from drlbench.metrics.base import Measurement
 from drlbench.registry import ENCODERS, REWARDS
 from drlbench.rewards.base import Reward
 from drlbench.store import atomic
-from drlbench.training import TrainingLog
+from drlbench.training import TrainingLog, to_float
 
 WEIGHTS = "weights.safetensors"
 CONFIG = "config.json"
@@ -75,7 +76,9 @@ def _autoencoder(folder: Path, name: str) -> Autoencoder | None:
 
 def load_encoder(folder: Path, device: str = "cpu") -> Encoder:
     """Read an encoder that its `save` kept."""
-    encoder: Encoder = ENCODERS.get(read_config(folder)["kind"]).load(folder)
+    config = read_config(folder)
+    kind = ENCODERS.get(config["kind"])
+    encoder: Encoder = kind.load(folder) if hasattr(kind, "load") else kind(**config["settings"]).freeze()
     return encoder.to(device)
 
 
@@ -89,10 +92,15 @@ def load_encoders(inputs: Mapping[str, Path], device: str = "cpu") -> dict[str, 
 
 
 def load_reward(folder: Path, encoders: Mapping[str, Encoder], device: str = "cpu") -> Reward:
-    """Read a reward that its `save` kept; it finds the encoders it looks through by name."""
+    """Read a reward that its stage kept; one that was fitted here finds the encoders it looks through by name."""
     config = read_config(folder)
-    reward: Reward = REWARDS.get(config["kind"]).load(folder, encoders)
-    return reward.to(device)
+    kind = REWARDS.get(config["kind"])
+    reward: Reward
+    if hasattr(kind, "load"):
+        reward = kind.load(folder, encoders)
+    else:
+        reward = kind(name=config["name"], **config["settings"])
+    return reward.requires_grad_(False).eval().to(device)
 
 
 def write_curve(folder: Path, log: TrainingLog) -> None:
@@ -133,3 +141,12 @@ def read_samples(folder: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Images (n, H, W, C) uint8 and labels (n,) int64 of a samples stage."""
     with np.load(folder / "samples.npz", allow_pickle=False) as data:
         return data["images"], data["labels"]
+
+
+def encode(encoder: Encoder, images: NDArray[np.uint8], device: str, batch: int = 500) -> NDArray[np.float32]:
+    """Features (n, D) float32 of images (n, H, W, C) uint8; the batch size changes them by rounding only."""
+    parts = []
+    with torch.no_grad():
+        for start in range(0, len(images), batch):
+            parts.append(encoder(to_float(images[start : start + batch]).to(device)).float().cpu().numpy())
+    return np.concatenate(parts)

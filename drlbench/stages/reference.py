@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from drlbench.data.sources import load_dataset
-from drlbench.features.extract import extract
 from drlbench.stages import Job
-from drlbench.stages.files import load_encoder
+from drlbench.stages.files import encode, load_encoder
 
 
 def run(job: Job) -> None:
@@ -16,7 +15,7 @@ def run(job: Job) -> None:
     encoder = load_encoder(job.inputs["encoder"], job.device)
     np.savez(
         job.out / "reference.npz",
-        train=extract(encoder, data.train_images),
-        heldout=extract(encoder, data.heldout_images),
+        train=encode(encoder, data.train_images, job.device),
+        heldout=encode(encoder, data.heldout_images, job.device),
         heldout_labels=data.heldout_labels,
     )

@@ -9,7 +9,7 @@ import numpy as np
 from drlbench import __version__
 from drlbench.data.sources import load_dataset
 from drlbench.metrics.base import Evidence, Measurement
-from drlbench.metrics.bootstrap import resample_counts
+from drlbench.metrics.bootstrap import mean_replicates, measurement, resample_counts
 from drlbench.registry import METRICS
 from drlbench.stages import VERSIONS, Job
 from drlbench.stages.files import read_samples, write_measurements
@@ -47,8 +47,18 @@ def run(job: Job) -> None:
     measured: list[Measurement] = []
     for name in job.settings["metrics"]:
         measured += METRICS.get(name)().measure(evidence)
+    if "stats" in job.settings["metrics"]:
+        measured.append(_out_of_range(job, evidence))
     common = f"{where}|{sampler_name(job)}|n{len(images)}|drlbench{__version__}.{VERSIONS['scores']}"
     write_measurements(job.out, measured, {m.metric: f"{m.metric}|{common}" for m in measured})
+
+
+def _out_of_range(job: Job, evidence: Evidence) -> Measurement:
+    """Mean share of values that left [0, 1] before they were clamped: oversaturation, seen before it is cut off."""
+    with np.load(job.inputs["samples"] / "samples.npz", allow_pickle=False) as data:
+        outside = data["outside"]  # (n,)
+    replicates = mean_replicates(outside, evidence.counts)
+    return measurement("out_of_range", float(outside.mean()), len(outside), "lower", replicates)
 
 
 def sampler_name(job: Job) -> str:

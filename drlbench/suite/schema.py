@@ -127,7 +127,6 @@ class SamplingSpec(Spec):
     steps: Annotated[int, Field(gt=0)]
     n: Annotated[int, Field(gt=1)]
     seed: Annotated[int, Field(ge=0)] = 0
-    batch_size: Annotated[int, Field(gt=0)] = 250
 
 
 class GuidanceSpec(Spec):

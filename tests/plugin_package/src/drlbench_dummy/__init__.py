@@ -59,6 +59,10 @@ class ShrinkTowardsReference(Algorithm):
     def __init__(self, policy, reference, reward, data, settings, seed) -> None:
         self.policy, self.reference, self.updates = policy, reference, 0
 
+    @property
+    def signature(self) -> str:
+        return "dummy-algorithm@1"
+
     def step(self) -> dict[str, float]:
         with torch.no_grad():
             for own, other in zip(self.policy.parameters(), self.reference.parameters(), strict=True):

@@ -1,0 +1,67 @@
+"""Stage: images of one cell under one guidance, or (without a model) the held-out real ones.
+
+Labels are balanced and in order; sample i has the same seed in every cell of every suite with the same `seed`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from drlbench.backbones.base import Autoencoder
+from drlbench.data.sources import load_dataset
+from drlbench.sampling.generate import balanced_labels, generate, sample_seeds
+from drlbench.sampling.guidance import ClassifierFree
+from drlbench.stages import Job
+from drlbench.stages.files import load_model, write_description
+
+BATCH = 500
+TOLERANCE = 0.025  # of [0, 1]; closer than that to the range, a pixel is rounding, not oversaturation
+
+
+class RangeRecorder:
+    """An autoencoder that notes, per image, which share of its values leaves [0, 1] before they are clamped."""
+
+    def __init__(self, inner: Autoencoder) -> None:
+        self.inner = inner
+        self.shares: list[Tensor] = []
+
+    def encode(self, images: Tensor) -> Tensor:
+        return self.inner.encode(images)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        images = self.inner.decode(latents)
+        outside = (images > 1 + TOLERANCE) | (images < -TOLERANCE)
+        self.shares.append(outside.flatten(1).double().mean(1).cpu())
+        return images
+
+
+def run(job: Job) -> None:
+    """Keep images (n, H, W, C) uint8, labels (n,) and the share of out-of-range values (n,) of each image."""
+    s = job.settings
+    if "model" not in job.inputs:
+        data = load_dataset(s["data"])
+        order = np.argsort(data.heldout_labels, kind="stable")
+        images, labels = data.heldout_images[order], data.heldout_labels[order]
+        np.savez_compressed(job.out / "samples.npz", images=images, labels=labels, outside=np.zeros(len(images)))
+        write_description(job.out, sampler="data")
+        return
+    model = load_model(job.inputs["model"], job.device)
+    recorder = model.autoencoder = RangeRecorder(model.autoencoder)
+    labels = balanced_labels(s["n"], model.num_classes)
+    images = generate(
+        model,
+        labels,
+        sample_seeds(s["seed"], s["n"]),
+        sampler=s["sampler"],
+        steps=s["steps"],
+        guidance=ClassifierFree(s["cfg"], s["low"], s["high"]),
+        batch_size=BATCH,
+        device=job.device,
+        progress=job.progress,
+    )
+    outside = torch.cat(recorder.shares).numpy()
+    np.savez_compressed(job.out / "samples.npz", images=images, labels=labels, outside=outside)
+    guided = "" if s["cfg"] == 1 else f"-cfg{s['cfg']:g}[{s['low']:g},{s['high']:g}]"
+    write_description(job.out, sampler=f"{s['sampler']}{s['steps']}{guided}-seed{s['seed']}")

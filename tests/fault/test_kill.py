@@ -1,0 +1,103 @@
+"""SIGKILL at any instant, run again: the same results.csv, byte for byte. SIGTERM: a clean flush and exit code 143."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+SUITE = Path(__file__).with_name("tiny.yaml")
+PRINTED = ("results.csv", "table.csv", "frontier.csv")
+
+
+def start(folder: Path, store: str, out: str, suite: Path = SUITE) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "drlbench", "run", str(suite), "--store", store, "--out", out]
+    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    out, err = process.communicate(timeout=600)
+    assert process.returncode == 0, err
+    return out
+
+
+def digest(folder: Path) -> dict[str, str]:
+    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in PRINTED}
+
+
+def leftovers(folder: Path) -> list[str]:
+    return [str(p) for p in folder.rglob("*") if p.name.endswith(".tmp") or p.name == ".owner.json"]
+
+
+def kill_and_resume(tmp_path: Path, suite: Path, instants: list[float]) -> None:
+    began = time.monotonic()
+    assert "report" in finish(start(tmp_path, "clean-store", "clean", suite))
+    whole = time.monotonic() - began
+    for instant in instants:
+        process = start(tmp_path, "store", "killed", suite)
+        time.sleep(instant * whole)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    finish(start(tmp_path, "store", "killed", suite))
+    assert digest(tmp_path / "killed") == digest(tmp_path / "clean")
+    assert leftovers(tmp_path / "killed") == []
+
+
+def test_kill_nine_leaves_no_trace(tmp_path: Path) -> None:
+    kill_and_resume(tmp_path, SUITE, [0.35, 0.5])
+
+
+@pytest.mark.long
+def test_kill_nine_in_the_small_suite(tmp_path: Path) -> None:
+    small = Path(__file__).resolve().parents[2] / "suites" / "digits-small.yaml"
+    kill_and_resume(tmp_path, small, [0.15, 0.3, 0.3, 0.45, 0.6])
+
+
+def test_term_flushes_and_says_so(tmp_path: Path) -> None:
+    process = start(tmp_path, "store", "out")
+    events = tmp_path / "out" / "events.jsonl"
+    deadline = time.monotonic() + 60
+    while not (events.is_file() and '"end"' in events.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 143
+    assert "the same command goes on from here" in err
+    assert '"status": "interrupted"' in (tmp_path / "out" / "run.json").read_text()
+    assert leftovers(tmp_path / "out") == []
+
+
+def test_a_second_run_in_the_same_folder_is_refused(tmp_path: Path) -> None:
+    first = start(tmp_path, "store", "out")
+    owner = tmp_path / "out" / ".owner.json"
+    deadline = time.monotonic() + 60
+    while not owner.is_file() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    try:
+        second = start(tmp_path, "store", "out")
+        _, err = second.communicate(timeout=60)
+        assert second.returncode == 4
+        assert f"process {first.pid}" in err
+    finally:
+        first.kill()
+        first.wait()
+
+
+def test_a_flipped_bit_is_exit_code_five(tmp_path: Path) -> None:
+    finish(start(tmp_path, "store", "out"))
+    command = [sys.executable, "-m", "drlbench", "verify", "out", "--store", "store"]
+    assert subprocess.run(command, cwd=tmp_path, capture_output=True, check=False).returncode == 0
+    target = sorted((tmp_path / "store" / "finetune").rglob("weights.safetensors"))[0]
+    content = bytearray(target.read_bytes())
+    content[-3] ^= 4
+    os.chmod(target, 0o644)
+    target.write_bytes(content)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 5
+    assert str(target.name) in done.stderr
