@@ -22,7 +22,7 @@ from drlbench.finetune.base import Algorithm
 from drlbench.finetune.lora import add_low_rank, merge_low_rank
 from drlbench.finetune.memory import Chunks, recompute_activations
 from drlbench.finetune.settings import Settings, validated
-from drlbench.finetune.updater import Updater
+from drlbench.finetune.updater import Updater, world
 from drlbench.rewards.base import Reward
 from drlbench.sampling.memoryless import PathNoise, Velocity, derive_seed
 
@@ -119,6 +119,17 @@ class Learner(Algorithm):
     def generator(self, stream: int, *counters: int) -> torch.Generator:
         """A CPU generator for one draw, named by a stream and counters."""
         return torch.Generator().manual_seed(derive_seed(self.seed, stream, *counters))
+
+    def own_rows(self, count: int) -> list[int]:
+        """Which rows of a batch of `count` this rank works on."""
+        rank, ranks = world()
+        return list(range(rank, count, ranks))
+
+    def drawn(self, kind: str, shape: tuple[int, ...], *counters: int) -> Tensor:
+        """Normal or uniform numbers named by (seed, counters): the whole batch's, the same on every rank."""
+        generator = torch.Generator(self.device).manual_seed(derive_seed(self.seed, ROWS, *counters))
+        draw = torch.randn if kind == "normal" else torch.rand
+        return draw(shape, generator=generator, device=self.device)
 
     def score(self, latents: Tensor, y: Tensor) -> Tensor:
         """Rewards (B,) of latents (B, C, H, W), without gradient."""

@@ -1,0 +1,85 @@
+"""Flow-matching fine-tuning on given latents: the control with the same optimum as a perfect discriminator.
+
+On real data its optimum is the data distribution, which is also that of the DRL logit at lambda = 1; on a
+teacher's samples it is the student of the paper's Figure 10. No reward is used and lambda has no meaning.
+
+Shapes: B batch, C channels, H and W height and width of the latent.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from drlbench.finetune.learner import ORDER, Learner
+from drlbench.finetune.settings import Settings
+from drlbench.finetune.updater import all_sum
+
+
+class SFTSettings(Settings):
+    """`time_floor` is JiT's: its velocity divides by max(1 - t, 0.05), so its target must too."""
+
+    time: Literal["uniform", "logit-normal"] = "uniform"
+    time_mean: float = Field(0.0, description="of the logit of t, for logit-normal")
+    time_std: float = Field(1.0, gt=0)
+    time_floor: float = Field(0.0, ge=0, lt=1)
+
+
+class FlowMatchingSFT(Learner):
+    """mean |v_theta(X_t, t, y) - (X_1 - s X_0)|^2 over latents `data`, visited in shuffled epochs."""
+
+    name = "sft"
+    kind = SFTSettings
+    settings: SFTSettings
+    needs_reward = False
+    needs_data = True
+
+    def step(self) -> dict[str, float]:
+        s, update = self.settings, self.updater.updates
+        assert self.data is not None
+        own = self.own_rows(s.batch)
+        picked = self._epoch_rows([update * s.batch + i for i in own]).to(self.data[0].device)
+        x1, y = self.data[0][picked].to(self.device), self.data[1][picked].to(self.device)
+        scale = self.policy.noise_scale
+        x0 = scale * self.drawn("normal", (s.batch, *x1.shape[1:]), update, 0)[own]
+        if s.time == "uniform":
+            t = self.drawn("uniform", (s.batch,), update, 1)[own]
+        else:
+            t = (s.time_mean + s.time_std * self.drawn("normal", (s.batch,), update, 1)[own]).sigmoid()
+        wide = t.reshape(-1, *[1] * (x1.ndim - 1))
+        xt = wide * x1 + (1 - wide) * x0
+        target = (x1 - x0) * ((1 - wide) / (1 - wide).clamp_min(s.time_floor)) if s.time_floor > 0 else x1 - x0
+        total = torch.zeros((), device=self.device)
+        share = 1 / (s.batch * x1[0].numel())
+
+        def learn(piece: slice) -> None:
+            v = self.policy_velocity(xt[piece], t[piece], y[piece])
+            loss = share * (v - target[piece]).square().sum()
+            self.updater.accumulate(loss)
+            total.add_(loss.detach())
+
+        with self.recompute():
+            self.chunks.run(len(own), learn)
+        return {"loss": float(all_sum(total))} | self.updater.step()
+
+    def _epoch_rows(self, visits: list[int]) -> Tensor:
+        """Rows of the data for the n-th, ... visits: each epoch is its own permutation."""
+        assert self.data is not None
+        size = len(self.data[0])
+        orders: dict[int, Tensor] = {}
+        rows = []
+        for visit in visits:
+            epoch, place = divmod(visit, size)
+            if epoch not in orders:
+                orders[epoch] = torch.randperm(size, generator=self.generator(ORDER, epoch))
+            rows.append(int(orders[epoch][place]))
+        return torch.tensor(rows)
+
+    def _own_state(self) -> dict[str, Tensor]:
+        return {}
+
+    def _load_own_state(self, state: dict[str, Tensor]) -> None:
+        pass

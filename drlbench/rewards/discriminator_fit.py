@@ -1,0 +1,214 @@
+"""Train the DRL discriminator: logistic loss, R1 in pixel space, pair buffer, early stop on held-out images.
+
+Shapes: N real images, M fake images, B images of one kind in a mini-batch, F features.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from drlbench.encoders.base import Encoder
+from drlbench.errors import UserError
+from drlbench.rewards.calibration import balanced_nll, calibration_report
+from drlbench.rewards.discriminator import Discriminator, DiscriminatorSettings
+
+Labelled = tuple[Tensor, Tensor]
+"""Images (N, C, H, W) float32 in [0, 1] and labels (N,) int64."""
+
+ENCODE_BATCH = 256
+RIDGE = 1e-3  # of the mean eigenvalue; keeps dead directions from being blown up by a full whitening
+
+
+def fit_discriminator(
+    encoders: Encoder | Sequence[Encoder],
+    real: Labelled,
+    fake: Labelled,
+    held_out_real: Labelled,
+    held_out_fake: Labelled,
+    classes: int,
+    settings: DiscriminatorSettings | dict[str, Any],
+    seed: int,
+    fresh_fakes: Callable[[int, int], Labelled] | None = None,
+) -> Discriminator:
+    """Fit on `real` against `fake`, keep the weights with the lowest held-out loss, and report on the held-out pair.
+
+    Args:
+        encoders: one or several; frozen, unless `encoder_learning_rate` asks for a trained copy.
+        fake: samples of the model that will be the KL reference.
+        fresh_fakes: (refill number, count) -> new samples for each refill of the buffer; none: refills draw from
+            `fake` again.
+
+    Returns:
+        A frozen `Discriminator` whose `report` holds the validation curve and the calibration figures.
+
+    Raises:
+        UserError: settings do not fit together, or a set is empty.
+    """
+    if isinstance(settings, dict):
+        settings = DiscriminatorSettings(**settings)
+    several = [encoders] if isinstance(encoders, Encoder) else list(encoders)
+    for name, (images, labels) in {
+        "real": real, "fake": fake, "held_out_real": held_out_real, "held_out_fake": held_out_fake,
+    }.items():  # fmt: skip
+        if len(images) == 0 or len(images) != len(labels):
+            raise UserError(f"discriminator: {name} has {len(images)} images and {len(labels)} labels")
+    trains_encoder = settings.encoder_learning_rate is not None
+    if trains_encoder and settings.whiten != "none":
+        raise UserError("discriminator: whiten must be 'none' when the encoder is trained, its features move")
+    if trains_encoder:
+        several = [copy.deepcopy(encoder).requires_grad_(True) for encoder in several]
+    shift, matrix = _whitening(several, real[0], settings)
+    model = Discriminator(several, settings, classes, seed, shift, matrix).to(real[0].device)
+    _Fit(model, real, fake, held_out_real, held_out_fake, seed, fresh_fakes).run()
+    return model.requires_grad_(False).eval()
+
+
+def _encode(model: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    with torch.no_grad():
+        return torch.cat([model(piece) for piece in images.split(ENCODE_BATCH)])
+
+
+def _whitening(
+    encoders: Sequence[Encoder], images: Tensor, settings: DiscriminatorSettings
+) -> tuple[Tensor | None, Tensor | None]:
+    if settings.whiten == "none":
+        return None, None
+    clamped = images.clamp(0, 1) if settings.clamp_input else images
+    found = _encode(lambda piece: torch.cat([encoder(piece) for encoder in encoders], 1), clamped).double()
+    mean = found.mean(0)
+    covariance = (found - mean).T @ (found - mean) / max(1, len(found) - 1)  # (F, F)
+    if settings.whiten == "scale":
+        scale = (covariance.diagonal() + RIDGE * covariance.diagonal().mean()).rsqrt()
+        return mean.float(), torch.diag(scale).float()
+    values, vectors = torch.linalg.eigh(covariance)
+    values = values.clamp_min(0) + RIDGE * values.mean()
+    return mean.float(), (vectors * values.rsqrt() @ vectors.T).float()
+
+
+class _Fit:
+    """One training run; features are computed once when neither R1 nor a trained encoder needs the pixels."""
+
+    def __init__(
+        self,
+        model: Discriminator,
+        real: Labelled,
+        fake: Labelled,
+        held_real: Labelled,
+        held_fake: Labelled,
+        seed: int,
+        fresh_fakes: Callable[[int, int], Labelled] | None,
+    ) -> None:
+        s = model.settings
+        self.model, self.settings, self.fresh_fakes = model, s, fresh_fakes
+        self.pixels = s.r1 > 0 or s.encoder_learning_rate is not None
+        self.order = torch.Generator().manual_seed(seed)
+        self.noise = torch.Generator(real[0].device).manual_seed(seed + 1)
+        self.real, self.fake = self._ready(real), self._ready(fake)
+        self.held_real, self.held_fake = self._ready(held_real), self._ready(held_fake)
+        groups: list[dict[str, Any]] = [{"params": list(model.head.parameters()), "lr": s.learning_rate}]
+        if s.encoder_learning_rate is not None:
+            groups.append({"params": list(model.encoders.parameters()), "lr": s.encoder_learning_rate})
+        self.optimiser = torch.optim.AdamW(groups, weight_decay=s.weight_decay, fused=True)
+        self.schedule = None
+        if s.schedule == "one-cycle":
+            peaks = [group["lr"] for group in groups]
+            self.schedule = torch.optim.lr_scheduler.OneCycleLR(self.optimiser, max_lr=peaks, total_steps=s.steps)
+
+    def _ready(self, pair: Labelled) -> Labelled:
+        return pair if self.pixels else (_encode(self.model.features, pair[0]), pair[1])
+
+    def run(self) -> None:
+        s = self.settings
+        curve: list[dict[str, float]] = []
+        best, best_state, best_step, since = float("inf"), self._snapshot(), 0, 0
+        losses: list[float] = []
+        for step, (real, fake) in enumerate(self._batches(), start=1):
+            losses.append(self._step(real, fake))
+            if step % s.validate_every == 0 or step == s.steps:
+                loss = float(balanced_nll(*self._held_out()))
+                curve.append({"step": step, "train": sum(losses) / len(losses), "held_out": loss})
+                losses = []
+                if loss < best:
+                    best, best_state, best_step, since = loss, self._snapshot(), step, 0
+                else:
+                    since += 1
+                if s.patience is not None and since >= s.patience:
+                    break
+            if step == s.steps:
+                break
+        self.model.load_state_dict(best_state)
+        report = {
+            "curve": curve,
+            "best_step": best_step,
+            "steps": curve[-1]["step"],
+            "fit_seed": self.order.initial_seed(),
+        }
+        self.model.report = calibration_report(*self._held_out()) | report
+
+    def _snapshot(self) -> dict[str, Tensor]:
+        return {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+
+    def _batches(self) -> Any:
+        """Endless pairs of labelled mini-batches, in epochs over a buffer that is refilled."""
+        s = self.settings
+        half = s.batch // 2
+        count, refill = s.buffer_batches * half, 0
+        while True:
+            fake = self.fake
+            if refill > 0 and self.fresh_fakes is not None:
+                fake = self._ready(self.fresh_fakes(refill, count))
+            chosen_real, chosen_fake = self._choose(len(self.real[0]), count), self._choose(len(fake[0]), count)
+            for _ in range(s.buffer_epochs):
+                order_real = chosen_real[torch.randperm(count, generator=self.order)]
+                order_fake = chosen_fake[torch.randperm(count, generator=self.order)]
+                for k in range(0, count, half):
+                    r, f = order_real[k : k + half], order_fake[k : k + half]
+                    yield (self.real[0][r], self.real[1][r]), (fake[0][f], fake[1][f])
+            refill += 1
+
+    def _choose(self, available: int, count: int) -> Tensor:
+        """`count` indices, each image as often as any other (give or take one)."""
+        turns = -(-count // available)
+        return torch.cat([torch.randperm(available, generator=self.order) for _ in range(turns)])[:count]
+
+    def _logits(self, images: Tensor, y: Tensor, noise: torch.Generator | None) -> Tensor:
+        features = self.model.features(images) if self.pixels else images
+        return self.model.head(features, y, noise)  # (E, B)
+
+    def _step(self, real: Labelled, fake: Labelled) -> float:
+        s = self.settings
+        pixels = real[0].detach().requires_grad_(s.r1 > 0)
+        on_real = self._logits(pixels, real[1], self.noise)
+        on_fake = self._logits(fake[0], fake[1], self.noise)
+        softplus = torch.nn.functional.softplus
+        # Heads share no weights: the sum over heads trains each as if alone.
+        loss = (softplus(-on_real).mean(1) + softplus(on_fake).mean(1)).sum()
+        value = 0.5 * float(loss.detach()) / s.heads
+        if s.r1 > 0:
+            (slope,) = torch.autograd.grad(on_real.mean(0).sum(), pixels, create_graph=True)
+            loss = loss + 0.5 * s.r1 * slope.flatten(1).square().sum(1).mean()
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimiser.step()
+        if self.schedule is not None:
+            self.schedule.step()
+        return value
+
+    def _held_out(self) -> tuple[Tensor, Tensor]:
+        """Mean logits of the held-out real and fake images."""
+        with torch.no_grad():
+            pairs = [
+                torch.cat(
+                    [
+                        self._logits(x, y, None).mean(0)
+                        for x, y in zip(images.split(2048), labels.split(2048), strict=True)
+                    ]
+                )
+                for images, labels in (self.held_real, self.held_fake)
+            ]
+        return pairs[0], pairs[1]

@@ -1,0 +1,164 @@
+"""The discriminator on pairs whose log density ratio is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import log_loss, roc_auc_score
+from torch import Tensor
+
+from drlbench.encoders.base import Encoder
+from drlbench.errors import IntegrityError, UserError
+from drlbench.rewards.calibration import auc, calibration_report
+from drlbench.rewards.discriminator import Discriminator, DiscriminatorSettings
+from drlbench.rewards.discriminator_fit import fit_discriminator
+
+
+class Flat(Encoder):
+    """Pixels times a trainable scale."""
+
+    def __init__(self, signature: str = "flat") -> None:
+        super().__init__()
+        self.dim, self.signature = 4, signature
+        self.scale = torch.nn.Parameter(torch.ones(4))
+        self.freeze()
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.flatten(1) * self.scale
+
+
+def make(n: int, real: bool, seed: int) -> tuple[Tensor, Tensor]:
+    """N(0.5 + shift(y), 0.2^2) pixels; real ones are shifted by +-0.1 depending on the class."""
+    generator = torch.Generator().manual_seed(seed)
+    y = torch.arange(n) % 2
+    shift = 0.1 * (1 - 2 * y.float())[:, None] if real else torch.zeros(n, 1)
+    return (0.5 + shift + 0.2 * torch.randn(n, 4, generator=generator)).view(n, 1, 2, 2), y
+
+
+def true_logit(images: Tensor, y: Tensor) -> Tensor:
+    shift = 0.1 * (1 - 2 * y.float())
+    return ((images.flatten(1) - 0.5).sum(1) * shift - 4 * shift**2 / 2) / 0.04
+
+
+SETS = (make(4000, True, 0), make(4000, False, 1), make(2000, True, 2), make(2000, False, 3))
+QUICK = {"learning_rate": 5e-3, "batch": 256, "steps": 400, "width": 16}
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {},
+        {"head": "mlp-2", "heads": 3, "dropout": 0.1, "weight_decay": 0.05, "schedule": "one-cycle"},
+        {"whiten": "full"},
+        {"whiten": "scale", "r1": 1e-5},
+    ],
+)
+def test_the_logit_is_the_log_ratio(extra: dict[str, object]) -> None:
+    model = fit_discriminator(Flat(), *SETS, 2, QUICK | extra, seed=0)
+    images, y = make(3000, False, 9)
+    with torch.no_grad():
+        found = model(images, y)
+    truth = true_logit(images, y)
+    assert np.corrcoef(found.numpy(), truth.numpy())[0, 1] > 0.97
+    assert float((found - truth).abs().mean()) < 0.25 * float(truth.std())
+    report = model.report
+    assert report["auc"] == pytest.approx(0.76, abs=0.03)  # Phi(0.5 * 2 / sqrt 2)
+    assert report["mean_exp_fake"] == pytest.approx(1.0, abs=0.15)
+    assert report["ece"] < 0.05
+    assert report["curve"][0]["held_out"] > report["nll"] - 1e-9
+
+
+def test_report_against_peers() -> None:
+    generator = torch.Generator().manual_seed(0)
+    real, fake = torch.randn(300, generator=generator) + 1, torch.randn(300, generator=generator) - 1
+    fake[:20] = real[:20]  # ties
+    found = calibration_report(real, fake)
+    label = np.r_[np.ones(300), np.zeros(300)]
+    scores = torch.cat([real, fake]).double().numpy()
+    assert auc(real, fake) == pytest.approx(roc_auc_score(label, scores), abs=1e-12)
+    assert found["nll"] == pytest.approx(log_loss(label, 1 / (1 + np.exp(-scores))), abs=1e-9)
+    w = np.exp(fake.double().numpy())
+    assert found["effective_sample_share"] == pytest.approx(w.sum() ** 2 / (w**2).sum() / 300)
+    assert found["mean_exp_fake"] == pytest.approx(w.mean())
+    perfect = torch.logit(torch.tensor([0.9] * 10, dtype=torch.float64))
+    nine, one = perfect[:9], perfect[:1]
+    # Nine real and one fake at p = 0.9, weighted to balance: 0.5 * 0.1 real side against 0.5 * 0.9 fake side.
+    assert calibration_report(nine, one)["ece"] == pytest.approx(abs(0.5 * -0.1 + 0.5 * 0.9))
+
+
+def test_r1_shrinks_the_pixel_gradient() -> None:
+    slopes = []
+    for r1 in (0.0, 0.1):
+        model = fit_discriminator(Flat(), *SETS, 2, QUICK | {"steps": 200, "r1": r1}, seed=0)
+        x = SETS[2][0].clone().requires_grad_()
+        (g,) = torch.autograd.grad(model(x, SETS[2][1]).sum(), x)
+        slopes.append(float(g.flatten(1).norm(dim=1).mean()))
+    assert slopes[1] < 0.8 * slopes[0]
+
+
+def test_early_stop_and_refill() -> None:
+    asked = []
+
+    def fresh(refill: int, count: int) -> tuple[Tensor, Tensor]:
+        asked.append((refill, count))
+        return make(count, False, 100 + refill)
+
+    settings = QUICK | {"buffer_batches": 2, "buffer_epochs": 5, "validate_every": 5, "patience": 4, "steps": 5000}
+    model = fit_discriminator(Flat(), *SETS, 2, settings, seed=0, fresh_fakes=fresh)
+    assert asked[:2] == [(1, 256), (2, 256)]
+    curve = model.report["curve"]
+    assert model.report["steps"] < 5000
+    best = min(range(len(curve)), key=lambda i: curve[i]["held_out"])
+    assert curve[best]["step"] == model.report["best_step"]
+    assert len(curve) - 1 - best == 4
+    assert model.report["nll"] == pytest.approx(curve[best]["held_out"], rel=1e-5)
+
+
+def test_same_seed_same_weights_whatever_the_global_generator() -> None:
+    settings = QUICK | {"steps": 20, "head": "mlp-2", "dropout": 0.2}
+    torch.manual_seed(1)
+    one = fit_discriminator(Flat(), *SETS, 2, settings, seed=4)
+    torch.manual_seed(2)
+    other = fit_discriminator(Flat(), *SETS, 2, settings, seed=4)
+    assert one.signature == other.signature
+    assert one.signature != fit_discriminator(Flat(), *SETS, 2, settings, seed=5).signature
+
+
+def test_the_encoder_can_be_trained_too() -> None:
+    encoder = Flat()
+    model = fit_discriminator(encoder, *SETS, 2, QUICK | {"steps": 30, "encoder_learning_rate": 1e-2}, seed=0)
+    assert torch.equal(encoder.scale, torch.ones(4)), "the caller's encoder is left alone"
+    inner = model.encoders[0]
+    assert isinstance(inner, Flat) and not torch.equal(inner.scale, torch.ones(4))
+    assert not any(p.requires_grad for p in model.parameters())
+    with pytest.raises(UserError, match="whiten must be 'none'"):
+        fit_discriminator(encoder, *SETS, 2, {"encoder_learning_rate": 1e-4, "whiten": "full"}, seed=0)
+
+
+def test_save_and_load(tmp_path: Path) -> None:
+    model = fit_discriminator(Flat(), *SETS, 2, QUICK | {"steps": 30, "whiten": "full"}, seed=0)
+    model.save(tmp_path)
+    loaded = Discriminator.load(tmp_path, [Flat()])
+    assert torch.equal(loaded(*SETS[2]), model(*SETS[2]))
+    assert loaded.signature == model.signature and loaded.report == model.report
+    with pytest.raises(IntegrityError, match="was trained on encoders"):
+        Discriminator.load(tmp_path, [Flat("other")])
+    weights = tmp_path / "discriminator.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    with pytest.raises(IntegrityError, match="checksum"):
+        Discriminator.load(tmp_path, [Flat()])
+
+
+def test_clamped_input_has_no_gradient_beyond_the_range() -> None:
+    model = Discriminator([Flat()], DiscriminatorSettings(clamp_input=True), 2)
+    x = torch.tensor([[1.5, 0.5, -0.2, 0.3]]).view(1, 1, 2, 2).requires_grad_()
+    (g,) = torch.autograd.grad(model(x, torch.tensor([0])).sum(), x)
+    assert (g.flatten() == 0).tolist() == [True, False, True, False]
+
+
+def test_empty_sets_are_named() -> None:
+    with pytest.raises(UserError, match="held_out_fake has 0 images"):
+        fit_discriminator(Flat(), *SETS[:3], (torch.zeros(0, 1, 2, 2), torch.zeros(0)), 2, {}, seed=0)
