@@ -1,0 +1,225 @@
+"""One pass over images for every space at once, and for the image statistics beside them.
+
+Features are kept by content: a chunk of images that an encoder has already seen, in whatever folder or run, is not
+encoded again, so an interrupted extraction goes on where it stopped.
+
+Shapes: n images, b images of a batch, H and W height and width, C channels, D feature dimension.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+from torch import Tensor
+
+from drlbench.encoders.base import Encoder
+from drlbench.errors import UserError
+from drlbench.features.moments import MomentAccumulator, Moments
+from drlbench.store.atomic import write_bytes
+
+Images = NDArray[np.uint8]
+Features = NDArray[np.float32]
+Statistics = Callable[[Images], Mapping[str, NDArray[np.float64]]]
+
+CHUNK = 512  # images per cached chunk; part of nothing but the cache
+
+
+@runtime_checkable
+class ManyOutputs(Protocol):
+    """An encoder that gives several spaces from one pass through its network."""
+
+    outputs: list[str]
+
+    def forward_all(self, images: Tensor) -> Mapping[str, Tensor]:
+        """Features (b, D) float32 by output name."""
+
+    def signature_of(self, output: str) -> str:
+        """Signature of one output."""
+
+
+@dataclass
+class Extraction:
+    """What one pass found.
+
+    Attributes:
+        features: space -> (n, D) float32, unless only moments were asked for.
+        moments: space -> float64 moments, if they were asked for.
+        statistics: statistic -> (n,) float64.
+        signatures: space -> the encoder's signature.
+        n: number of images.
+    """
+
+    features: dict[str, Features] = field(default_factory=dict)
+    moments: dict[str, Moments] = field(default_factory=dict)
+    statistics: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    signatures: dict[str, str] = field(default_factory=dict)
+    n: int = 0
+
+
+class FeatureCache:
+    """Feature chunks in a folder, each under the hash of its images and the signature of its encoder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, content: str, signature: str) -> Path:
+        """Where the chunk lies."""
+        key = hashlib.sha256(f"{content}\n{signature}".encode()).hexdigest()
+        return self.folder / key[:2] / f"{key}.safetensors"
+
+    def get(self, content: str, signature: str) -> Features | None:
+        """The chunk (b, D), or None when it is not there or not whole."""
+        try:
+            table = load(self.path(content, signature).read_bytes())
+            features, digest = table["features"], table["sha256"].tobytes()
+        except (OSError, SafetensorError, KeyError):
+            return None
+        return features if hashlib.sha256(features.tobytes()).digest() == digest else None
+
+    def put(self, content: str, signature: str, features: Features) -> None:
+        """Keep a chunk."""
+        digest = np.frombuffer(hashlib.sha256(features.tobytes()).digest(), dtype=np.uint8)
+        write_bytes(self.path(content, signature), save({"features": features, "sha256": digest}))
+
+
+def to_unit(images: Images, device: torch.device | str = "cpu") -> Tensor:
+    """Images (b, H, W, C) uint8 as (b, C, H, W) float32 in [0, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(images)).to(device).permute(0, 3, 1, 2).float().div_(255.0)
+
+
+def spaces_of(name: str, encoder: Encoder) -> dict[str, str]:
+    """Space names an encoder fills, each with its signature: `name`, and `name/output` for further outputs."""
+    if not isinstance(encoder, ManyOutputs):
+        return {name: encoder.signature}
+    first, *others = encoder.outputs
+    return {name: encoder.signature_of(first), **{f"{name}/{o}": encoder.signature_of(o) for o in others}}
+
+
+def _encode(name: str, encoder: Encoder, x: Tensor) -> dict[str, Features]:
+    if isinstance(encoder, ManyOutputs):
+        found = encoder.forward_all(x)
+        tensors = dict(zip(spaces_of(name, encoder), (found[o] for o in encoder.outputs), strict=True))
+    else:
+        tensors = {name: encoder(x)}
+    return {space: tensor.float().cpu().numpy() for space, tensor in tensors.items()}
+
+
+def _device_of(encoder: Encoder) -> torch.device:
+    tensor = next(iter(encoder.parameters()), next(iter(encoder.buffers()), None))
+    return torch.device("cpu") if tensor is None else tensor.device
+
+
+def chunks_of(batches: Images | Iterable[Images], size: int = CHUNK) -> Iterator[Images]:
+    """Regroup images into chunks of one size, whatever batches they come in."""
+    if isinstance(batches, np.ndarray):
+        for start in range(0, len(batches), size):
+            yield batches[start : start + size]
+        return
+    held: list[Images] = []
+    for batch in batches:
+        while len(batch):
+            room = size - sum(map(len, held))
+            held.append(batch[:room])
+            batch = batch[room:]
+            if sum(map(len, held)) == size:
+                yield np.concatenate(held)
+                held = []
+    if held:
+        yield np.concatenate(held)
+
+
+@torch.inference_mode()
+def extract_all(
+    images: Images | Iterable[Images],
+    encoders: Mapping[str, Encoder],
+    *,
+    statistics: Statistics | None = None,
+    keep: str = "features",
+    batch_size: int = 64,
+    cache: FeatureCache | None = None,
+    progress: Callable[[int], Any] | None = None,
+) -> Extraction:
+    """Encode every image once by every encoder, and measure its statistics.
+
+    Args:
+        images: (n, H, W, C) uint8, or batches of them.
+        encoders: name -> encoder, each used on the device where it is.
+        statistics: images (b, H, W, C) uint8 -> per-image values, measured in the same pass.
+        keep: "features" holds (n, D) float32; "moments" only the running float64 moments, for any n.
+        batch_size: images in a network at once; features agree across sizes to about 1e-6 of their norm.
+        cache: feature chunks kept by content.
+        progress: called with the number of images done after each chunk.
+
+    Raises:
+        UserError: no images, or an encoder gave NaN or infinity (which image is named).
+    """
+    result = Extraction()
+    parts: dict[str, list[Features]] = {}
+    sums: dict[str, MomentAccumulator] = {}
+    per_image: dict[str, list[NDArray[np.float64]]] = {}
+    for name, encoder in encoders.items():
+        result.signatures.update(spaces_of(name, encoder))
+    for chunk in chunks_of(images):
+        for space, features in _encode_chunk(chunk, encoders, batch_size, cache).items():
+            if not np.isfinite(features).all():
+                bad = result.n + int(np.flatnonzero(~np.isfinite(features).all(1))[0])
+                raise UserError(f"space '{space}': the features of image {bad} hold NaN or infinity")
+            if keep == "moments":
+                sums.setdefault(space, MomentAccumulator(features.shape[1])).add(features)
+            else:
+                parts.setdefault(space, []).append(features)
+        if statistics is not None:
+            for key, values in statistics(chunk).items():
+                per_image.setdefault(key, []).append(values)
+        result.n += len(chunk)
+        if progress is not None:
+            progress(result.n)
+    if not result.n:
+        raise UserError("no images to extract features from")
+    result.features = {space: np.concatenate(found) for space, found in parts.items()}
+    result.moments = {space: running.finish() for space, running in sums.items()}
+    result.statistics = {key: np.concatenate(values) for key, values in per_image.items()}
+    return result
+
+
+def _encode_chunk(
+    chunk: Images, encoders: Mapping[str, Encoder], batch_size: int, cache: FeatureCache | None
+) -> dict[str, Features]:
+    content = hashlib.sha256(f"{chunk.shape}".encode() + np.ascontiguousarray(chunk).data).hexdigest() if cache else ""
+    found: dict[str, Features] = {}
+    missing = dict(encoders)
+    if cache is not None:
+        for name, encoder in encoders.items():
+            kept = {space: cache.get(content, signature) for space, signature in spaces_of(name, encoder).items()}
+            if all(features is not None for features in kept.values()):
+                found.update({space: features for space, features in kept.items() if features is not None})
+                del missing[name]
+    batches: dict[str, list[Features]] = {}
+    for start in range(0, len(chunk) if missing else 0, batch_size):
+        on: dict[torch.device, Tensor] = {}
+        for name, encoder in missing.items():
+            device = _device_of(encoder)
+            if device not in on:
+                on[device] = to_unit(chunk[start : start + batch_size], device)
+            for space, features in _encode(name, encoder, on[device]).items():
+                batches.setdefault(space, []).append(features)
+    for name, encoder in missing.items():
+        for space, signature in spaces_of(name, encoder).items():
+            found[space] = np.concatenate(batches[space])
+            if cache is not None:
+                cache.put(content, signature, found[space])
+    return found
+
+
+def extract(encoder: Encoder, images: Images | Iterable[Images], batch_size: int = 64) -> Features:
+    """Features (n, D) float32 of images (n, H, W, C) uint8 in one space."""
+    return extract_all(images, {"space": encoder}, batch_size=batch_size).features["space"]
