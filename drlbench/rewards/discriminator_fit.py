@@ -183,8 +183,8 @@ class _Fit:
     def _step(self, real: Labelled, fake: Labelled) -> float:
         s = self.settings
         pixels = real[0].detach().requires_grad_(s.r1 > 0)
-        on_real = self._logits(pixels, real[1], self.noise)
-        on_fake = self._logits(fake[0], fake[1], self.noise)
+        both = self._logits(torch.cat([pixels, fake[0]]), torch.cat([real[1], fake[1]]), self.noise)
+        on_real, on_fake = both[:, : len(pixels)], both[:, len(pixels) :]
         softplus = torch.nn.functional.softplus
         # Heads share no weights: the sum over heads trains each as if alone.
         loss = (softplus(-on_real).mean(1) + softplus(on_fake).mean(1)).sum()

@@ -1,7 +1,7 @@
 """The class-conditional projection head, several at once.
 
-logit(x, y) = w . h + b(y) + <h, e(y)> with h a linear map of the features; "mlp-2" puts two residual GELU
-blocks between the map and the projection. Heads with their own weights are one batched product; their logits
+logit(x, y) = w . h + b(y) + <h, e(y)> with h a linear map of the features; "mlp-2" puts two residual
+blocks h + GELU(A h + c) between the map and the projection. Heads with their own weights are one batched product; their logits
 are averaged.
 
 Shapes: E heads, B batch, F feature dimension, W width.
@@ -35,8 +35,8 @@ class ProjectionHead(nn.Module):
         self.enter = uniform(features, features, width)  # (E, F, W)
         self.enter_bias = uniform(features, 1, width)
         depth = 2 if kind == "mlp-2" else 0
-        self.inner = nn.ParameterList(uniform(width, width, width) for _ in range(2 * depth))
-        self.inner_bias = nn.ParameterList(uniform(width, 1, width) for _ in range(2 * depth))
+        self.inner = nn.ParameterList(uniform(width, width, width) for _ in range(depth))
+        self.inner_bias = nn.ParameterList(uniform(width, 1, width) for _ in range(depth))
         self.project = uniform(width, width, 1)  # w
         # The class terms start at zero: the head starts unconditional.
         self.class_bias = nn.Parameter(torch.zeros(heads, classes))  # b
@@ -45,16 +45,13 @@ class ProjectionHead(nn.Module):
     def forward(self, features: Tensor, y: Tensor, noise: torch.Generator | None = None) -> Tensor:
         """Logits (E, B) of features (B, F) and labels y (B,); `noise` switches dropout on."""
         h = torch.baddbmm(self.enter_bias, features.expand(len(self.enter), -1, -1), self.enter)  # (E, B, W)
-        for i in range(0, len(self.inner), 2):
-            inside = torch.nn.functional.gelu(torch.baddbmm(self.inner_bias[i], h, self.inner[i]))
-            inside = self._drop(inside, noise)
-            h = h + torch.baddbmm(self.inner_bias[i + 1], inside, self.inner[i + 1])
-        h = self._drop(h, noise)
+        for weight, bias in zip(self.inner, self.inner_bias, strict=True):
+            h = h + self._drop(torch.nn.functional.gelu(torch.baddbmm(bias, h, weight)), noise)
         conditional = (h * self.class_embedding[:, y]).sum(-1)
         return (h @ self.project)[..., 0] + self.class_bias[:, y] + conditional
 
     def _drop(self, h: Tensor, noise: torch.Generator | None) -> Tensor:
         if noise is None or self.dropout == 0:
             return h
-        keep = torch.rand(h.shape, generator=noise, device=h.device) >= self.dropout
-        return h * keep / (1 - self.dropout)
+        keep = torch.empty_like(h).bernoulli_(1 - self.dropout, generator=noise)
+        return h * keep.div_(1 - self.dropout)
