@@ -132,7 +132,7 @@ def run(
     overrides: SetOption = [],  # noqa: B006 - typer reads the default and never changes it
     cells: CellsOption = "*",
     executor: Annotated[str, typer.Option("--executor", help="local (ray is planned).")] = "local",
-    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes (default: one per core).")] = 0,
+    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Processes (default: one per core).")] = None,
     device: Annotated[str, typer.Option("--device", help="cpu or cuda.")] = "cpu",
     offline: Annotated[bool, typer.Option("--offline", help="Never touch the network.")] = False,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="First N cells only; marks the result partial.")] = None,
@@ -152,10 +152,10 @@ def run(
     check_settings(loaded)
     check_device(device)
     folder = out or Path("reports") / loaded.spec.suite
-    count = workers or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else workers or os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     partial = limit is not None or cells != "*"
     command = shlex.join(["drlbench", *sys.argv[1:]])
-    record = perform(loaded, lay_out(loaded, cells, limit), Store(store), folder, Options(count, device, command, partial))
+    record = perform(loaded, lay_out(loaded, cells, limit), Store(store), folder, Options(workers or cores, device, command, partial))
     summary = build_report(folder)
     if as_json:
         told = [s.text for s in summary.headline]

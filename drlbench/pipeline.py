@@ -107,7 +107,14 @@ def _looks_through(graph: Plan, names: list[str]) -> dict[str, Node]:
 def _common_reward(graph: Plan, data: Mapping[str, Any], name: str) -> Node:
     """A reward that is the same for every cell: trained on pairs, or a published checkpoint."""
     spec = graph.spec.rewards[name]
-    settings = {"name": name, "kind": spec.kind, "seed": spec.seed, "settings": spec.settings, "data": dict(data)}
+    settings = {
+        "name": name,
+        "kind": spec.kind,
+        "encoders": spec.encoders,
+        "seed": spec.seed,
+        "settings": spec.settings,
+        "data": dict(data),
+    }
     return graph.add("reward", f"reward {name}", settings, **_looks_through(graph, spec.encoders))
 
 
@@ -123,8 +130,12 @@ def _discriminator(graph: Plan, data: Mapping[str, Any], name: str, model: Node,
     settings = {
         "name": name,
         "kind": spec.kind,
+        "encoders": spec.encoders,
         "seed": seed_of("discriminator", spec.seed, seed),
         "settings": spec.settings,
+        "fakes": spec.fakes,
+        "sampler": graph.spec.sampling.sampler,
+        "fake_steps": spec.fake_steps or graph.spec.sampling.steps,
         "data": dict(data),
     }
     return graph.add("reward", label, settings, model=model, **_looks_through(graph, spec.encoders))

@@ -88,8 +88,6 @@ class Watcher:
         left = self.estimate()
         self.bar.update(self.total, advance=1, left=f"about {clock(left)} left")
         facts: dict[str, Any] = {"stage": node.kind, "key": node.key, "label": node.label, "status": outcome.status}
-        if outcome.status == "cached":
-            return
         if outcome.error:
             facts["error"] = outcome.error
         self.write("end", **facts, seconds=round(outcome.seconds, 2), left=round(left))

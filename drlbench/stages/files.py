@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
@@ -25,7 +24,7 @@ from drlbench.metrics.base import Measurement
 from drlbench.registry import ENCODERS, REWARDS
 from drlbench.rewards.base import Reward
 from drlbench.store import atomic
-from drlbench.training import TrainingLog, to_float
+from drlbench.training import TrainingLog
 
 WEIGHTS = "weights.safetensors"
 CONFIG = "config.json"
@@ -97,7 +96,7 @@ def load_reward(folder: Path, encoders: Mapping[str, Encoder], device: str = "cp
     kind = REWARDS.get(config["kind"])
     reward: Reward
     if hasattr(kind, "load"):
-        reward = kind.load(folder, encoders)
+        reward = kind.load(folder, [encoders[name] for name in config["encoders"]])
     else:
         reward = kind(name=config["name"], **config["settings"])
     return reward.requires_grad_(False).eval().to(device)
@@ -142,11 +141,3 @@ def read_samples(folder: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     with np.load(folder / "samples.npz", allow_pickle=False) as data:
         return data["images"], data["labels"]
 
-
-def encode(encoder: Encoder, images: NDArray[np.uint8], device: str, batch: int = 500) -> NDArray[np.float32]:
-    """Features (n, D) float32 of images (n, H, W, C) uint8; the batch size changes them by rounding only."""
-    parts = []
-    with torch.no_grad():
-        for start in range(0, len(images), batch):
-            parts.append(encoder(to_float(images[start : start + batch]).to(device)).float().cpu().numpy())
-    return np.concatenate(parts)

@@ -54,7 +54,7 @@ def _reward(job: Job) -> Reward | None:
     rewards = {name: load_reward(job.inputs[f"reward:{name}"], encoders, job.device) for name in terms}
     if len(terms) == 1:
         return next(iter(rewards.values()))
-    return Combined([(weight, rewards[name]) for name, weight in terms.items()])
+    return Combined([rewards[name] for name in terms], list(terms.values()))
 
 
 def _curve(rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from drlbench.data.sources import load_dataset
+from drlbench.features.extract import extract
 from drlbench.stages import Job
-from drlbench.stages.files import encode, load_encoder
+from drlbench.stages.files import load_encoder
+
+BATCH = 250
 
 
 def run(job: Job) -> None:
@@ -15,7 +18,7 @@ def run(job: Job) -> None:
     encoder = load_encoder(job.inputs["encoder"], job.device)
     np.savez(
         job.out / "reference.npz",
-        train=encode(encoder, data.train_images, job.device),
-        heldout=encode(encoder, data.heldout_images, job.device),
+        train=extract(encoder, data.train_images, BATCH),
+        heldout=extract(encoder, data.heldout_images, BATCH),
         heldout_labels=data.heldout_labels,
     )

@@ -46,11 +46,17 @@ class EncoderSpec(OpenSpec):
 
 
 class RewardSpec(OpenSpec):
-    """A reward: a registered kind, the encoders it looks through, its seed and settings."""
+    """A reward: a registered kind, the encoders it looks through, its seed and settings.
+
+    `fakes` samples of the model, made in `fake_steps` steps of the suite's sampler, are what a discriminator is fitted
+    against.
+    """
 
     kind: str
     encoders: list[str] = []
     seed: int = 0
+    fakes: Annotated[int, Field(gt=1)] = 4000
+    fake_steps: Annotated[int, Field(gt=0)] | None = None
     description: str = ""
 
 

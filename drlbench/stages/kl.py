@@ -1,0 +1,34 @@
+"""Stage: the KL divergence of a fine-tuned model from its base, in nats, the same way for every algorithm."""
+
+from __future__ import annotations
+
+import torch
+
+from drlbench import __version__
+from drlbench.finetune.kl import kl_nats
+from drlbench.metrics.base import Measurement
+from drlbench.sampling.generate import balanced_labels, sample_latents, sample_seeds
+from drlbench.stages import VERSIONS, Job
+from drlbench.stages.files import load_model, write_measurements
+from drlbench.store.keys import seed_of
+
+T_MAX = 0.95  # JiT's velocity is clamped beyond, and one bound for all keeps the axis the same
+BATCH = 500
+
+
+def run(job: Job) -> None:
+    """Estimate on the model's own samples with fresh noise; the interval is 1.96 standard errors."""
+    s = job.settings
+    model, base = (load_model(job.inputs[name], job.device) for name in ("model", "base"))
+    y = torch.from_numpy(balanced_labels(s["n"], model.num_classes)).to(job.device)
+    seeds = sample_seeds(s["sampling"]["seed"], s["n"])
+    latents = torch.cat(
+        [
+            sample_latents(model, y[i : i + BATCH], seeds[i : i + BATCH], s["sampling"]["sampler"], s["sampling"]["steps"])
+            for i in range(0, s["n"], BATCH)
+        ]
+    )
+    found = kl_nats(model, base, latents, y, seed_of("kl", s["sampling"]["seed"]), t_max=T_MAX)
+    half = 1.96 * found.standard_error
+    row = Measurement("kl_nats", found.nats, found.nats - half, found.nats + half, found.samples, "lower")
+    write_measurements(job.out, [row], {"kl_nats": f"kl_nats|tmax{T_MAX:g}|n{found.samples}|drlbench{__version__}.{VERSIONS['kl']}"})
