@@ -1,0 +1,304 @@
+"use strict";
+// The interactive frontier: choose axes, backbone and guidance; point at a cell to see it; click to pin two.
+(() => {
+  if (!DATA.cells.length) {
+    $("controls").hidden = true;
+    return;
+  }
+  const axes = new Map(DATA.axes.map((a) => [a.key, a]));
+  const state = { x: DATA.x, y: DATA.y, backbone: DATA.backbones[0], guidance: DATA.guidance, hidden: new Set() };
+  const pins = [null, null];
+  let chart = null;
+  let order = []; // the points the arrow keys walk through
+  let current = -1;
+
+  const numbers = (cell) => DATA.rows[`${cell}|${state.guidance}`] || {};
+  const at = (cell) => {
+    const row = numbers(cell);
+    return row[state.x] && row[state.y] ? { x: row[state.x][0], y: row[state.y][0], cell } : null;
+  };
+  const known = (p) => p && Number.isFinite(p.x) && Number.isFinite(p.y);
+  const weight = (cell) => (cell.lambda === null ? "" : `λ ${shortNumber(cell.lambda)}`);
+  const mean = (points) => ({
+    x: points.reduce((sum, p) => sum + p.x, 0) / points.length,
+    y: points.reduce((sum, p) => sum + p.y, 0) / points.length,
+  });
+  const title = (axis) => {
+    const arrow = { lower: " — lower is better", higher: " — higher is better", closer: "" }[axis.better];
+    return axis.label + arrow;
+  };
+
+  function path(family) {
+    const points = family.points.map((cells) => {
+      const found = cells.map(at).filter(known);
+      if (!found.length) return null;
+      const first = DATA.cells[found[0].cell];
+      return { ...mean(found), lambda: first.run === family.run ? weight(first) : "" };
+    });
+    return points.filter(known);
+  }
+
+  function beats(a, b) {
+    const worse = (axis, u, v) => (axis.better === "higher" ? u < v : u > v);
+    const x = axes.get(state.x);
+    const y = axes.get(state.y);
+    const none = !worse(x, a.x, b.x) && !worse(y, a.y, b.y);
+    return none && (worse(x, b.x, a.x) || worse(y, b.y, a.y));
+  }
+
+  function datasets() {
+    const shown = DATA.families.filter((f) => f.backbone === state.backbone && !state.hidden.has(f.run));
+    const made = [];
+    order = [];
+    const means = [];
+    for (const family of shown) {
+      const colour = familyColour(family.run);
+      const line = path(family);
+      if (!line.length) continue;
+      const marker = DATA.runs[family.run].marker;
+      means.push(...line);
+      made.push({
+        data: line, showLine: true, label: family.run, borderColor: colour, backgroundColor: colour, borderWidth: 2,
+        pointStyle: marker, pointRadius: 6, pointHoverRadius: 6, kind: "mean",
+      });
+      const cells = family.points.flat().filter((c) => DATA.cells[c].run === family.run);
+      const seeds = cells.map(at).filter(known);
+      order.push(...seeds.map((p) => ({ dataset: made.length, cell: p.cell, x: p.x, y: p.y })));
+      made.push({
+        data: seeds, label: family.run, borderColor: colour, backgroundColor: colour + "55", pointStyle: marker,
+        pointRadius: 3.5, pointHoverRadius: 8, kind: "seed",
+      });
+    }
+    const front = means.filter((p) => !means.some((q) => beats(q, p))).sort((a, b) => a.x - b.x);
+    if (front.length > 1) {
+      made.push({
+        data: front, showLine: true, stepped: axes.get(state.x).better === "higher" ? "after" : "before",
+        borderColor: variable("--muted"), borderDash: [5, 4], borderWidth: 1, pointRadius: 0, pointHitRadius: 0, kind: "front",
+      });
+      if (axes.get(state.x).better !== "higher") made[made.length - 1].stepped = true;
+    }
+    return made;
+  }
+
+  function label(context, text, x, y, colour, area) {
+    context.fillStyle = colour;
+    const width = context.measureText(text).width;
+    context.fillText(text, Math.max(area.left + 2, Math.min(x, area.right - width - 2)), y);
+  }
+
+  // Intervals, the real images' values, lambdas and run names: drawn straight on, so that no legend is needed.
+  const annotations = {
+    id: "annotations",
+    beforeDatasetsDraw({ ctx, chartArea: area, scales: { x, y } }) {
+      ctx.save();
+      ctx.strokeStyle = variable("--muted");
+      ctx.setLineDash([1, 3]);
+      for (const [axis, scale, vertical] of [[state.x, x, true], [state.y, y, false]]) {
+        const real = DATA.real[axis];
+        if (real === null || real === undefined || real < scale.min || real > scale.max) continue;
+        const pixel = scale.getPixelForValue(real);
+        ctx.beginPath();
+        vertical ? ctx.moveTo(pixel, area.top) : ctx.moveTo(area.left, pixel);
+        vertical ? ctx.lineTo(pixel, area.bottom) : ctx.lineTo(area.right, pixel);
+        ctx.stroke();
+      }
+      ctx.restore();
+    },
+    afterDatasetsDraw({ ctx, data, chartArea: area, scales: { x, y } }) {
+      ctx.save();
+      for (const set of data.datasets.filter((s) => s.kind === "seed")) {
+        ctx.strokeStyle = set.borderColor + "77";
+        for (const point of set.data) {
+          const row = numbers(point.cell);
+          const [px, py] = [x.getPixelForValue(point.x), y.getPixelForValue(point.y)];
+          ctx.beginPath();
+          const [xl, xh] = [row[state.x][1], row[state.x][2]];
+          const [yl, yh] = [row[state.y][1], row[state.y][2]];
+          if (xl !== null && xh !== null) { ctx.moveTo(x.getPixelForValue(xl), py); ctx.lineTo(x.getPixelForValue(xh), py); }
+          if (yl !== null && yh !== null) { ctx.moveTo(px, y.getPixelForValue(yl)); ctx.lineTo(px, y.getPixelForValue(yh)); }
+          ctx.stroke();
+        }
+      }
+      const taken = [];
+      const free = (px, py, w, h) => !taken.some((t) => px < t[0] + t[2] && t[0] < px + w && py < t[1] + t[3] && t[1] < py + h);
+      const place = (text, px, py, colour, tries) => {
+        const w = ctx.measureText(text).width;
+        for (const [dx, dy] of tries) {
+          const left = Math.max(area.left + 2, Math.min(px + dx * (w + 10) + (dx ? dx * 0 + 9 * Math.sign(dx + 0.5) : 9), area.right - w - 2));
+          const top = Math.max(area.top + 10, Math.min(py + dy, area.bottom - 4));
+          if (free(left, top - 10, w, 13)) {
+            taken.push([left, top - 10, w, 13]);
+            label(ctx, text, left, top, colour, area);
+            return;
+          }
+        }
+      };
+      ctx.font = "600 13px system-ui, sans-serif";
+      const lines = data.datasets.filter((s) => s.kind === "mean");
+      for (const set of lines) for (const p of set.data) taken.push([x.getPixelForValue(p.x) - 6, y.getPixelForValue(p.y) - 6, 12, 12]);
+      for (const set of lines) {
+        const last = set.data[set.data.length - 1];
+        const tries = [[0, -9], [0, 18], [0, 4], [-1, -9], [-1, 18], [0, -24], [0, 33], [-1, -24], [-1, 33], [0, -40], [0, 48]];
+        place(set.label, x.getPixelForValue(last.x), y.getPixelForValue(last.y), set.borderColor, tries);
+      }
+      ctx.font = "11px system-ui, sans-serif";
+      for (const set of lines) for (const p of set.data) if (p.lambda) place(p.lambda, x.getPixelForValue(p.x), y.getPixelForValue(p.y), set.borderColor, [[0, 14], [0, -6], [-1, 14], [-1, -6]]);
+      for (const pin of pins) {
+        const point = pin && at(pin.cell);
+        if (!known(point) || DATA.cells[pin.cell].backbone !== state.backbone) continue;
+        ctx.strokeStyle = variable("--text");
+        ctx.lineWidth = 2;
+        ctx.beginPath();
+        ctx.arc(x.getPixelForValue(point.x), y.getPixelForValue(point.y), 11, 0, 7);
+        ctx.stroke();
+      }
+      ctx.restore();
+    },
+  };
+
+  function sentence(cell) {
+    const row = numbers(cell);
+    const one = DATA.cells[cell];
+    const said = [state.x, state.y].map((key) => `${axes.get(key).label} ${shortNumber(row[key] && row[key][0])}`);
+    return `${one.run} ${weight(one)} seed ${one.seed}: ${said.join(", ")}`;
+  }
+
+  function card(target, cell, guidance) {
+    const one = DATA.cells[cell];
+    const row = DATA.rows[`${cell}|${guidance}`] || {};
+    const list = element("dl");
+    const keys = [...new Set([state.x, state.y, ...DATA.axes.filter((a) => a.kind !== "other").map((a) => a.key)])];
+    for (const key of keys.filter((k) => row[k])) {
+      const [value, low, high] = row[key];
+      const range = low === null || high === null ? "" : ` (${shortNumber(low)} to ${shortNumber(high)})`;
+      list.append(element("dt", axes.get(key).label), element("dd", shortNumber(value) + range));
+    }
+    const name = element("h4", `${one.run} ${weight(one)}`);
+    const about = element("p", `${one.backbone}, seed ${one.seed}, guidance ${guidance}` + (one.optimised.length ? `, optimised: ${one.optimised.join(", ")}` : ""), { class: "muted" });
+    const parts = [name, about, list];
+    const picture = one.grids[guidance];
+    if (picture !== undefined) {
+      parts.push(element("img", null, { src: DATA.pictures[picture], alt: `Samples of ${one.id}, guidance ${guidance}; the same tile is the same class and noise in every cell` }));
+    } else parts.push(element("p", "No sample grid was kept.", { class: "muted" }));
+    const first = row[state.x] || row[state.y];
+    if (first && first[4] !== null) parts.push(element("p", `n = ${first[3]}; ${axes.get(row[state.x] ? state.x : state.y).label}: ${DATA.signatures[first[4]]}`, { class: "signature" }));
+    target.replaceChildren(...parts);
+  }
+
+  function show(index, speak) {
+    current = index;
+    const point = order[index];
+    card($("detail"), point.cell, state.guidance);
+    const element = chart.data.datasets[point.dataset].data.findIndex((p) => p.cell === point.cell);
+    chart.setActiveElements([{ datasetIndex: point.dataset, index: element }]);
+    chart.update("none");
+    if (speak) $("live").textContent = sentence(point.cell);
+  }
+
+  function pin(index) {
+    const entry = { cell: order[index].cell, guidance: state.guidance };
+    const same = pins.findIndex((p) => p && p.cell === entry.cell && p.guidance === entry.guidance);
+    if (same >= 0) pins[same] = null;
+    else if (!pins[0]) pins[0] = entry;
+    else if (!pins[1]) pins[1] = entry;
+    else [pins[0], pins[1]] = [pins[1], entry];
+    showPins();
+  }
+
+  function showPins() {
+    $("pins").hidden = !pins[0] && !pins[1];
+    pins.forEach((entry, i) => {
+      const target = $(`pin-${i}`);
+      if (!entry) return target.replaceChildren(element("p", "Pin a second cell to compare.", { class: "muted" }));
+      card(target, entry.cell, entry.guidance);
+      const button = element("button", "Unpin", { type: "button" });
+      button.addEventListener("click", () => { pins[i] = null; showPins(); });
+      target.append(button);
+    });
+    chart.update("none");
+  }
+
+  function nearest(event) {
+    let best = -1;
+    let distance = 28;
+    order.forEach((point, i) => {
+      const d = Math.hypot(chart.scales.x.getPixelForValue(point.x) - event.x, chart.scales.y.getPixelForValue(point.y) - event.y);
+      if (d < distance) [best, distance] = [i, d];
+    });
+    return best;
+  }
+
+  function draw() {
+    if (chart) chart.destroy();
+    const [x, y] = [axes.get(state.x), axes.get(state.y)];
+    chart = new Chart($("frontier-chart"), {
+      type: "scatter",
+      data: { datasets: datasets() },
+      plugins: [annotations],
+      options: {
+        animation: false, maintainAspectRatio: false, responsive: true, events: ["mousemove", "mouseout", "click", "touchstart"],
+        layout: { padding: { top: 14, right: 26 } },
+        plugins: { legend: { display: false }, tooltip: { enabled: false } },
+        scales: { x: { ...axisStyle(title(x)), grace: "6%" }, y: { ...axisStyle(title(y)), grace: "8%" } },
+        interaction: { mode: "nearest", intersect: true },
+        onHover: (event) => {
+          const found = nearest(event);
+          if (found >= 0 && found !== current) show(found, false);
+          event.native.target.classList.toggle("hit", found >= 0);
+        },
+        onClick: (event) => {
+          const found = nearest(event);
+          if (found < 0) return;
+          show(found, false);
+          pin(found);
+        },
+      },
+    });
+    current = -1;
+    window.frontierPoints = () => order.map((p) => ({ id: DATA.cells[p.cell].id, x: chart.scales.x.getPixelForValue(p.x), y: chart.scales.y.getPixelForValue(p.y) }));
+  }
+
+  $("plot").addEventListener("keydown", (event) => {
+    if (!order.length) return;
+    const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+    if (step) show((current + step + order.length) % order.length, true);
+    else if ((event.key === "Enter" || event.key === " ") && current >= 0) pin(current);
+    else if (event.key === "Escape") { pins.fill(null); showPins(); }
+    else return;
+    event.preventDefault();
+  });
+
+  const lists = DATA.axes.map((a) => [a.key, a.label]);
+  options($("axis-x"), lists, state.x);
+  options($("axis-y"), lists, state.y);
+  options($("backbone"), DATA.backbones.map((b) => [b, b]), state.backbone);
+  options($("guidance"), DATA.guidances.map((g) => [g, g]), state.guidance);
+  for (const [id, key] of [["axis-x", "x"], ["axis-y", "y"], ["backbone", "backbone"], ["guidance", "guidance"]]) {
+    $(id).addEventListener("change", () => { state[key] = $(id).value; draw(); });
+  }
+  $("presets").replaceChildren(...DATA.presets.map((preset) => {
+    const button = element("button", preset.label, { type: "button" });
+    button.addEventListener("click", () => {
+      Object.assign(state, { x: preset.x, y: preset.y });
+      $("axis-x").value = state.x;
+      $("axis-y").value = state.y;
+      draw();
+    });
+    return button;
+  }));
+  function families() {
+    $("families").replaceChildren(...Object.keys(DATA.runs).map((run) => {
+      const button = element("button", null, { type: "button", class: "family", "aria-pressed": String(!state.hidden.has(run)) });
+      const swatch = element("span", null, { class: "swatch" });
+      swatch.style.background = familyColour(run);
+      button.append(swatch, run);
+      button.addEventListener("click", () => {
+        if (!state.hidden.delete(run)) state.hidden.add(run);
+        button.setAttribute("aria-pressed", String(!state.hidden.has(run)));
+        draw();
+      });
+      return button;
+    }));
+  }
+  onTheme(() => { families(); draw(); });
+})();

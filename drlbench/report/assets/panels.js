@@ -1,0 +1,117 @@
+"use strict";
+// The reward-hacking panel and the training curves.
+(() => {
+  const rows = DATA.hacking;
+  if (!rows.length) {
+    if ($("hacking-family")) {
+      $("hacking-family").closest(".controls").hidden = true;
+      $("hacking-chart").parentElement.hidden = true;
+    }
+    return;
+  }
+  const select = $("hacking-family");
+  options(select, rows.map((r, i) => [String(i), DATA.backbones.length > 1 ? `${r.backbone}: ${r.run}` : r.run]), "0");
+  let chart = null;
+  const dashes = [[6, 4], [2, 3], [9, 3, 2, 3]];
+
+  function draw() {
+    if (chart) chart.destroy();
+    const row = rows[Number(select.value)];
+    const paid = new Set(row.optimised);
+    let hidden = 0;
+    const sets = Object.entries(row.gains).map(([name, values]) => {
+      const own = paid.has(name);
+      return {
+        label: `${name} (${own ? "optimised" : "held out"}), gain in σ of base`, yAxisID: "y",
+        data: values.map((v, i) => ({ x: row.lambda[i], y: v })), borderColor: own ? familyColour(row.run) : variable("--text"),
+        backgroundColor: "transparent", borderWidth: own ? 3 : 2, borderDash: own ? [] : dashes[hidden++ % 3], pointRadius: 4,
+      };
+    });
+    hidden = 0;
+    for (const [name, values] of Object.entries(row.distances)) {
+      sets.push({
+        label: `FD ${name}, log2(run / base)`, yAxisID: "y2", data: values.map((v, i) => ({ x: row.lambda[i], y: v })),
+        borderColor: variable("--muted"), backgroundColor: variable("--muted"), borderWidth: 1.5, borderDash: dashes[hidden++ % 3],
+        pointStyle: ["triangle", "rect", "rectRot", "star"][hidden % 4], pointRadius: 5,
+      });
+    }
+    chart = new Chart($("hacking-chart"), {
+      type: "line",
+      data: { datasets: sets },
+      options: {
+        animation: false, maintainAspectRatio: false, parsing: false,
+        plugins: { legend: { position: "bottom", labels: { color: variable("--text"), boxWidth: 34, usePointStyle: false } } },
+        scales: {
+          x: { ...axisStyle("λ, the weight of the reward"), type: "logarithmic", ticks: { color: variable("--muted"), callback: (v) => (row.lambda.includes(v) ? shortNumber(v) : "") }, afterBuildTicks: (axis) => { axis.ticks = row.lambda.map((value) => ({ value })); } },
+          y: axisStyle("gain, σ of base"),
+          y2: { ...axisStyle("FD, log2(run / base)"), position: "right", grid: { drawOnChartArea: false } },
+        },
+      },
+    });
+  }
+  select.addEventListener("change", draw);
+  onTheme(draw);
+})();
+
+(() => {
+  const withCurves = Object.keys(DATA.curves).map(Number);
+  if (!withCurves.length) return;
+  $("no-curves").hidden = true;
+  $("curve-panel").hidden = false;
+  const groups = new Map();
+  for (const i of withCurves) {
+    const c = DATA.cells[i];
+    const name = `${c.backbone}: ${c.run}${c.lambda === null ? "" : ` λ ${shortNumber(c.lambda)}`}`;
+    groups.set(name, [...(groups.get(name) || []), i]);
+  }
+  let chart = null;
+  const partName = (p) => `round ${p.round}: ${p.kind}`;
+  const chosen = () => groups.get($("curve-cell").value);
+  const part = (cell) => DATA.curves[cell].find((p) => partName(p) === $("curve-part").value);
+  const unique = (values) => [...new Set(values)];
+
+  function parts() {
+    const before = $("curve-part").value;
+    const names = unique(chosen().flatMap((c) => DATA.curves[c].map(partName)));
+    options($("curve-part"), names.map((n) => [n, n]), names.includes(before) ? before : names[names.length - 1]);
+    series();
+  }
+
+  function series() {
+    const before = $("curve-series").value;
+    const names = unique(chosen().flatMap((c) => Object.keys((part(c) || { series: {} }).series)));
+    const wanted = names.includes(before) ? before : names.find((n) => n.includes("reward")) || names[0];
+    options($("curve-series"), names.map((n) => [n, n]), wanted);
+    draw();
+  }
+
+  function draw() {
+    if (chart) chart.destroy();
+    const name = $("curve-series").value;
+    const dashes = [[], [6, 4], [2, 3], [9, 3, 2, 3]];
+    const sets = chosen().filter((c) => part(c) && part(c).series[name]).map((c, i) => {
+      const p = part(c);
+      return {
+        label: `seed ${DATA.cells[c].seed}`, data: p.step.map((s, k) => ({ x: s, y: p.series[name][k] })), borderDash: dashes[i % 4],
+        borderColor: familyColour(DATA.cells[c].run), backgroundColor: "transparent", borderWidth: 2, pointRadius: 0,
+      };
+    });
+    chart = new Chart($("curve-chart"), {
+      type: "line",
+      data: { datasets: sets },
+      options: {
+        animation: false, maintainAspectRatio: false, parsing: false,
+        plugins: { legend: { position: "bottom", labels: { color: variable("--text") } } },
+        scales: { x: { ...axisStyle("step"), type: "linear" }, y: axisStyle(name) },
+      },
+    });
+    const words = chosen().map((c) => part(c)).filter((p) => p && Object.keys(p.summary).length);
+    $("curve-summary").textContent = words.map((p, i) => `seed ${DATA.cells[chosen()[i]].seed}: ` + Object.entries(p.summary).map(([k, v]) => `${k} ${typeof v === "number" ? shortNumber(v) : v}`).join(", ")).join("; ");
+  }
+
+  options($("curve-cell"), [...groups.keys()].map((n) => [n, n]));
+  $("curve-cell").addEventListener("change", parts);
+  $("curve-part").addEventListener("change", series);
+  $("curve-series").addEventListener("change", draw);
+  onTheme(parts);
+})();

@@ -1,0 +1,52 @@
+"""Make everything readers see from a run's folder: tables, frontier, summary, figures and the page.
+
+A pure function of results.csv, run.json, curves.json, replicates.npz and samples/: the same files give the same bytes.
+Needs no torch, no GPU and no store.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from drlbench.report.figures import draw_figures
+from drlbench.report.fronts import frontier_rows
+from drlbench.report.html import render
+from drlbench.report.paper_tables import paper_table
+from drlbench.report.results import csv_text
+from drlbench.report.rundata import load_run
+from drlbench.report.summary import Summary, summarise
+from drlbench.report.tables import honest_table, printed_table
+from drlbench.store import atomic
+
+FRONTIER_COLUMNS = [
+    *("backbone", "run", "lambda", "seed", "guidance", "x_metric", "x_space", "x", "y_metric", "y", "on_front"),
+]
+
+
+def build_report(run_dir: Path) -> Summary:
+    """Write table.{csv,md,tex}, paper_table_*.{csv,md,tex}, frontier.csv, summary.json, figures/ and report.html.
+
+    Args:
+        run_dir: a run's folder as docs/design/run-folder.md describes it; finished, partial or interrupted.
+
+    Returns:
+        What summary.json holds.
+
+    Raises:
+        MissingPrerequisite, IntegrityError, UserError: see `load_run`.
+    """
+    run = load_run(run_dir)
+    summary = summarise(run)
+    atomic.write_text(run_dir / "table.csv", honest_table(run).to_csv())
+    tables = {"table": printed_table(run, summary.plain_guidance)}
+    tables |= {f"paper_table_{n}": table for n in "2345" if (table := paper_table(run, n)) is not None}
+    for name, table in tables.items():
+        atomic.write_text(run_dir / f"{name}.md", table.to_markdown())
+        atomic.write_text(run_dir / f"{name}.tex", table.to_latex())
+        if name != "table":
+            atomic.write_text(run_dir / f"{name}.csv", table.to_csv())
+    atomic.write_text(run_dir / "frontier.csv", csv_text(FRONTIER_COLUMNS, frontier_rows(run)))
+    atomic.write_json(run_dir / "summary.json", summary.to_json())
+    drawn = draw_figures(run, run_dir / "figures")
+    atomic.write_text(run_dir / "report.html", render(run, summary, drawn.inline()))
+    return summary

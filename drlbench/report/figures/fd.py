@@ -1,0 +1,217 @@
+"""Distances: FD ratio dots (the paper's Figure 5), metrics against lambda (6, 17, 18), precision and coverage (6)."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from drlbench.report.effects import fd_ratio, mean_over_seeds
+from drlbench.report.figures.style import (
+    DAGGER,
+    MUTED,
+    Picture,
+    fd_name,
+    footnote,
+    label_ends,
+    lambda_axis,
+    new_figure,
+    run_styles,
+    space_name,
+    widen,
+)
+from drlbench.report.fronts import BASE
+from drlbench.report.headline import headline_lambda
+from drlbench.report.rundata import RunData
+from drlbench.report.words import metric_name
+
+SEVEN = ("fd", "fd_val", "kd_x1000", "precision", "recall", "density", "coverage")
+
+
+def fd_ratios(run: RunData, guidance: str) -> list[Picture]:
+    """One dot per family and space: base / run at the ONE lambda of the family, with both intervals."""
+    names = [n for n in run.runs if n != BASE]
+    if not names or BASE not in run.runs:
+        return []
+    look = run_styles(run)
+    count = len(run.backbones)
+    figure, grid = new_figure(min(11.0, 1.6 + 4.2 * count), 0.9 + 0.24 * len(names) * len(run.spaces) + 0.4, 1, count)
+    drawn = False
+    for axes, backbone in zip(grid[0], run.backbones, strict=True):
+        ticks = []
+        for s, space in enumerate(run.spaces):
+            for i, name in enumerate(names):
+                lambda_ = headline_lambda(run, backbone, name, guidance) if run.lambdas(backbone, name) else None
+                e = fd_ratio(run, backbone, name, lambda_, guidance, space).estimate
+                y = -(s * (len(names) + 1) + i)
+                ticks.append((y, name if lambda_ is None else f"{name} λ={lambda_:g}"))
+                if not math.isfinite(e.value):
+                    continue
+                drawn = True
+                colour = look[name].light
+                if math.isfinite(e.seed_low):
+                    axes.plot([e.seed_low, e.seed_high], [y, y], color=colour, lw=0.8, alpha=0.6)
+                if math.isfinite(e.low):
+                    axes.plot([e.low, e.high], [y, y], color=colour, lw=3, alpha=0.45, solid_capstyle="butt")
+                face = "white" if run.held_out_space(space) else colour
+                axes.plot([e.value], [y], look[name].marker, color=colour, mfc=face, ms=6)
+            axes.annotate(
+                space_name(run, space), (1.0, -(s * (len(names) + 1)) + 0.75), xycoords=("axes fraction", "data"),
+                ha="right", va="center", fontsize=8.5, annotation_clip=False,
+            )  # fmt: skip
+        axes.axvline(1.0, color=MUTED, lw=1, ls=":")
+        axes.set_xscale("log")
+        low, high = _ratio_limits(run, backbone, guidance, names)
+        axes.set_xlim(low, high)
+        marks = [v for v in (0.1, 0.2, 0.33, 0.5, 0.67, 1, 1.5, 2, 3, 5, 10, 20) if low <= v <= high]
+        axes.set_xticks(marks, [f"{v:g}x" for v in marks])
+        axes.minorticks_off()
+        axes.set_yticks([t for t, _ in ticks], [n for _, n in ticks], fontsize=8)
+        axes.set_ylim(min(t for t, _ in ticks) - 0.7, 1.2)
+        axes.grid(axis="y", visible=False)
+        axes.set_title(backbone, loc="left")
+        axes.set_xlabel("FD of base / FD of run (right is better)")
+    note = f"Thick: 95 % sampling interval. Thin: over RL seeds. {DAGGER} hollow: held-out space. Guidance: {guidance}."
+    footnote(figure, note)
+    caption = "FD of the base divided by FD of each run, one dot per run and feature space, with intervals"
+    return [Picture("fd_ratio", caption, figure, inline=True)] if drawn else []
+
+
+def _ratio_limits(run: RunData, backbone: str, guidance: str, names: list[str]) -> tuple[float, float]:
+    """Limits that show every dot and sampling interval; an interval over two seeds may run off the edge."""
+    ends = [1.1, 0.9]
+    for name in names:
+        for space in run.spaces:
+            if run.lambdas(backbone, name):
+                lambda_ = headline_lambda(run, backbone, name, guidance)
+                e = fd_ratio(run, backbone, name, lambda_, guidance, space).estimate
+                ends += [v for v in (e.value, e.low, e.high) if math.isfinite(v) and v > 0]
+    return min(ends) * 0.85, max(ends) * 1.2
+
+
+def against_lambda(run: RunData, guidance: str) -> list[Picture]:
+    """FD in every space against lambda, one panel per space and backbone, base as a line."""
+    swept = [n for n in run.runs if any(len(run.lambdas(b, n)) > 1 for b in run.backbones)]
+    if not swept:
+        return []
+    rows, columns = len(run.backbones), len(run.spaces)
+    figure, grid = new_figure(0.6 + 3.3 * columns, 0.5 + 2.5 * rows, rows, columns)
+    for backbone, line in zip(run.backbones, grid, strict=True):
+        for space, axes in zip(run.spaces, line, strict=True):
+            _sweep(run, axes, backbone, guidance, swept, space, "fd")
+            axes.set_title(f"{backbone}: {fd_name(run, space)}" if rows > 1 else fd_name(run, space), loc="left")
+            axes.set_ylabel("FD (lower is better)" if space == run.spaces[0] else "")
+    footnote(figure, f"Mean over seeds, bars 95 % sampling interval. {DAGGER} held out. Guidance: {guidance}.")
+    return [Picture("fd_lambda", "FD in each feature space against the weight of the reward", figure, inline=True)]
+
+
+def seven_metrics(run: RunData, guidance: str) -> list[Picture]:
+    """All seven distances and manifold metrics against lambda, one figure per backbone (the paper's Figures 17, 18)."""
+    swept = [n for n in run.runs if any(len(run.lambdas(b, n)) > 1 for b in run.backbones)]
+    metrics = [m for m in SEVEN if any(r.metric == m for r in run.rows)]
+    if not swept or not metrics:
+        return []
+    pictures = []
+    for backbone in run.backbones:
+        rows, columns = len(run.spaces), len(metrics)
+        figure, grid = new_figure(0.6 + 2.5 * columns, 0.5 + 2.1 * rows, rows, columns)
+        for space, line in zip(run.spaces, grid, strict=True):
+            for metric, axes in zip(metrics, line, strict=True):
+                _sweep(run, axes, backbone, guidance, swept, space, metric, labels=metric == metrics[-1])
+                axes.set_title(f"{metric_name(metric)}, {space_name(run, space)}", loc="left")
+        footnote(
+            figure,
+            f"{backbone}. Mean over seeds, bars 95 % sampling interval. {DAGGER} held out. Guidance: {guidance}.",
+        )
+        name = f"metrics_lambda_{_file(backbone)}"
+        caption = f"Seven metrics of {backbone} in each space against the weight of the reward"
+        pictures.append(Picture(name, caption, figure))
+    return pictures
+
+
+def _sweep(
+    run: RunData,
+    axes: Axes,
+    backbone: str,
+    guidance: str,
+    names: list[str],
+    space: str,
+    metric: str,
+    labels: bool = True,
+) -> None:
+    look = run_styles(run)
+    ends, seen = [], []
+    for name in names:
+        lambdas = [v for v in run.lambdas(backbone, name) if v is not None]
+        es = [mean_over_seeds(run, backbone, name, v, guidance, space, metric) for v in lambdas]
+        kept = [(v, e) for v, e in zip(lambdas, es, strict=True) if math.isfinite(e.value)]
+        if not kept:
+            continue
+        x, y = np.array([v for v, _ in kept]), np.array([e.value for _, e in kept])
+        spread = np.array([[e.value - e.low, e.high - e.value] for _, e in kept]).T
+        bars = np.where(np.isfinite(spread), np.maximum(spread, 0), 0)
+        style = look[name]
+        axes.errorbar(
+            x, y, yerr=bars, color=style.light, marker=style.marker, ms=4.5, lw=1.4, elinewidth=1, mfc="white"
+        )
+        ends.append((x[-1], y[-1], name, style.light))
+        seen += list(x)
+    if seen:
+        lambda_axis(axes, seen)
+        axes.margins(x=0.06)
+    base = mean_over_seeds(run, backbone, BASE, None, guidance, space, metric)
+    if math.isfinite(base.value):
+        axes.axhline(base.value, color=look[BASE].light, lw=1, ls="--")
+        axes.annotate(
+            "base",
+            (0.02, base.value),
+            xycoords=("axes fraction", "data"),
+            fontsize=8,
+            color=look[BASE].light,
+            va="bottom",
+        )
+    if labels and ends:
+        widen(axes, 0.45)
+        label_ends(axes, ends)
+
+
+def precision_coverage(run: RunData, guidance: str) -> list[Picture]:
+    """Precision against coverage along lambda, in every space: does quality cost diversity?"""
+    if not {"precision", "coverage"} <= {r.metric for r in run.rows}:
+        return []
+    look = run_styles(run)
+    rows, columns = len(run.backbones), len(run.spaces)
+    figure, grid = new_figure(0.6 + 3.4 * columns, 0.5 + 2.9 * rows, rows, columns)
+    for backbone, line in zip(run.backbones, grid, strict=True):
+        for space, axes in zip(run.spaces, line, strict=True):
+            ends = []
+            for name in run.runs:
+                points = []
+                for lambda_ in [*([None] if name != BASE else []), *run.lambdas(backbone, name)]:
+                    owner = BASE if lambda_ is None and None not in run.lambdas(backbone, name) else name
+                    at = (backbone, owner, lambda_, guidance, space)
+                    both = [mean_over_seeds(run, *at, m) for m in ("precision", "coverage")]
+                    if all(math.isfinite(e.value) for e in both):
+                        points.append((both[0].value, both[1].value, lambda_))
+                if not points or (name not in (BASE, "sft") and name.startswith("drl+")):
+                    continue
+                style = look[name]
+                x, y = [p[0] for p in points], [p[1] for p in points]
+                axes.plot(x, y, marker=style.marker, color=style.light, ms=4.5, lw=1.2, mfc="white")
+                ends.append((x[-1], y[-1], name, style.light))
+            axes.set_title(f"{backbone}: {space_name(run, space)}" if rows > 1 else space_name(run, space), loc="left")
+            axes.set_xlabel("precision")
+            axes.set_ylabel("coverage" if space == run.spaces[0] else "")
+            widen(axes, 0.28)
+            label_ends(axes, ends)
+    footnote(
+        figure,
+        f"Each path starts at the base and follows lambda upwards; its label is at the largest. {DAGGER} held out.",
+    )
+    caption = "Precision against coverage along lambda in each feature space"
+    return [Picture("precision_coverage", caption, figure)]
+
+
+def _file(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "-._+" else "_" for c in name)

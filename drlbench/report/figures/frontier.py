@@ -1,0 +1,198 @@
+"""Frontiers: preference against FD, image drift and KL; held-out against optimised reward."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from drlbench.frontier.pareto import Floats, attainment, non_dominated
+from drlbench.report.figures.style import (
+    DAGGER,
+    MUTED,
+    Picture,
+    fd_name,
+    footnote,
+    new_figure,
+    reward_name,
+    run_styles,
+    settle,
+)
+from drlbench.report.fronts import Axis, Front, axes, shown
+from drlbench.report.headline import preference_families
+from drlbench.report.rundata import RunData
+from drlbench.report.summary import all_fronts
+from drlbench.report.words import metric_name
+
+WIDE = 4  # panels in a row
+Marks = list[tuple[float, float]]
+Ends = list[tuple[float, float, str, str]]
+
+
+def frontiers(run: RunData, guidance: str) -> list[Picture]:
+    """Per preference reward one figure over the FD spaces and one over drifts and KL; one of held-out rewards."""
+    pairs = axes(run)
+    pictures = []
+    for reward in dict.fromkeys(y.metric for x, y in pairs if x.kind != "reward"):
+        own = [(x, y) for x, y in pairs if y.metric == reward and x.kind != "reward"]
+        for kinds, name, words in (
+            (("fd",), "fd", "FD in each feature space"),
+            (("drift", "kl"), "drift", "drift of image statistics and KL from the reference model"),
+        ):
+            chosen = [(x, y) for x, y in own if x.kind in kinds]
+            if chosen:
+                caption = f"Frontier of {reward} against {words}"
+                picture = _figure(run, guidance, chosen, f"frontier_{name}_{_file(reward)}", caption)
+                pictures += picture
+    rewards = [(x, y) for x, y in pairs if x.kind == "reward" and run.is_preference(x.metric)]
+    if rewards:
+        pictures += _figure(run, guidance, rewards, "frontier_held_out", "Held-out reward against optimised reward")
+    return pictures
+
+
+def _figure(run: RunData, guidance: str, pairs: list[tuple[Axis, Axis]], name: str, caption: str) -> list[Picture]:
+    panels = [(b, x, y) for b in run.backbones for x, y in pairs]
+    columns = min(WIDE, len(pairs)) if len(pairs) <= WIDE else -(-len(pairs) // 2)
+    columns = min(columns, WIDE)
+    rows = sum(-(-len(pairs) // columns) for _ in run.backbones)
+    figure, grid = new_figure(0.5 + 3.5 * columns, 0.5 + 3.0 * rows, rows, columns)
+    cells = [a for row in grid for a in row]
+    per_backbone = -(-len(pairs) // columns) * columns
+    drawn: list[tuple[Axes, Marks, Ends]] = []
+    for b, backbone in enumerate(run.backbones):
+        for i in range(per_backbone):
+            panel = cells[b * per_backbone + i]
+            if i >= len(pairs):
+                panel.set_axis_off()
+                continue
+            _, x, y = panels[b * len(pairs) + i]
+            drawn.append((panel, *draw_front(run, panel, all_fronts(run, backbone, guidance, x, y), x, y)))
+            if len(run.backbones) > 1:
+                panel.set_title(backbone, loc="left")
+    footnote(
+        figure,
+        "Large marks: mean over seeds, path in order of lambda from the model each run starts from; bars 95 %. "
+        "Small: seeds. Dashed: joint front. Shaded: attained by one seed, not by all. "
+        f"Dotted: real images. {DAGGER} held out. Guidance: {guidance}.",
+    )
+    settle(figure)
+    for panel, marks, ends in drawn:
+        spread_labels(panel, ends, marks)
+    return [Picture(name, caption, figure)] if any(marks for _, marks, _ in drawn) else []
+
+
+def draw_front(run: RunData, panel: Axes, fronts: dict[str, Front], x: Axis, y: Axis) -> tuple[Marks, Ends]:
+    """Draw every family's path on one panel; returns its marks and the (x, y, name, colour) to be labelled."""
+    look = run_styles(run)
+    preferred = {n for b in run.backbones for n in preference_families(run, b)}
+    means: list[tuple[Floats, float, float]] = []
+    ends: Ends = []
+    for name, f in fronts.items():
+        style = look[name]
+        seen = (
+            np.vectorize(lambda v: shown(run, x, v))(f.values[..., 0]),
+            np.vectorize(lambda v: shown(run, y, v))(f.values[..., 1]),
+        )
+        mx, my = seen[0].mean(axis=0), seen[1].mean(axis=0)  # (P,)
+        means += list(zip(f.costs.mean(axis=0), mx, my, strict=True))
+        if name in preferred and len(f.seeds) > 1:
+            _band(panel, f, x, y, style.light)
+        if f.replicates.shape[1]:
+            draws = f.replicates.mean(axis=0)  # (R, P, 2) costs
+            centre = f.costs.mean(axis=0)
+            spread = np.percentile(draws - centre, [2.5, 97.5], axis=0)  # (2, P, 2)
+            flip = [1 if a.better != "higher" else -1 for a in (x, y)]
+            bars = [np.abs(spread[:, :, i][:: flip[i]]) for i in range(2)]
+            panel.errorbar(
+                mx, my, xerr=bars[0], yerr=bars[1], fmt="none", ecolor=style.light, elinewidth=0.8, alpha=0.6
+            )
+        panel.plot(mx, my, "-", marker=style.marker, color=style.light, ms=5.5, lw=1.4)
+        own = [p for p, lam in enumerate(f.lambdas) if lam is not None or len(f.cells) == 1]
+        if len(f.seeds) > 1:
+            panel.plot(
+                seen[0][:, own].ravel(), seen[1][:, own].ravel(), style.marker, color=style.light, ms=2.5, alpha=0.5
+            )
+        ends.append((float(mx[-1]), float(my[-1]), name, style.light))
+    if not means:
+        return [], []
+    joint = non_dominated(np.array([c for c, _, _ in means]))
+    corner = sorted((mx, my) for (_, mx, my), wins in zip(means, joint, strict=True) if wins)
+    if len(corner) > 1:
+        where = "steps-pre" if x.better == "higher" else "steps-post"
+        panel.plot(*zip(*corner, strict=True), drawstyle=where, color=MUTED, lw=0.8, ls="--", zorder=1)
+    for axis, line in ((x, panel.axvline), (y, panel.axhline)):
+        real = run.data_row(axis.space, axis.metric)
+        if real is not None:
+            line(0.0 if axis.kind == "drift" else real.value, color=MUTED, lw=0.8, ls=":", zorder=0)
+    panel.margins(x=0.06, y=0.1)
+    panel.set_xlabel(axis_title(run, x))
+    panel.set_ylabel(axis_title(run, y))
+    return [(mx, my) for _, mx, my in means], ends
+
+
+def _shown(run: RunData, axis: Axis, values: Floats) -> Floats:
+    return np.array([[shown(run, axis, v) for v in row] for row in values])
+
+
+def _band(panel: Axes, f: Front, x: Axis, y: Axis, colour: str) -> None:
+    """Shade what at least one seed attains and not every seed does."""
+    surfaces = attainment(list(f.costs), [0.0, 100.0])
+    levels = np.unique(np.concatenate([s[:, 0] for s in surfaces.values()]))
+    lines = [_step(surfaces[q], levels) for q in (0.0, 100.0)]
+    both = np.isfinite(lines[0]) & np.isfinite(lines[1])
+    if both.sum() < 2:
+        return
+    flip = -1.0 if x.better == "higher" else 1.0
+    up = -1.0 if y.better == "higher" else 1.0
+    panel.fill_between(
+        flip * levels[both], up * lines[0][both], up * lines[1][both], step="post", color=colour, alpha=0.12, lw=0
+    )
+
+
+def _step(surface: Floats, levels: Floats) -> Floats:
+    reached = surface[None, :, 0] <= levels[:, None]
+    stepped: Floats = np.where(reached, surface[None, :, 1], np.inf).min(axis=1, initial=np.inf)
+    return stepped
+
+
+def spread_labels(panel: Axes, ends: Ends, marks: Marks) -> None:
+    """Name each path at its end: the first of a ring of places that covers no other name and few marks."""
+    to_points = 72 / panel.figure.dpi
+    frame = panel.get_window_extent()
+    spots = [tuple(panel.transData.transform(m)) for m in marks]
+    taken: list[tuple[float, float, float, float]] = []
+    for x, y, text, colour in ends:
+        px, py = panel.transData.transform((x, y))
+        width, height = len(text) * 5.4 / to_points, 10 / to_points
+        best = None
+        for radius in (9, 20, 32, 46):
+            for dx, dy in ((1, 0.6), (1, -0.8), (-1, 0.6), (-1, -0.8), (0, 1.2), (0, -1.4)):
+                left = px + dx * radius / to_points * 0.7 - (width if dx < 0 else width / 2 if dx == 0 else 0)
+                low = py + dy * radius / to_points - height / 2
+                inside = frame.x0 <= left and left + width <= frame.x1 and frame.y0 <= low and low + height <= frame.y1
+                hit = sum(left < t[2] and t[0] < left + width and low < t[3] and t[1] < low + height for t in taken)
+                over = sum(left - 4 < s[0] < left + width + 4 and low - 4 < s[1] < low + height + 4 for s in spots)
+                badness = 10 * hit + over + 3 * (not inside) + radius / 100
+                if best is None or badness < best[0]:
+                    best = (badness, left, low)
+        assert best is not None
+        _, left, low = best
+        taken.append((left, low, left + width, low + height))
+        offset = ((left - px) * to_points, (low + height / 2 - py) * to_points)
+        panel.annotate(
+            text, (x, y), offset, textcoords="offset points", color=colour, fontsize=8, va="center",
+        )  # fmt: skip
+
+
+def axis_title(run: RunData, axis: Axis) -> str:
+    """An axis in a figure, with the direction that is better."""
+    if axis.kind == "fd":
+        return f"{fd_name(run, axis.space)} (lower is better)"
+    if axis.kind == "drift":
+        return f"{metric_name(axis.metric)}: distance from real images"
+    if axis.kind == "kl":
+        return "KL from the reference model (nats)"
+    return f"{reward_name(run, axis.metric)} ({'held out' if run.held_out_reward(axis.metric) else 'optimised'})"
+
+
+def _file(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "-._+" else "_" for c in name)

@@ -1,0 +1,135 @@
+"""report.html: one self-contained page, without network, whose every given text is escaped.
+
+Jinja2 escapes what it prints; the script's data is JSON whose angle brackets and ampersands are \\u escapes; the page's
+own script only ever sets text, never markup. A content policy allows exactly the inlined script and style, by hash.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from importlib import resources
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
+
+from drlbench.report.headline import axis_words
+from drlbench.report.page_data import page_data
+from drlbench.report.rundata import RunData
+from drlbench.report.summary import INTERVAL_RULE, REFERENCE_RULE, Summary
+from drlbench.report.tables import checkpoint_rows, printed_table
+from drlbench.report.words import digits, family, interval, lambda_text, percent, seeds
+
+SCRIPTS = ("chart.umd.min.js", "page.js", "frontier.js", "panels.js")
+STYLE = "page.css"
+TOPICS = {"status": "Status", "distance": "Distance to the data", "front": "Frontiers", "hacking": "Reward hacking"}
+
+
+def render(run: RunData, summary: Summary, pictures: dict[str, str]) -> str:
+    """The whole page.
+
+    Args:
+        run, summary: what to show.
+        pictures: SVG text by caption, drawn by `report.figures`, shown as static pictures.
+    """
+    environment = Environment(
+        loader=PackageLoader("drlbench.report"),
+        autoescape=select_autoescape(default=True, default_for_string=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"digits": digits, "percent": percent, "duration": duration, "bytes_uri": _svg_uri}
+    environment.globals |= {"interval": interval, "family": family, "seeds": seeds, "lambda_text": lambda_text}
+    scripts = [_asset(name) for name in SCRIPTS]
+    style = _asset(STYLE)
+    data, warnings = page_data(run, summary)
+    return environment.get_template("report.html.j2").render(
+        meta=run.meta,
+        run=run,
+        summary=summary,
+        topics=[(title, [s for s in summary.headline if s.topic == topic]) for topic, title in TOPICS.items()],
+        counts=_counts(run),
+        tables=[(g, printed_table(run, g)) for g in run.guidances if any(r[3] == g for r in checkpoint_rows(run))],
+        contests=[c for c in summary.contests if c.guidance == summary.plain_guidance],
+        axis=lambda a: axis_words(run, a),
+        warnings=[*run.meta.get("warnings", []), *warnings],
+        failed=[c for c in run.meta["cells"] if c.get("status") != "ok"],
+        provenance=_provenance(run.meta),
+        rules=(INTERVAL_RULE, REFERENCE_RULE),
+        pictures=pictures,
+        data=_island(data),
+        style=Markup(style),
+        scripts=[Markup(s) for s in scripts],
+        policy="; ".join(
+            [
+                "default-src 'none'",
+                "img-src data:",
+                f"style-src {_hash(style)}",
+                f"script-src {' '.join(map(_hash, scripts))}",
+                "base-uri 'none'",
+                "form-action 'none'",
+            ]
+        ),
+    )
+
+
+def _asset(name: str) -> str:
+    text = (resources.files("drlbench.report") / "assets" / name).read_text(encoding="utf-8")
+    return "\n" + re.sub(r"(?m)^//# sourceMappingURL=.*$", "", text).strip() + "\n"
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _island(data: dict[str, Any]) -> Markup:
+    """JSON that cannot end its script element, whatever the names in it are."""
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text)
+
+
+def _svg_uri(svg: str) -> str:
+    return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
+
+
+def duration(value: float | None) -> str:
+    """Seconds as `1 h 12 min`, `4 min 8 s` or `12 s`."""
+    if value is None:
+        return "–"
+    minutes, rest = divmod(round(float(value)), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _counts(run: RunData) -> list[tuple[str, str]]:
+    """What ran, in a few words each."""
+    cells = run.meta["cells"]
+    done = sum(c.get("status") == "ok" for c in cells)
+    rl_seeds = {c.seed for c in run.cells if c.run != "base"}
+    hardware = (run.meta.get("hardware") or {}).values()
+    return [
+        ("Status", str(run.meta.get("status", "unknown"))),
+        ("Cells", f"{done} of {len(cells)}"),
+        ("Backbones", ", ".join(run.backbones)),
+        ("Runs", ", ".join(run.runs)),
+        ("Seeds", str(len(rl_seeds))),
+        ("Wall time", duration(run.meta.get("wall_seconds"))),
+        ("Training time", duration(sum(c.get("seconds") or 0 for c in cells))),
+        ("Hardware", ", ".join(str(v) for v in hardware if v not in (None, "")) or "–"),
+    ]
+
+
+def _provenance(meta: Any) -> list[tuple[str, str]]:
+    """Started, finished, versions, git and hashes as rows of text."""
+    rows = [(k, str(meta[k])) for k in ("started", "finished", "suite_sha256", "resamples") if k in meta]
+    for group in ("hardware", "versions", "git"):
+        rows += [(f"{group}: {k}", str(v)) for k, v in sorted((meta.get(group) or {}).items()) if v not in (None, "")]
+    return rows

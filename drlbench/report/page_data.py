@@ -1,0 +1,240 @@
+"""What the page's own script needs, as plain JSON: cells, numbers, families, curves and the sample pictures."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from drlbench.report.effects import preference_gain
+from drlbench.report.fronts import BASE, Axis, axes, family_points, lowest, shown
+from drlbench.report.headline import axis_words, preference_families
+from drlbench.report.palette import styles
+from drlbench.report.rundata import CellKey, RunData
+from drlbench.report.summary import Summary, plain
+from drlbench.report.words import metric_name
+
+PICTURE_BUDGET = 5_000_000  # bytes of all sample grids together, before base64
+CURVE_POINTS = 80
+
+
+def page_data(run: RunData, summary: Summary) -> tuple[dict[str, Any], list[str]]:
+    """The script's data, and warnings about what had to be left out."""
+    cells = [c for c in run.cells if c.backbone in run.backbones]
+    index = {c: i for i, c in enumerate(cells)}
+    known = page_axes(run)
+    signatures: dict[str, int] = {}
+    rows = {
+        f"{i}|{g}": numbers
+        for i, c in enumerate(cells)
+        for g in run.guidances
+        if (numbers := _numbers(run, c, g, known, signatures))
+    }
+    pictures, grids, warnings = _pictures(run, cells)
+    x, y = default_axes(run, known)
+    data = {
+        "backbones": list(run.backbones),
+        "guidances": list(run.guidances),
+        "guidance": summary.plain_guidance,
+        "runs": {n: {"light": s.light, "dark": s.dark, "marker": s.chart_marker} for n, s in styles(run.runs).items()},
+        "axes": [{"key": a.key, "label": axis_label(run, a), "better": _better(a), "kind": a.kind} for a in known],
+        "x": x,
+        "y": y,
+        "presets": _presets(run, known),
+        "real": {a.key: _real(run, a) for a in known},
+        "cells": [
+            {
+                "id": c.id,
+                "backbone": c.backbone,
+                "run": c.run,
+                "lambda": c.lambda_,
+                "seed": c.seed,
+                "optimised": list(run.optimised(c)),
+                "seconds": run.cell_meta.get(c.id, {}).get("seconds"),
+                "grids": grids.get(c, {}),
+            }
+            for c in cells
+        ],
+        "rows": rows,
+        "signatures": list(signatures),
+        "families": [
+            {"backbone": b, "run": n, "points": [[index[c] for c in p.values()] for p in family_points(run, b, n)]}
+            for b in run.backbones
+            for n in run.runs
+        ],
+        "pictures": pictures,
+        "curves": {str(index[c]): _curves(run.curves.get(c.id, [])) for c in cells if run.curves.get(c.id)},
+        "hacking": _hacking(run, summary),
+    }
+    return plain(data), warnings
+
+
+def page_axes(run: RunData) -> list[Axis]:
+    """Every number the reader may put on an axis, frontier axes first."""
+    first = [a for pair in axes(run) for a in pair]
+    rewards = [Axis(r, "", "higher", "reward") for r in run.rewards]
+    rest = [
+        Axis(r.metric, r.space, r.better, "other")
+        for r in run.rows
+        if r.run != "data" and r.metric not in run.rewards and r.metric not in run.drifts
+    ]
+    by_key = {a.key: a for a in [*rest, *rewards, *first]}
+    order = [a.key for a in [*first, *rewards, *rest]]
+    return [by_key[k] for k in dict.fromkeys(order)]
+
+
+def default_axes(run: RunData, known: list[Axis]) -> tuple[str, str]:
+    """FD in the first held-out space against the first preference reward, or what there is."""
+    fds = [a for a in known if a.kind == "fd"]
+    x = next((a for a in fds if run.held_out_space(a.space)), fds[0] if fds else known[0])
+    ys = [a for a in known if a.kind == "reward" and run.is_preference(a.metric)]
+    other = [a for a in known if a.key != x.key]
+    return x.key, (ys or other or [x])[0].key
+
+
+def axis_label(run: RunData, axis: Axis) -> str:
+    """An axis' name in the page's lists; held out and optimised are said."""
+    if axis.kind in ("fd", "other") and axis.space:
+        side = "held out" if run.held_out_space(axis.space) else "optimised"
+        return f"{metric_name(axis.metric)}, {axis.space} ({side})"
+    return axis_words(run, axis)
+
+
+def _better(axis: Axis) -> str:
+    return "lower" if axis.kind == "drift" else axis.better
+
+
+def _presets(run: RunData, known: list[Axis]) -> list[dict[str, str]]:
+    """One button per question the frontier answers."""
+    x, y = default_axes(run, known)
+    found = [{"label": "Reward against FD", "x": x, "y": y}]
+    drift = next((a for a in known if a.kind == "drift"), None)
+    kl = next((a for a in known if a.kind == "kl"), None)
+    found += [{"label": "Reward against drift", "x": drift.key, "y": y}] if drift else []
+    found += [{"label": "Reward against KL", "x": kl.key, "y": y}] if kl else []
+    hidden = [r for r in run.rewards if run.held_out_reward(r)]
+    paid = [r for r in run.rewards if not run.held_out_reward(r) and run.is_preference(r)]
+    if hidden and paid:
+        found.append({"label": "Held-out against optimised reward", "x": paid[0], "y": hidden[0]})
+    spaces = [a for a in known if a.kind == "fd"]
+    found += [{"label": "FD in two spaces", "x": spaces[0].key, "y": spaces[1].key}] if len(spaces) > 1 else []
+    return found
+
+
+def _real(run: RunData, axis: Axis) -> float | None:
+    row = run.data_row(axis.space, axis.metric)
+    return 0.0 if axis.kind == "drift" else row.value if row else None
+
+
+def _numbers(
+    run: RunData, cell: CellKey, guidance: str, known: list[Axis], signatures: dict[str, int]
+) -> dict[str, list[Any]]:
+    """{axis: [value, low, high, n, index of the signature]}, rounded to what a screen can show."""
+    found: dict[str, list[Any]] = {}
+    for axis in known:
+        row = run.row(cell, guidance, axis.space, axis.metric)
+        if row is None:
+            if axis.kind == "kl" and cell.run == BASE:
+                found[axis.key] = [0, None, None, 0, None]
+            continue
+        value = shown(run, axis, lowest(run, cell, guidance, axis))
+        ends = [None, None] if row.low is None or row.high is None else _ends(run, axis, row.low, row.high)
+        signature = signatures.setdefault(row.signature, len(signatures))
+        found[axis.key] = [_short(value), *map(_short, ends), row.n, signature]
+    return found
+
+
+def _ends(run: RunData, axis: Axis, low: float, high: float) -> list[float | None]:
+    if axis.kind != "drift":
+        return [low, high]
+    data = run.data_row(axis.space, axis.metric)
+    ends = sorted((shown(run, axis, low), shown(run, axis, high)))
+    return [0.0 if data and low <= data.value <= high else ends[0], ends[1]]
+
+
+def _short(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else float(f"{value:.5g}")
+
+
+def _curves(parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Curves thinned to what a screen resolves: evenly spaced points, the last one kept."""
+    thin = []
+    for part in parts:
+        steps = part.get("step", [])
+        picked = np.linspace(0, len(steps) - 1, min(CURVE_POINTS, len(steps)))
+        keep = sorted({int(i) for i in picked.round()})
+        series = {k: [_short(v[i]) for i in keep if i < len(v)] for k, v in part.get("series", {}).items()}
+        entry = {"round": part.get("round", 0), "kind": part.get("kind", ""), "step": [steps[i] for i in keep]}
+        thin.append({**entry, "series": series, "summary": part.get("summary", {})})
+    return thin
+
+
+def _hacking(run: RunData, summary: Summary) -> list[dict[str, Any]]:
+    """Per family: gains of every reward in sigma of the base, and log2 FD ratios, over lambda."""
+    rows = []
+    for backbone in run.backbones:
+        for name in preference_families(run, backbone):
+            lambdas = [v for v in run.lambdas(backbone, name) if v is not None]
+            at = [(backbone, name, v, summary.plain_guidance) for v in lambdas]
+            gains = {r: [_short(preference_gain(run, *a, r).estimate.value) for a in at] for r in run.rewards}
+            ratios = {
+                s: [_short(-math.log2(e.estimate.value)) for e in summary.ratios if _is(e, backbone, name, s)]
+                for s in run.spaces
+            }
+            paid = {r for c in run.cells if (c.backbone, c.run) == (backbone, name) for r in run.optimised(c)}
+            rows.append(
+                {
+                    **{"backbone": backbone, "run": name, "lambda": lambdas, "gains": gains, "distances": ratios},
+                    **{"optimised": [r for r in run.rewards if r in paid]},
+                }
+            )
+    return rows
+
+
+def _is(effect: Any, backbone: str, name: str, space: str) -> bool:
+    here = (effect.backbone, effect.run, effect.space) == (backbone, name, space)
+    return here and effect.estimate.value > 0 and effect.lambda_ is not None
+
+
+def _pictures(run: RunData, cells: list[CellKey]) -> tuple[list[str], dict[CellKey, dict[str, int]], list[str]]:
+    """Sample grids as data URIs, each picture once, and which one belongs to which cell and guidance."""
+    wanted = {
+        (c, g): run.path / path for c in cells for g, path in run.cell_meta.get(c.id, {}).get("grids", {}).items()
+    }
+    inside = {k: p for k, p in wanted.items() if p.resolve().is_relative_to(run.path.resolve()) and p.is_file()}
+    share = PICTURE_BUDGET // max(1, len(inside))
+    pictures: dict[str, int] = {}
+    grids: dict[CellKey, dict[str, int]] = {}
+    broken = len(wanted) - len(inside)
+    for (cell, guidance), path in inside.items():
+        uri = _data_uri(path, share)
+        if uri is None:
+            broken += 1
+            continue
+        grids.setdefault(cell, {})[guidance] = pictures.setdefault(uri, len(pictures))
+    warnings = [f"{broken} sample grids named in run.json are missing or are not pictures."] if broken else []
+    return list(pictures), grids, warnings
+
+
+def _data_uri(path: Path, share: int) -> str | None:
+    """A picture as it is where it fits its share of the page, as WebP of falling size otherwise."""
+    content, kind = path.read_bytes(), "png"
+    try:
+        with Image.open(io.BytesIO(content)) as opened:
+            if opened.format != "PNG":
+                return None
+            picture = opened.convert("RGB") if opened.mode not in ("L", "RGB") else opened.copy()
+    except (UnidentifiedImageError, OSError):
+        return None
+    scale = 1.0
+    while len(content) > share and scale > 0.05:
+        size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+        out = io.BytesIO()
+        picture.resize(size, Image.Resampling.LANCZOS).save(out, "WEBP", quality=75, method=4)
+        content, kind, scale = out.getvalue(), "webp", scale * 0.8
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"

@@ -1,0 +1,43 @@
+"""Colours and markers of the cell families, the same in figures and page, told apart without colour vision.
+
+Hues after Okabe and Ito's palette, darkened (light background) or lightened (dark background) until text in the same
+colour keeps a contrast of at least 4.5:1. Families also differ by marker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Style:
+    """How one family is drawn: hex colours for light and dark backgrounds, a matplotlib and a Chart.js marker."""
+
+    light: str
+    dark: str
+    marker: str
+    chart_marker: str
+
+
+KNOWN = {
+    "base": Style("#4a4a4a", "#cfcfcf", "o", "circle"),
+    "sft": Style("#7a6000", "#e3c440", "s", "rect"),
+    "drl": Style("#0067a3", "#62bbf0", "^", "triangle"),
+    "base+prl": Style("#b84500", "#f5965a", "D", "rectRot"),
+    "drl+prl": Style("#00704f", "#3dcf9f", "P", "rectRounded"),
+    "combined": Style("#9c3f77", "#ec9fcb", "v", "star"),
+}
+SPARE = (
+    Style("#5a3ea6", "#b8a4f2", "X", "crossRot"),
+    Style("#7d4a17", "#d9a066", "<", "triangle"),
+    Style("#2d6470", "#7fc4d1", ">", "rect"),
+    Style("#8c2d2d", "#f09a9a", "h", "circle"),
+)
+
+
+def styles(runs: Iterable[str]) -> dict[str, Style]:
+    """A style for every family: fixed for the names the suites use, the spares in turn for others."""
+    names = list(dict.fromkeys(runs))
+    others = [n for n in names if n not in KNOWN]
+    return {n: KNOWN[n] if n in KNOWN else SPARE[others.index(n) % len(SPARE)] for n in names}
