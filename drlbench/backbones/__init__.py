@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from drlbench.errors import UserError, did_you_mean
@@ -62,3 +63,15 @@ def wrap(net: Backbone, autoencoder: Autoencoder | None = None) -> VelocityModel
     from drlbench.backbones.base import PixelRange
 
     return net.velocity_model(autoencoder if autoencoder is not None else PixelRange())
+
+
+def load(
+    spec: str | Mapping[str, Any],
+    device: str = "cpu",
+    offline: bool | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> VelocityModel:
+    """A model with its official weights, ready to sample; see `drlbench.backbones.loading.load`."""
+    from drlbench.backbones import loading
+
+    return loading.load(spec, device, offline, progress)

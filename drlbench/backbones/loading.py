@@ -1,0 +1,132 @@
+"""From a specification to a velocity model: network, checkpoint and autoencoder, each from a card or a local path."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import Field
+
+from drlbench.backbones import create, wrap
+from drlbench.backbones.autoencoders import load_sd_vae
+from drlbench.backbones.base import Autoencoder, Backbone, PixelRange, VelocityModel
+from drlbench.backbones.cards import CARDS, autoencoder_card
+from drlbench.backbones.checkpoints import Progress, find, resolve
+from drlbench.backbones.rae_autoencoder import RAEAutoencoder
+from drlbench.backbones.sizes import SIZES
+from drlbench.backbones.weights import read_checkpoint
+from drlbench.errors import UserError
+from drlbench.settings import Settings, parse_settings
+
+LATENT_AUTOENCODERS = {"sit": "sd-vae-ft-ema", "repa": "sd-vae-ft-ema", "rae": "rae-dinov2-b-256"}
+
+
+class ModelSpec(Settings):
+    """A model to load.
+
+    Attributes:
+        backbone: "sit", "jit", "repa", "rae" or an official size; left out, the checkpoint's card says.
+        architecture: constructor arguments; they override those of a named size.
+        checkpoint: a card's name ("sit-xl-2-256") or a local file.
+        ema: which copy of the weights to take from a training checkpoint; None takes the official evaluation's.
+        autoencoder: "pixels", a card's name, or a local folder (an SD-VAE as diffusers saves it); None takes the
+            card's, or for an official latent size the one it was trained on.
+    """
+
+    backbone: str | None = None
+    architecture: dict[str, Any] = Field(default_factory=dict)
+    checkpoint: str
+    ema: str | None = None
+    autoencoder: str | None = None
+
+
+def load(
+    spec: str | Mapping[str, Any],
+    device: str | torch.device = "cpu",
+    offline: bool | None = None,
+    progress: Progress | None = None,
+) -> VelocityModel:
+    """A frozen model in eval mode, in the one convention.
+
+    Args:
+        spec: a card's name, or the fields of `ModelSpec`.
+        device: where it is put.
+        offline: True never touches the network; None follows the environment.
+        progress: told how far a download is.
+
+    Raises:
+        UserError: an unknown name, a damaged file, or weights that do not fit.
+        MissingPrerequisite: a file is not here and cannot be fetched.
+        IntegrityError: a file is not the one its card describes.
+    """
+    record = parse_settings(ModelSpec, {"checkpoint": spec} if isinstance(spec, str) else spec, "model")
+    card = CARDS.get(record.checkpoint)
+    name = record.backbone or (card.size if card else None)
+    if name is None:
+        raise UserError(
+            f"model: say which backbone the weights in {record.checkpoint} are for, as in backbone: sit-xl-2"
+        )
+    found = find(record.checkpoint)
+    path = found if isinstance(found, Path) else resolve(found, offline, progress)
+    net = create(name, **record.architecture)
+    if not isinstance(net, Backbone):
+        raise UserError(f"model: '{name}' is no backbone that predicts velocities")
+    try:
+        net.load_official_state_dict(read_checkpoint(path), record.ema or (card.ema if card and card.ema else None))
+    except UserError as error:
+        raise type(error)(str(error) if str(path) in str(error) else f"{path}: {error}") from error
+    choice = record.autoencoder or (card.autoencoder if card else default_autoencoder(name))
+    model = wrap(net, load_autoencoder(choice, offline, progress))
+    return model.requires_grad_(False).eval().to(device)
+
+
+def default_autoencoder(name: str) -> str:
+    """The autoencoder an official size was trained on; small models of one's own are taken to work on pixels."""
+    key = name.lower().replace("/", "-").removesuffix("-256")
+    if key not in SIZES or SIZES[key][0] not in LATENT_AUTOENCODERS:
+        return "pixels"
+    return "rae-dinov2-b-512" if key.startswith("rae") and key.endswith("-512") else LATENT_AUTOENCODERS[SIZES[key][0]]
+
+
+def load_autoencoder(name: str, offline: bool | None = None, progress: Progress | None = None) -> Autoencoder:
+    """An autoencoder by card or from a local SD-VAE folder; "pixels" is the identity.
+
+    Raises:
+        UserError: an unknown name or a damaged file.
+        MissingPrerequisite: a file is not here and cannot be fetched.
+    """
+    if name == "pixels":
+        return PixelRange()
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return load_sd_vae(folder)
+    card = autoencoder_card(name)
+    paths = {role: resolve(asset, offline, progress) for role, asset in card.assets.items()}
+    if card.kind == "sd-vae":
+        return load_sd_vae(paths["weights"].parent)
+    return load_rae(paths["encoder"], paths["decoder"], paths["statistics"], card.pixels)
+
+
+def load_rae(encoder: Path, decoder: Path, statistics: Path, pixels: int = 256, **architecture: Any) -> RAEAutoencoder:
+    """RAE stage 1 from its three files.
+
+    Args:
+        encoder: DINOv2-with-registers in Hugging Face's on-disk names.
+        decoder: the official model.pt.
+        statistics: the official stat.pt, {'mean', 'var'} of shape (C, H, W).
+        pixels: of the images decoded; the encoder looks at 7/8 of that.
+        architecture: arguments of `RAEAutoencoder` other than the released ones.
+    """
+    arguments = {"encoder_input_size": pixels // 16 * 14, **architecture}
+    autoencoder = RAEAutoencoder(**arguments)
+    autoencoder.load_official_state_dict(encoder=read_checkpoint(encoder), decoder=read_checkpoint(decoder))
+    stat = read_checkpoint(statistics)
+    lacking = [key for key in ("mean", "var") if not isinstance(stat.get(key), torch.Tensor)]
+    if lacking:
+        raise UserError(
+            f"{statistics}: has no tensor {' and '.join(map(repr, lacking))}; found: {', '.join(map(str, stat))}"
+        )
+    autoencoder.set_latent_statistics(stat["mean"], stat["var"])
+    return autoencoder
