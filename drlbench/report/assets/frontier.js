@@ -75,7 +75,6 @@
         data: front, showLine: true, stepped: axes.get(state.x).better === "higher" ? "after" : "before",
         borderColor: variable("--muted"), borderDash: [5, 4], borderWidth: 1, pointRadius: 0, pointHitRadius: 0, kind: "front",
       });
-      if (axes.get(state.x).better !== "higher") made[made.length - 1].stepped = true;
     }
     return made;
   }

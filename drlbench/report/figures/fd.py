@@ -11,14 +11,18 @@ from drlbench.report.effects import fd_ratio, mean_over_seeds
 from drlbench.report.figures.style import (
     DAGGER,
     MUTED,
+    Ends,
     Picture,
+    Trail,
     fd_name,
     footnote,
     label_ends,
     lambda_axis,
     new_figure,
     run_styles,
+    settle,
     space_name,
+    spread_labels,
     widen,
 )
 from drlbench.report.fronts import BASE
@@ -72,7 +76,7 @@ def fd_ratios(run: RunData, guidance: str) -> list[Picture]:
         axes.grid(axis="y", visible=False)
         axes.set_title(backbone, loc="left")
         axes.set_xlabel("FD of base / FD of run (right is better)")
-    note = f"Thick: 95 % sampling interval. Thin: over RL seeds. {DAGGER} hollow: held-out space. Guidance: {guidance}."
+    note = f"Thick: 95 % sampling interval. Thin: over RL seeds. {DAGGER}, hollow: held out. Guidance: {guidance}."
     footnote(figure, note)
     caption = "FD of the base divided by FD of each run, one dot per run and feature space, with intervals"
     return [Picture("fd_ratio", caption, figure, inline=True)] if drawn else []
@@ -162,15 +166,9 @@ def _sweep(
         axes.margins(x=0.06)
     base = mean_over_seeds(run, backbone, BASE, None, guidance, space, metric)
     if math.isfinite(base.value):
-        axes.axhline(base.value, color=look[BASE].light, lw=1, ls="--")
-        axes.annotate(
-            "base",
-            (0.02, base.value),
-            xycoords=("axes fraction", "data"),
-            fontsize=8,
-            color=look[BASE].light,
-            va="bottom",
-        )
+        reach = (min(seen), max(seen)) if seen else (0.0, 1.0)
+        axes.plot(reach, (base.value, base.value), color=look[BASE].light, lw=1, ls="--")
+        ends.append((reach[1], base.value, BASE, look[BASE].light))
     if labels and ends:
         widen(axes, 0.45)
         label_ends(axes, ends)
@@ -183,9 +181,11 @@ def precision_coverage(run: RunData, guidance: str) -> list[Picture]:
     look = run_styles(run)
     rows, columns = len(run.backbones), len(run.spaces)
     figure, grid = new_figure(0.6 + 3.4 * columns, 0.5 + 2.9 * rows, rows, columns)
+    drawn: list[tuple[Axes, list[Trail], Ends]] = []
     for backbone, line in zip(run.backbones, grid, strict=True):
         for space, axes in zip(run.spaces, line, strict=True):
-            ends = []
+            ends: Ends = []
+            paths: list[Trail] = []
             for name in run.runs:
                 points = []
                 for lambda_ in [*([None] if name != BASE else []), *run.lambdas(backbone, name)]:
@@ -199,16 +199,20 @@ def precision_coverage(run: RunData, guidance: str) -> list[Picture]:
                 style = look[name]
                 x, y = [p[0] for p in points], [p[1] for p in points]
                 axes.plot(x, y, marker=style.marker, color=style.light, ms=4.5, lw=1.2, mfc="white")
+                paths.append(list(zip(x, y, strict=True)))
                 ends.append((x[-1], y[-1], name, style.light))
             axes.set_title(f"{backbone}: {space_name(run, space)}" if rows > 1 else space_name(run, space), loc="left")
             axes.set_xlabel("precision")
             axes.set_ylabel("coverage" if space == run.spaces[0] else "")
-            widen(axes, 0.28)
-            label_ends(axes, ends)
+            axes.margins(0.1)
+            drawn.append((axes, paths, ends))
     footnote(
         figure,
         f"Each path starts at the base and follows lambda upwards; its label is at the largest. {DAGGER} held out.",
     )
+    settle(figure)
+    for axes, paths, ends in drawn:
+        spread_labels(axes, ends, paths)
     caption = "Precision against coverage along lambda in each feature space"
     return [Picture("precision_coverage", caption, figure)]
 

@@ -9,13 +9,16 @@ from drlbench.frontier.pareto import Floats, attainment, non_dominated
 from drlbench.report.figures.style import (
     DAGGER,
     MUTED,
+    Ends,
     Picture,
+    Trail,
     fd_name,
     footnote,
     new_figure,
     reward_name,
     run_styles,
     settle,
+    spread_labels,
 )
 from drlbench.report.fronts import Axis, Front, axes, shown
 from drlbench.report.headline import preference_families
@@ -24,8 +27,6 @@ from drlbench.report.summary import all_fronts
 from drlbench.report.words import metric_name
 
 WIDE = 4  # panels in a row
-Marks = list[tuple[float, float]]
-Ends = list[tuple[float, float, str, str]]
 
 
 def frontiers(run: RunData, guidance: str) -> list[Picture]:
@@ -51,13 +52,15 @@ def frontiers(run: RunData, guidance: str) -> list[Picture]:
 
 def _figure(run: RunData, guidance: str, pairs: list[tuple[Axis, Axis]], name: str, caption: str) -> list[Picture]:
     panels = [(b, x, y) for b in run.backbones for x, y in pairs]
-    columns = min(WIDE, len(pairs)) if len(pairs) <= WIDE else -(-len(pairs) // 2)
-    columns = min(columns, WIDE)
-    rows = sum(-(-len(pairs) // columns) for _ in run.backbones)
+    across = min(WIDE, len(pairs))
+    per_backbone = -(-len(pairs) // across) * across
+    columns = min(WIDE, len(run.backbones)) if len(pairs) == 1 else across
+    rows = -(-per_backbone * len(run.backbones) // columns)
     figure, grid = new_figure(0.5 + 3.5 * columns, 0.5 + 3.0 * rows, rows, columns)
     cells = [a for row in grid for a in row]
-    per_backbone = -(-len(pairs) // columns) * columns
-    drawn: list[tuple[Axes, Marks, Ends]] = []
+    for spare in cells[per_backbone * len(run.backbones) :]:
+        spare.set_axis_off()
+    drawn: list[tuple[Axes, list[Trail], Ends]] = []
     for b, backbone in enumerate(run.backbones):
         for i in range(per_backbone):
             panel = cells[b * per_backbone + i]
@@ -75,17 +78,18 @@ def _figure(run: RunData, guidance: str, pairs: list[tuple[Axis, Axis]], name: s
         f"Dotted: real images. {DAGGER} held out. Guidance: {guidance}.",
     )
     settle(figure)
-    for panel, marks, ends in drawn:
-        spread_labels(panel, ends, marks)
-    return [Picture(name, caption, figure)] if any(marks for _, marks, _ in drawn) else []
+    for panel, paths, ends in drawn:
+        spread_labels(panel, ends, paths)
+    return [Picture(name, caption, figure)] if any(paths for _, paths, _ in drawn) else []
 
 
-def draw_front(run: RunData, panel: Axes, fronts: dict[str, Front], x: Axis, y: Axis) -> tuple[Marks, Ends]:
+def draw_front(run: RunData, panel: Axes, fronts: dict[str, Front], x: Axis, y: Axis) -> tuple[list[Trail], Ends]:
     """Draw every family's path on one panel; returns its marks and the (x, y, name, colour) to be labelled."""
     look = run_styles(run)
     preferred = {n for b in run.backbones for n in preference_families(run, b)}
     means: list[tuple[Floats, float, float]] = []
     ends: Ends = []
+    paths: list[Trail] = []
     for name, f in fronts.items():
         style = look[name]
         seen = (
@@ -111,6 +115,7 @@ def draw_front(run: RunData, panel: Axes, fronts: dict[str, Front], x: Axis, y: 
             panel.plot(
                 seen[0][:, own].ravel(), seen[1][:, own].ravel(), style.marker, color=style.light, ms=2.5, alpha=0.5
             )
+        paths.append(list(zip(mx, my, strict=True)))
         ends.append((float(mx[-1]), float(my[-1]), name, style.light))
     if not means:
         return [], []
@@ -126,7 +131,7 @@ def draw_front(run: RunData, panel: Axes, fronts: dict[str, Front], x: Axis, y: 
     panel.margins(x=0.06, y=0.1)
     panel.set_xlabel(axis_title(run, x))
     panel.set_ylabel(axis_title(run, y))
-    return [(mx, my) for _, mx, my in means], ends
+    return paths, ends
 
 
 def _shown(run: RunData, axis: Axis, values: Floats) -> Floats:
@@ -152,35 +157,6 @@ def _step(surface: Floats, levels: Floats) -> Floats:
     reached = surface[None, :, 0] <= levels[:, None]
     stepped: Floats = np.where(reached, surface[None, :, 1], np.inf).min(axis=1, initial=np.inf)
     return stepped
-
-
-def spread_labels(panel: Axes, ends: Ends, marks: Marks) -> None:
-    """Name each path at its end: the first of a ring of places that covers no other name and few marks."""
-    to_points = 72 / panel.figure.dpi
-    frame = panel.get_window_extent()
-    spots = [tuple(panel.transData.transform(m)) for m in marks]
-    taken: list[tuple[float, float, float, float]] = []
-    for x, y, text, colour in ends:
-        px, py = panel.transData.transform((x, y))
-        width, height = len(text) * 5.4 / to_points, 10 / to_points
-        best = None
-        for radius in (9, 20, 32, 46):
-            for dx, dy in ((1, 0.6), (1, -0.8), (-1, 0.6), (-1, -0.8), (0, 1.2), (0, -1.4)):
-                left = px + dx * radius / to_points * 0.7 - (width if dx < 0 else width / 2 if dx == 0 else 0)
-                low = py + dy * radius / to_points - height / 2
-                inside = frame.x0 <= left and left + width <= frame.x1 and frame.y0 <= low and low + height <= frame.y1
-                hit = sum(left < t[2] and t[0] < left + width and low < t[3] and t[1] < low + height for t in taken)
-                over = sum(left - 4 < s[0] < left + width + 4 and low - 4 < s[1] < low + height + 4 for s in spots)
-                badness = 10 * hit + over + 3 * (not inside) + radius / 100
-                if best is None or badness < best[0]:
-                    best = (badness, left, low)
-        assert best is not None
-        _, left, low = best
-        taken.append((left, low, left + width, low + height))
-        offset = ((left - px) * to_points, (low + height / 2 - py) * to_points)
-        panel.annotate(
-            text, (x, y), offset, textcoords="offset points", color=colour, fontsize=8, va="center",
-        )  # fmt: skip
 
 
 def axis_title(run: RunData, axis: Axis) -> str:

@@ -7,8 +7,10 @@ or dashed stroke, families told apart by marker as well as colour.
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +50,10 @@ MUTED = "#5c6570"
 DAGGER = "†"
 
 
+Trail = list[tuple[float, float]]  # one family's marks in data coordinates, in order of lambda
+Ends = list[tuple[float, float, str, str]]  # x, y, name, colour
+
+
 @dataclass(frozen=True)
 class Picture:
     """A drawn figure: its file name without ending, its alt text, and whether the page shows it."""
@@ -60,7 +66,7 @@ class Picture:
 
 def new_figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, list[list[Axes]]]:
     """A figure of width x height inches with a grid of axes."""
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height), dpi=PNG_DPI, layout="constrained")
     FigureCanvasAgg(figure)
     grid = [list(row) for row in figure.subplots(rows, columns, squeeze=False)]
     for axes in (a for row in grid for a in row):
@@ -81,7 +87,6 @@ def rendered(figure: Figure, ending: str) -> bytes:
         elif ending == "pdf":
             FigureCanvasPdf(figure).print_pdf(out, metadata=metadata)
         else:
-            figure.set_dpi(PNG_DPI)
             FigureCanvasAgg(figure).print_png(out, metadata=metadata)
     return out.getvalue()
 
@@ -119,8 +124,9 @@ def fd_name(run: RunData, space: str) -> str:
 
 
 def footnote(figure: Figure, text: str) -> None:
-    """One muted line under the figure."""
-    figure.supxlabel(text, fontsize=7.5, color=MUTED, x=0.01, ha="left")
+    """Muted lines under the figure, wrapped to its width."""
+    wide = int(figure.get_figwidth() * 72 / 4.4)
+    figure.supxlabel("\n".join(textwrap.wrap(text, wide)), fontsize=7.5, color=MUTED, x=0.01, ha="left")
 
 
 def settle(figure: Figure) -> None:
@@ -137,13 +143,40 @@ def label_ends(axes: Axes, ends: Iterable[tuple[float, float, str, str]], gap: f
     Args:
         gap: least distance between two labels' centres, in points, at the size the panel will roughly have.
     """
-    height = axes.get_window_extent().height * 72 / axes.figure.dpi
+    height = axes.get_window_extent().height * 72 / PNG_DPI
     placed = -1e9
     for x, y, text, colour in sorted(ends, key=lambda e: float(axes.transData.transform((e[0], e[1]))[1])):
         at = float(axes.transAxes.inverted().transform(axes.transData.transform((x, y)))[1]) * height
         placed = max(at, placed + gap)
         place = (7.0, placed - at)
         axes.annotate(text, (x, y), place, textcoords="offset points", color=colour, fontsize=8, va="center")
+
+
+def spread_labels(panel: Axes, ends: Ends, paths: list[Trail]) -> None:
+    """Name each path at its end: the nearest of a ring of places that covers no other name, few marks and few lines."""
+    points = PNG_DPI / 72  # pixels in a point, as long as the figure has its own resolution
+    frame = panel.get_window_extent()
+    marks = [panel.transData.transform(p) for p in paths]
+    lines = [a + (b - a) * f for m in marks for a, b in pairwise(m) for f in (0.1, 0.3, 0.5, 0.7, 0.9)]
+    spots = [(s, 1.0) for m in marks for s in m] + [(s, 0.6) for s in lines]
+    taken: list[tuple[float, float, float, float]] = []
+    for x, y, text, colour in ends:
+        px, py = panel.transData.transform((x, y))
+        width, height = len(text) * 5.2 * points, 9 * points
+        places = []
+        for radius in (9, 16, 26, 38, 52):
+            for dx, dy in ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 0.8), (1, -0.8), (-1, 0.8), (-1, -0.8)):
+                left = px + dx * radius * points * 0.8 - (width if dx < 0 else width / 2 if dx == 0 else 0)
+                low = py + dy * radius * points - height / 2
+                right, top = left + width, low + height
+                outside = left < frame.x0 or right > frame.x1 or low < frame.y0 or top > frame.y1
+                hit = sum(left < t[2] and t[0] < right and low < t[3] and t[1] < top for t in taken)
+                over = sum(w for s, w in spots if left - 5 < s[0] < right + 5 and low - 4 < s[1] < top + 4)
+                places.append((10 * hit + over + 4 * outside + radius / 40, left, low))
+        _, left, low = min(places)
+        taken.append((left, low, left + width, low + height))
+        offset = ((left - px) / points, (low + height / 2 - py) / points)
+        panel.annotate(text, (x, y), offset, textcoords="offset points", color=colour, fontsize=8, va="center")
 
 
 def widen(axes: Axes, share: float) -> None:
