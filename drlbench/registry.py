@@ -92,6 +92,12 @@ ALGORITHMS = Registry(
     {
         "adjoint-matching": "drlbench.finetune.adjoint_matching:AdjointMatching",
         "sft": "drlbench.finetune.sft:FlowMatchingSFT",
+        "ram": "drlbench.finetune.ram:RAM",
+        "awm": "drlbench.finetune.awm:AWM",
+        "nft": "drlbench.finetune.nft:NFT",
+        "flow-grpo": "drlbench.finetune.flow_grpo:FlowGRPO",
+        "rwm": "drlbench.finetune.rwm:RWM",
+        "draft": "drlbench.finetune.draft:DRaFT",
     },
 )
 
@@ -102,6 +108,11 @@ ENCODERS = Registry(
         "small-dae": "drlbench.encoders.small_dae:DenoisingAutoencoder",
         "small-contrastive": "drlbench.encoders.small_contrastive:Contrastive",
         "pixels": "drlbench.encoders.pixels:Pixels",
+        "inception-v3": "drlbench.encoders.inception:InceptionV3",
+        "dinov2": "drlbench.encoders.dino:DINOv2",
+        "dinov3": "drlbench.encoders.dino:DINOv3",
+        "siglip": "drlbench.encoders.siglip:SigLIP",
+        "clip": "drlbench.encoders.clip:CLIP",
     },
 )
 

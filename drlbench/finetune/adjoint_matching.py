@@ -20,6 +20,7 @@ from drlbench.backbones.base import VelocityModel
 from drlbench.finetune.buffer import TrajectoryBuffer
 from drlbench.finetune.learner import ORDER, TIMES, Learner
 from drlbench.finetune.memory import Chunks
+from drlbench.finetune.minibatches import Minibatches
 from drlbench.finetune.outliers import OutlierThreshold
 from drlbench.finetune.regression import masked_regression
 from drlbench.finetune.settings import Settings
@@ -72,23 +73,24 @@ class AdjointMatching(Learner):
         super().__init__(policy, reference, reward, data, settings, seed)
         s = self.settings
         self.table: Scheme = scheme(s.integrator, s.steps, policy.noise_scale)
-        self.buffer = TrajectoryBuffer(s.buffer, s.batch, s.passes, s.steps)
+        self.order = Minibatches(s.buffer, s.batch, s.passes, "buffer")
+        self.buffer = TrajectoryBuffer(s.steps, len(self.order.own))
         self.rollout_chunks, self.reward_chunks = Chunks(s.rollout_batch), Chunks(s.reward_batch)
         self.outliers = OutlierThreshold(s.outlier_quantile, s.outlier_memory, s.outlier_spike_cap)
         self.times = torch.tensor(self.table.t, device=self.device)  # (K + 1,)
         self.sigma = torch.tensor(self.table.sigma, device=self.device)  # (K,)
         self.filled = 0  # buffers drawn so far
-        self.used = self.buffer.updates  # minibatches taken of the present one
+        self.used = self.order.updates  # minibatches taken of the present one
         self.reward_mean = self.gradient_mean = 0.0
 
     def step(self) -> dict[str, float]:
-        if self.used == self.buffer.updates:
+        if self.used == self.order.updates:
             self._fill()
         s = self.settings
         timesteps = timestep_subset(
             s.steps, s.timestep_fraction, s.timestep_split, self.generator(TIMES, self.updater.updates)
         )
-        places = self.buffer.minibatch(self.used, lambda *turn: self.generator(ORDER, self.filled, *turn))
+        places, _ = self.order.pick(self.used, lambda *turn: self.generator(ORDER, self.filled, *turn))
         x, target, finite, y = self.buffer.rows(timesteps, places)
         m, b = finite.shape
         x, target = x.flatten(0, 1), target.flatten(0, 1)  # (R, C, H, W)
@@ -110,7 +112,7 @@ class AdjointMatching(Learner):
 
     def _fill(self) -> None:
         """Draw a buffer: roll out, take the reward gradient through the decoder, run the lean adjoint."""
-        s, own = self.settings, self.buffer.own
+        s, own = self.settings, self.order.own
         self._allocate()
         rewards = torch.zeros(len(own), device=self.device)
         slopes = torch.zeros(len(own), device=self.device)
@@ -159,7 +161,7 @@ class AdjointMatching(Learner):
 
     def cheap_to_save(self) -> bool:
         stored = self.buffer.x.nbytes + self.buffer.target.nbytes
-        return self.used == self.buffer.updates or stored < SAVE_LIMIT
+        return self.used == self.order.updates or stored < SAVE_LIMIT
 
     def _own_state(self) -> dict[str, Tensor]:
         tau = self.outliers.tau
@@ -168,7 +170,7 @@ class AdjointMatching(Learner):
             "threshold": torch.tensor(float("nan") if tau is None else tau, dtype=torch.float64),
             "means": torch.tensor([self.reward_mean, self.gradient_mean], dtype=torch.float64),
         }
-        if self.used < self.buffer.updates:
+        if self.used < self.order.updates:
             state |= {f"buffer/{name}": value for name, value in self.buffer.state_dict().items()}
         return state
 
@@ -177,6 +179,6 @@ class AdjointMatching(Learner):
         tau = float(state["threshold"])
         self.outliers.tau = None if tau != tau else tau
         self.reward_mean, self.gradient_mean = state["means"].tolist()
-        if self.used < self.buffer.updates:
+        if self.used < self.order.updates:
             self._allocate()
             self.buffer.load_state_dict({k.removeprefix("buffer/"): v for k, v in state.items() if "/" in k})

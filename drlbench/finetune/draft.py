@@ -1,0 +1,63 @@
+"""DRaFT-K (arXiv 2309.17400): backpropagate the reward through the last K steps of the sampler.
+
+There is no anchor, so there is no target distribution: the optimum is the maximiser of r, and lambda only scales
+the gradient, which Adam takes out again. It is the stress test for a reward: whatever can be exploited will be.
+
+Shapes: B endpoints, C channels, H and W height and width of the latent.
+"""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from drlbench.finetune.learner import Learner
+from drlbench.finetune.settings import Settings
+from drlbench.finetune.updater import all_sum
+
+
+class DRaFTSettings(Settings):
+    """`truncate` is K: 1 is DRaFT-1, `sampler_steps` is full DRaFT."""
+
+    sampler_steps: int = Field(50, ge=1)
+    truncate: int = Field(1, ge=1)
+
+
+class DRaFT(Learner):
+    """Maximise the mean of lambda r(decode(X_1)) over Euler endpoints of the policy."""
+
+    name = "draft"
+    kind = DRaFTSettings
+    settings: DRaFTSettings
+
+    def step(self) -> dict[str, float]:
+        s, update = self.settings, self.updater.updates
+        assert self.reward is not None
+        reward, policy = self.reward, self.policy
+        indices = [update * s.batch + i for i in self.own_rows(s.batch)]
+        y = self.labels(indices)
+        start = policy.noise_scale * self.path_noise(indices).next()
+        total = torch.zeros((), device=self.device)
+        free = max(0, s.sampler_steps - s.truncate)
+
+        def learn(piece: slice) -> None:
+            x, labels = start[piece], y[piece]
+            for k in range(s.sampler_steps):
+                t = torch.full((len(x),), k / s.sampler_steps, device=self.device)
+                with torch.set_grad_enabled(k >= free):
+                    x = x + self.policy_velocity(x, t, labels) / s.sampler_steps
+            scores = reward(policy.decode(x), labels).float()
+            self.updater.accumulate(-s.lam * scores.sum() / s.batch)
+            total.add_(scores.detach().sum())
+
+        with self.recompute():
+            self.chunks.run(len(indices), learn)
+        mean = float(all_sum(total)) / s.batch
+        return {"loss": -s.lam * mean, "reward": mean} | self.updater.step()
+
+    def _own_state(self) -> dict[str, Tensor]:
+        return {}
+
+    def _load_own_state(self, state: dict[str, Tensor]) -> None:
+        pass
