@@ -7,7 +7,7 @@ H' and W' image height and width.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -136,6 +136,7 @@ class RAEAutoencoder(nn.Module):
         latent_mean, latent_var: (C, H, W) statistics of the latents; None leaves them as they are.
     """
 
+    procedure: ClassVar[str] = "rae"  # whose rounding to uint8 is official for its images
     image_mean: Tensor
     image_std: Tensor
     latent_mean: Tensor

@@ -63,7 +63,7 @@ def official_sample(
     cfg_scale: float = 1.0,
     cfg_interval: tuple[float, float] | None = None,
     *,
-    path: str | None = None,
+    path_type: str | None = None,
     sde_noise: Tensor | Callable[[int], Tensor] | None = None,
     generator: torch.Generator | None = None,
     sde_method: str | None = None,
@@ -89,7 +89,7 @@ def official_sample(
         num_steps: None takes the authors' number (250, 50, 250, 50).
         cfg_scale: guidance scale; 1 is none. With `net_ag` the scale of autoguidance.
         cfg_interval: (low, high) in the backbone's own time where guidance acts; SiT has none.
-        path: "linear" or "gvp" (= "cosine"), for SiT and REPA; None takes what the network was trained on.
+        path_type: "linear" or "gvp" (= "cosine"), for SiT and REPA; None takes what the network was trained on.
         sde_noise: (K, B or 2 B, C, H, W) standard normal, one per noisy step, or a function that is called for each
             in order; None draws from `generator`.
         sde_method, diffusion_form, diffusion_norm, last_step, last_step_size: see `SDE`; SiT only.
@@ -112,7 +112,9 @@ def official_sample(
     if steps < least:
         raise UserError(f"{procedure}: num_steps must be at least {least}, not {steps}")
     _check_batch(net, noise, y)
-    _check_options(procedure, cfg_interval=cfg_interval, path=path, net_ag=net_ag, time_dist_shift=time_dist_shift)
+    _check_options(
+        procedure, cfg_interval=cfg_interval, path_type=path_type, net_ag=net_ag, time_dist_shift=time_dist_shift
+    )
     shift = getattr(net, "time_shift", 1.0) if time_dist_shift is None else time_dist_shift
     if shift < 1:
         raise UserError(f"rae: time_dist_shift must be at least 1, not {shift}")
@@ -131,7 +133,7 @@ def official_sample(
         num_steps=steps,
         cfg_scale=cfg_scale,
         cfg_interval=(0.0, 1.0) if cfg_interval is None else (float(cfg_interval[0]), float(cfg_interval[1])),
-        path=path or str(getattr(net, "path_type", "linear")),
+        path=path_type or str(getattr(net, "path_type", "linear")),
         draw=_draws(noise, sde_noise, generator),
         sde=sde,
         time_shift=shift,
@@ -317,7 +319,7 @@ def _check_batch(net: Backbone, noise: Tensor, y: Tensor) -> None:
 def _check_options(procedure: str, **options: object) -> None:
     has = {
         "cfg_interval": ("jit", "repa", "rae"),
-        "path": ("sit", "repa"),
+        "path_type": ("sit", "repa"),
         "net_ag": ("rae",),
         "time_dist_shift": ("rae",),
     }

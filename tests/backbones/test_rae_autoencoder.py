@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from drlbench.backbones import create
 from drlbench.backbones.rae_autoencoder import DECODER_EPS, RAEAutoencoder
 from drlbench.errors import UserError
+from drlbench.sampling import to_uint8_official
 
 ARGUMENTS = (
     "encoder_args",
@@ -55,9 +56,8 @@ def test_without_statistics(golden: Callable[[str], Any]) -> None:
 
 
 def test_uint8_rounding(official: tuple[RAEAutoencoder, Any]) -> None:
-    _, data = official
-    ours = (data.io["decode"].clamp(0, 1) * 255).to(torch.uint8).permute(0, 2, 3, 1)
-    assert torch.equal(ours, data.io["uint8"])
+    net, data = official
+    assert torch.equal(to_uint8_official(net, data.io["decode"]), data.io["uint8"])
 
 
 def test_sliced_decoding_gives_the_same_image_and_gradient(official: tuple[RAEAutoencoder, Any]) -> None:

@@ -62,7 +62,7 @@ def options(name: str, data: Any, match: re.Match[str]) -> dict[str, Any]:
             "cfg_scale": sampler["cfg_scale"] if guided else 1.0,
             "cfg_interval": (sampler["guidance_low"], sampler["guidance_high"]),
             "sde_noise": data.io["sde_noise"],
-            "path": "cosine" if option == "_cosine" else None,
+            "path_type": "cosine" if option == "_cosine" else None,
         }
     weak = create("rae", **config["guidance_model_args"]).eval()
     weak.load_official_state_dict(load_file(data.folder / config["guidance_model_weights"]))
@@ -209,7 +209,7 @@ def test_every_sde_form_and_last_step_runs(nets: dict[str, tuple[Any, Any]]) -> 
     z, y, noise = data.io["z"], data.io["y_sample"], data.io["sde_noise"]
     finals = {
         (m, form, last, path): official_sample(
-            net, z, y, f"sde_{m}_{form}_{last}", 5, sde_noise=noise, diffusion_norm=0.5, path=path
+            net, z, y, f"sde_{m}_{form}_{last}", 5, sde_noise=noise, diffusion_norm=0.5, path_type=path
         )
         for m in ("Euler", "Heun")
         for form in ("constant", "linear", "increasing-decreasing")
