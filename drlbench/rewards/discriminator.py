@@ -42,6 +42,8 @@ class DiscriminatorSettings(BaseModel):
     )
     clamp_input: bool = Field(False, description="clamp images to [0, 1] first; no gradient beyond")
     r1: float = Field(0.0, ge=0, description="gamma of gamma/2 |grad_x logit|^2 on real images, in pixels")
+    r1_every: int = Field(1, ge=1, description="R1 on every n-th step only, n times as strong (lazy, StyleGAN2)")
+    r1_images: int | None = Field(None, ge=1, description="of a mini-batch's real images; none: all of them")
     learning_rate: float = Field(1e-4, gt=0)
     encoder_learning_rate: float | None = Field(None, gt=0, description="train a copy of the encoders too")
     weight_decay: float = Field(0.0, ge=0, description="decoupled (AdamW); 0 is plain Adam")

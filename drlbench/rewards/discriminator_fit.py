@@ -91,7 +91,7 @@ def _whitening(
 
 
 class _Fit:
-    """One training run; features are computed once when neither R1 nor a trained encoder needs the pixels."""
+    """One training run. Under frozen encoders features are computed once, and only R1 goes through the pixels."""
 
     def __init__(
         self,
@@ -105,9 +105,10 @@ class _Fit:
     ) -> None:
         s = model.settings
         self.model, self.settings, self.fresh_fakes = model, s, fresh_fakes
-        self.pixels = s.r1 > 0 or s.encoder_learning_rate is not None
+        self.pixels = s.encoder_learning_rate is not None
         self.order = torch.Generator().manual_seed(seed)
         self.noise = torch.Generator(real[0].device).manual_seed(seed + 1)
+        self.real_images = real[0]
         self.real, self.fake = self._ready(real), self._ready(fake)
         self.held_real, self.held_fake = self._ready(held_real), self._ready(held_fake)
         groups: list[dict[str, Any]] = [{"params": list(model.head.parameters()), "lr": s.learning_rate}]
@@ -127,8 +128,8 @@ class _Fit:
         curve: list[dict[str, float]] = []
         best, best_state, best_step, since = float("inf"), self._snapshot(), 0, 0
         losses: list[float] = []
-        for step, (real, fake) in enumerate(self._batches(), start=1):
-            losses.append(self._step(real, fake))
+        for step, (rows, fake) in enumerate(self._batches(), start=1):
+            losses.append(self._step(step, rows, fake))
             if step % s.validate_every == 0 or step == s.steps:
                 loss = float(balanced_nll(*self._held_out()))
                 curve.append({"step": step, "train": sum(losses) / len(losses), "held_out": loss})
@@ -154,7 +155,7 @@ class _Fit:
         return {k: v.detach().clone() for k, v in self.model.state_dict().items()}
 
     def _batches(self) -> Any:
-        """Endless pairs of labelled mini-batches, in epochs over a buffer that is refilled."""
+        """Endless pairs (rows of the real set, labelled fakes), in epochs over a buffer that is refilled."""
         s = self.settings
         half = s.batch // 2
         count, refill = s.buffer_batches * half, 0
@@ -168,7 +169,7 @@ class _Fit:
                 order_fake = chosen_fake[torch.randperm(count, generator=self.order)]
                 for k in range(0, count, half):
                     r, f = order_real[k : k + half], order_fake[k : k + half]
-                    yield (self.real[0][r], self.real[1][r]), (fake[0][f], fake[1][f])
+                    yield r, (fake[0][f], fake[1][f])
             refill += 1
 
     def _choose(self, available: int, count: int) -> Tensor:
@@ -180,24 +181,30 @@ class _Fit:
         features = self.model.features(images) if self.pixels else images
         return self.model.head(features, y, noise)  # (E, B)
 
-    def _step(self, real: Labelled, fake: Labelled) -> float:
+    def _step(self, step: int, rows: Tensor, fake: Labelled) -> float:
         s = self.settings
-        pixels = real[0].detach().requires_grad_(s.r1 > 0)
-        both = self._logits(torch.cat([pixels, fake[0]]), torch.cat([real[1], fake[1]]), self.noise)
-        on_real, on_fake = both[:, : len(pixels)], both[:, len(pixels) :]
+        real, y = self.real[0][rows], self.real[1][rows]
+        both = self._logits(torch.cat([real, fake[0]]), torch.cat([y, fake[1]]), self.noise)
+        on_real, on_fake = both[:, : len(real)], both[:, len(real) :]
         softplus = torch.nn.functional.softplus
         # Heads share no weights: the sum over heads trains each as if alone.
         loss = (softplus(-on_real).mean(1) + softplus(on_fake).mean(1)).sum()
         value = 0.5 * float(loss.detach()) / s.heads
-        if s.r1 > 0:
-            (slope,) = torch.autograd.grad(on_real.mean(0).sum(), pixels, create_graph=True)
-            loss = loss + 0.5 * s.r1 * slope.flatten(1).square().sum(1).mean()
+        if s.r1 > 0 and step % s.r1_every == 0:
+            loss = loss + s.r1_every * self._r1(rows[: s.r1_images])
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.optimiser.step()
         if self.schedule is not None:
             self.schedule.step()
         return value
+
+    def _r1(self, rows: Tensor) -> Tensor:
+        """gamma/2 E|grad_x logit|^2 on real images, through the encoders; a scalar."""
+        pixels = self.real_images[rows].detach().requires_grad_(True)
+        logits = self.model.head(self.model.features(pixels), self.real[1][rows], self.noise).mean(0)
+        (slope,) = torch.autograd.grad(logits.sum(), pixels, create_graph=True)
+        return 0.5 * self.settings.r1 * slope.flatten(1).square().sum(1).mean()
 
     def _held_out(self) -> tuple[Tensor, Tensor]:
         """Mean logits of the held-out real and fake images."""
