@@ -140,18 +140,22 @@ def axis_words(run: RunData, axis: Axis) -> str:
 
 
 def _fronts(run: RunData, contests: list[Contest]) -> Iterator[str]:
-    """One sentence per pair of families and reward: in how many FD spaces the first front is ahead, and how surely."""
-    on_fd = [c for c in contests if c.x.kind == "fd"]
+    """One sentence per later family against the first one and per reward: where it is ahead, and how surely."""
+    on_fd = [c for c in contests if c.x.kind == "fd" and c.second == contests[0].second]
     for first, second, y in dict.fromkeys((c.first, c.second, c.y) for c in on_fd):
         group = [c for c in on_fd if (c.first, c.second, c.y) == (first, second, y)]
         ahead = sum(c.volume.difference.value > 0 for c in group)
         volumes = "; ".join(f"{c.x.space} {percent(c.volume.probability)}" for c in group)
-        levels = "; ".join(f"{c.x.space} {percent(c.attainment.probability)}" for c in group)
+        levels = "; ".join(f"{c.x.space} {_level(c)}" for c in group)
         yield (
             f"{first} against {second} in {axis_words(run, y)} over FD: larger hypervolume in {ahead} of {len(group)} "
             f"spaces (probability: {volumes}); at least as much reward at every FD both reach, with probability: "
             f"{levels} ({seeds(group[0].volume.difference.n_seeds)})."
         )
+
+
+def _level(c: Contest) -> str:
+    return percent(c.attainment.probability) if c.attainment.n_replicates else "no shared FD"
 
 
 def _hacking(rows: list[Hacking]) -> Iterator[str]:

@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
@@ -22,6 +22,9 @@ from drlbench.report.rundata import RunData
 from drlbench.report.summary import INTERVAL_RULE, REFERENCE_RULE, Summary
 from drlbench.report.tables import checkpoint_rows, printed_table
 from drlbench.report.words import digits, family, interval, lambda_text, percent, seeds
+
+if TYPE_CHECKING:
+    from drlbench.report.compare import Comparison
 
 SCRIPTS = ("chart.umd.min.js", "page.js", "frontier.js", "panels.js")
 STYLE = "page.css"
@@ -35,15 +38,7 @@ def render(run: RunData, summary: Summary, pictures: dict[str, str]) -> str:
         run, summary: what to show.
         pictures: SVG text by caption, drawn by `report.figures`, shown as static pictures.
     """
-    environment = Environment(
-        loader=PackageLoader("drlbench.report"),
-        autoescape=select_autoescape(default=True, default_for_string=True),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"digits": digits, "percent": percent, "duration": duration, "bytes_uri": _svg_uri}
-    environment.globals |= {"interval": interval, "family": family, "seeds": seeds, "lambda_text": lambda_text}
+    environment = _environment()
     scripts = [_asset(name) for name in SCRIPTS]
     style = _asset(STYLE)
     data, warnings = page_data(run, summary)
@@ -74,6 +69,30 @@ def render(run: RunData, summary: Summary, pictures: dict[str, str]) -> str:
                 "form-action 'none'",
             ]
         ),
+    )
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("drlbench.report"),
+        autoescape=select_autoescape(default=True, default_for_string=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"digits": digits, "percent": percent, "duration": duration, "bytes_uri": _svg_uri}
+    environment.globals |= {"interval": interval, "family": family, "seeds": seeds, "lambda_text": lambda_text}
+    return environment
+
+
+def render_comparison(comparison: Comparison) -> str:
+    """A comparison as one page without scripts."""
+    style = _asset(STYLE)
+    policy = f"default-src 'none'; img-src data:; style-src {_hash(style)}; base-uri 'none'; form-action 'none'"
+    return (
+        _environment()
+        .get_template("compare.html.j2")
+        .render(comparison=comparison, table=comparison.to_table(), style=Markup(style), policy=policy)
     )
 
 

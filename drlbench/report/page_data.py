@@ -42,6 +42,7 @@ def page_data(run: RunData, summary: Summary) -> tuple[dict[str, Any], list[str]
         "guidances": list(run.guidances),
         "guidance": summary.plain_guidance,
         "runs": {n: {"light": s.light, "dark": s.dark, "marker": s.chart_marker} for n, s in styles(run.runs).items()},
+        "order": list(run.runs),
         "axes": [{"key": a.key, "label": axis_label(run, a), "better": _better(a), "kind": a.kind} for a in known],
         "x": x,
         "y": y,

@@ -71,6 +71,13 @@ class RunData:
         return {(r.space, r.metric): r for r in self.rows if r.run == DATA}
 
     @cached_property
+    def _by_family(self) -> dict[tuple[str, str, float | None], tuple[CellKey, ...]]:
+        found: dict[tuple[str, str, float | None], list[CellKey]] = {}
+        for c in self.cells:
+            found.setdefault((c.backbone, c.run, c.lambda_), []).append(c)
+        return {k: tuple(sorted(v, key=lambda c: _seed_order(c.seed))) for k, v in found.items()}
+
+    @cached_property
     def cells(self) -> tuple[CellKey, ...]:
         """Measured cells in the order of run.json (then of results.csv)."""
         order = {c["id"]: i for i, c in enumerate(self.meta["cells"])}
@@ -159,12 +166,7 @@ class RunData:
 
     def seeds(self, backbone: str, run: str, lambda_: float | None) -> tuple[CellKey, ...]:
         """The cells of a family at one lambda, one per seed."""
-        wanted = (backbone, run, lambda_)
-        return tuple(
-            sorted(
-                (c for c in self.cells if (c.backbone, c.run, c.lambda_) == wanted), key=lambda c: _seed_order(c.seed)
-            )
-        )
+        return self._by_family.get((backbone, run, lambda_), ())
 
     def sample(
         self, cells: Iterable[CellKey], guidance: str, space: str, metric: str

@@ -174,11 +174,12 @@
     }
     const name = element("h4", `${one.run} ${weight(one)}`);
     const about = element("p", `${one.backbone}, seed ${one.seed}, guidance ${guidance}` + (one.optimised.length ? `, optimised: ${one.optimised.join(", ")}` : ""), { class: "muted" });
-    const parts = [name, about, list];
+    const parts = [name, about];
     const picture = one.grids[guidance];
     if (picture !== undefined) {
       parts.push(element("img", null, { src: DATA.pictures[picture], alt: `Samples of ${one.id}, guidance ${guidance}; the same tile is the same class and noise in every cell` }));
     } else parts.push(element("p", "No sample grid was kept.", { class: "muted" }));
+    parts.push(list);
     const first = row[state.x] || row[state.y];
     if (first && first[4] !== null) parts.push(element("p", `n = ${first[3]}; ${axes.get(row[state.x] ? state.x : state.y).label}: ${DATA.signatures[first[4]]}`, { class: "signature" }));
     target.replaceChildren(...parts);
@@ -286,7 +287,7 @@
     return button;
   }));
   function families() {
-    $("families").replaceChildren(...Object.keys(DATA.runs).map((run) => {
+    $("families").replaceChildren(...DATA.order.map((run) => {
       const button = element("button", null, { type: "button", class: "family", "aria-pressed": String(!state.hidden.has(run)) });
       const swatch = element("span", null, { class: "swatch" });
       swatch.style.background = familyColour(run);

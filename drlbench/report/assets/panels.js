@@ -40,7 +40,7 @@
       data: { datasets: sets },
       options: {
         animation: false, maintainAspectRatio: false, parsing: false,
-        plugins: { legend: { position: "bottom", labels: { color: variable("--text"), boxWidth: 34, usePointStyle: false } } },
+        plugins: { legend: { position: "bottom", labels: { color: variable("--text"), usePointStyle: true, pointStyle: "line", pointStyleWidth: 34 } } },
         scales: {
           x: { ...axisStyle("λ, the weight of the reward"), type: "logarithmic", ticks: { color: variable("--muted"), callback: (v) => (row.lambda.includes(v) ? shortNumber(v) : "") }, afterBuildTicks: (axis) => { axis.ticks = row.lambda.map((value) => ({ value })); } },
           y: axisStyle("gain, σ of base"),
@@ -101,7 +101,7 @@
       data: { datasets: sets },
       options: {
         animation: false, maintainAspectRatio: false, parsing: false,
-        plugins: { legend: { position: "bottom", labels: { color: variable("--text") } } },
+        plugins: { legend: { position: "bottom", labels: { color: variable("--text"), usePointStyle: true, pointStyle: "line", pointStyleWidth: 34 } } },
         scales: { x: { ...axisStyle("step"), type: "linear" }, y: axisStyle(name) },
       },
     });
