@@ -84,6 +84,13 @@ REWARDS = Registry(
         "discriminator": "drlbench.rewards.discriminator:Discriminator",
         "bradley-terry": "drlbench.rewards.bradley_terry:BradleyTerry",
         "combined": "drlbench.rewards.combined:Combined",
+        "imagereward": "drlbench.rewards.imagereward:ImageReward",
+        "pickscore": "drlbench.rewards.pickscore:PickScore",
+        "hpsv2": "drlbench.rewards.hpsv2:HPSv2",
+        "hpsv2.1": "drlbench.rewards.hpsv2:HPSv21",
+        "aesthetic-v2.5": "drlbench.rewards.aesthetic:AestheticV25",
+        "laion-aesthetic": "drlbench.rewards.aesthetic:LAIONAesthetic",
+        "clipscore": "drlbench.rewards.clipscore:CLIPScore",
     },
 )
 

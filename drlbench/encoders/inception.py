@@ -14,7 +14,7 @@ Shapes: B batch, H and W image height and width; grey levels x are 0..255.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from drlbench.encoders.base import Encoder
 from drlbench.encoders.preprocess import to_rgb
+from drlbench.encoders.pretrained import FromCard
 from drlbench.encoders.weights import Source, load_strict, locate, read_state, weights_hash
 from drlbench.errors import UserError, did_you_mean
 
@@ -236,11 +237,13 @@ def prepare(images: Tensor, variant: str) -> Tensor:
     return (resize_tf1(levels) - 128.0) / 128.0
 
 
-class InceptionV3(Encoder):
+class InceptionV3(FromCard, Encoder):
     """Inception features for FID (2048), sFID (spatial, 2023) and the Inception score (logits_unbiased, 1008).
 
     Several outputs come from one pass through the network: `forward_all` returns them by name, `forward` the first.
     """
+
+    kind = "inception-v3"
 
     def __init__(
         self, variant: str = "tf1", outputs: str | list[str] = "2048", weights: str | Path | None = None
@@ -262,10 +265,15 @@ class InceptionV3(Encoder):
             if name not in valid:
                 raise UserError(f"Inception-v3: unknown '{name}'{did_you_mean(name, valid)}; valid: {', '.join(valid)}")
         self.variant = variant
+        self.settings = {
+            "variant": variant,
+            "outputs": self.outputs,
+            "weights": None if weights is None else str(weights),
+        }
         path = locate(SOURCE, weights)
         with torch.device("meta"):
             self.network = Network()
-        load_strict(self.network, with_counters(read_state(path)), str(path))
+        load_strict(self.network, canonical(read_state(path), self.outputs), str(path))
         self.network.eval()
         for module in self.network.modules():
             if isinstance(module, Conv):
@@ -295,8 +303,29 @@ class InceptionV3(Encoder):
         return self.forward_all(images)[self.outputs[0]]
 
 
-def with_counters(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Add the batch counters that some copies of the file leave out; nothing reads them."""
-    means = [key for key in state if key.endswith("running_mean")]
-    counters = {key.replace("running_mean", "num_batches_tracked"): torch.zeros((), dtype=torch.int64) for key in means}
-    return {**counters, **state}
+_BLOCKS = {
+    "0.0": "Conv2d_1a_3x3", "0.1": "Conv2d_2a_3x3", "0.2": "Conv2d_2b_3x3", "1.0": "Conv2d_3b_1x1",
+    "1.1": "Conv2d_4a_3x3", "2.0": "Mixed_5b", "2.1": "Mixed_5c", "2.2": "Mixed_5d", "2.3": "Mixed_6a",
+    "2.4": "Mixed_6b", "2.5": "Mixed_6c", "2.6": "Mixed_6d", "2.7": "Mixed_6e", "3.0": "Mixed_7a",
+    "3.1": "Mixed_7b", "3.2": "Mixed_7c",
+}  # fmt: skip
+
+
+def canonical(state: dict[str, Tensor], outputs: Sequence[str] = ()) -> dict[str, Tensor]:
+    """The weights under torch-fidelity's names, from its own file, pytorch-fid's file or pytorch-fid's module.
+
+    Batch counters that some copies leave out are added (nothing reads them). pytorch-fid's module has no classifier;
+    it is filled with zeros unless logits are asked for.
+    """
+    found: dict[str, Tensor] = {}
+    for key, value in state.items():
+        if key.startswith("blocks."):
+            _, block, layer, rest = key.split(".", 3)
+            key = f"{_BLOCKS.get(f'{block}.{layer}', f'blocks.{block}.{layer}')}.{rest}"
+        found[key] = value
+    for key in [key for key in found if key.endswith("running_mean")]:
+        found.setdefault(key.replace("running_mean", "num_batches_tracked"), torch.zeros((), dtype=torch.int64))
+    if any(key.startswith("blocks.") for key in state) and not any("logits" in output for output in outputs):
+        found.setdefault("fc.weight", torch.zeros(1008, 2048))
+        found.setdefault("fc.bias", torch.zeros(1008))
+    return found

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from drlbench.encoders.inception import OUTPUTS, InceptionV3, Network, prepare, with_counters
+from drlbench.encoders.inception import OUTPUTS, InceptionV3, Network, canonical, prepare
 from drlbench.encoders.weights import load_strict
 from drlbench.errors import IntegrityError, MissingPrerequisite, UserError
 
@@ -109,14 +109,14 @@ def test_one_file_several_outputs_batches_and_gradients(weights):
 def test_key_lists_load_strictly():
     with gzip.open(GOLDEN / "arch.json.gz") as file:
         archs = json.load(file)
-    for name in ("torch_fidelity_inception", "pytorch_fid_fid_inception_v3"):
+    for name in ("torch_fidelity_inception", "pytorch_fid_fid_inception_v3", "pytorch_fid_InceptionV3_blocks"):
         state = {
             k: torch.empty(shape, device="meta", dtype=getattr(torch, dtype))
             for k, (shape, dtype) in archs[name].items()
         }
         with torch.device("meta"):
             network = Network()
-        load_strict(network, with_counters(state), name)
+        load_strict(network, canonical(state), name)
 
 
 def test_messages(tmp_path, weights, monkeypatch):

@@ -1,0 +1,171 @@
+"""DINOv2 and DINOv3 vision transformers (Oquab et al. 2023; Siméoni et al. 2025) through transformers.
+
+The feature is the class token after the last layer norm. Presets name everything that changes a feature and end in a
+version; a changed definition gets a new version, never the old name:
+    bicubic-8bit   squash to 224 as Pillow does on 8-bit images: dgm-eval's DINOv2-FD
+    bicubic-float  antialiased bicubic on floats, not clamped: EDM2's DINOv2-FD
+    bilinear-aa    antialiased bilinear on floats: DINOv3's own image processor
+No convention has been published for an FD in DINOv3: `dinov3-vitl16/224/bilinear-aa/cls@1` is this harness's.
+Position embeddings of DINOv2 are interpolated from 518 to 224 pixels by transformers (bicubic), which differs
+slightly from the torch.hub release.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from drlbench.encoders.base import Encoder
+from drlbench.encoders.preprocess import IMAGENET, Preprocess
+from drlbench.encoders.pretrained import FromCard, load_transformers, pick
+from drlbench.encoders.weights import Source, locate, read_state, weights_hash
+
+
+@dataclass(frozen=True)
+class ViT:
+    """One published network: where its weights are and its shape."""
+
+    family: str
+    source: Source
+    width: int
+    depth: int
+    heads: int
+
+    def config(self, attention: str) -> tuple[type[Any], Any]:
+        """The transformers class and its configuration."""
+        from transformers import Dinov2Config, Dinov2Model, DINOv3ViTConfig, DINOv3ViTModel
+
+        shape: dict[str, Any] = {
+            "hidden_size": self.width,
+            "num_hidden_layers": self.depth,
+            "num_attention_heads": self.heads,
+            "attn_implementation": attention,
+        }
+        if self.family == "dinov2":
+            return Dinov2Model, Dinov2Config(**shape, image_size=518)
+        return DINOv3ViTModel, DINOv3ViTConfig(**shape, intermediate_size=4 * self.width, num_register_tokens=4)
+
+
+def _dinov2(letter: str, word: str, width: int, depth: int, heads: int) -> ViT:
+    return ViT(
+        "dinov2", Source(f"DINOv2-{letter}", "model.safetensors", f"facebook/dinov2-{word}"), width, depth, heads
+    )
+
+
+def _dinov3(letter: str, timm: str, width: int, depth: int, heads: int) -> ViT:
+    repository = f"facebook/dinov3-vit{letter}16-pretrain-lvd1689m"
+    source = Source(f"DINOv3-{letter.upper()}", "model.safetensors", repository, gated=True, ungated=timm)
+    return ViT("dinov3", source, width, depth, heads)
+
+
+NETWORKS = {
+    "dinov2-vitb14": _dinov2("B", "base", 768, 12, 12),
+    "dinov2-vitl14": _dinov2("L", "large", 1024, 24, 16),
+    "dinov3-vits16": _dinov3("s", "timm/vit_small_patch16_dinov3.lvd1689m", 384, 12, 6),
+    "dinov3-vitb16": _dinov3("b", "timm/vit_base_patch16_dinov3.lvd1689m", 768, 12, 12),
+    "dinov3-vitl16": _dinov3("l", "timm/vit_large_patch16_dinov3.lvd1689m", 1024, 24, 16),
+}
+RESIZERS = {
+    "bicubic-8bit": Preprocess(224, "bicubic", "squash", True, *IMAGENET),
+    "bicubic-float": Preprocess(224, "bicubic", "squash", False, *IMAGENET),
+    "bilinear-aa": Preprocess(224, "bilinear", "squash", False, *IMAGENET),
+}
+PRESETS = {f"{network}/224/{resizer}/cls@1": (network, resizer) for network in NETWORKS for resizer in RESIZERS}
+
+
+class DINO(FromCard, Encoder):
+    """The class token of a DINO network."""
+
+    kind = "dinov2"
+
+    def __init__(self, preset: str, weights: str | Path | None = None, attention: str = "sdpa") -> None:
+        """Load and freeze.
+
+        Args:
+            preset: a name of `PRESETS`.
+            weights: a local safetensors or torch file (transformers' or, for DINOv2, timm's names), or its folder; by
+                default the Hub's cache, then the Hub.
+            attention: "sdpa", or "eager" where second derivatives are needed (an R1 penalty through the encoder).
+
+        Raises:
+            UserError: unknown preset, or a checkpoint of another network.
+            MissingPrerequisite: no weights; for gated ones the message says how access is got.
+        """
+        super().__init__()
+        name, resizer = pick(PRESETS, preset, self.kind)
+        network: ViT = NETWORKS[name]
+        self.settings = {"preset": preset, "weights": None if weights is None else str(weights), "attention": attention}
+        self.preprocess = RESIZERS[resizer]
+        path = locate(network.source, weights)
+        model, config = network.config(attention)
+        self.network = load_transformers(model, config, from_timm(read_state(path)), str(path))
+        self.dim = network.width
+        self.signature = f"{preset}:{weights_hash(path)[:12]}"
+        self.freeze()
+
+    def forward(self, images: Tensor) -> Tensor:
+        features: Tensor = self.network(self.preprocess(images)).pooler_output
+        return features
+
+
+class DINOv2(DINO):
+    """DINOv2-L with dgm-eval's preprocessing unless another preset is named."""
+
+    kind = "dinov2"
+
+    def __init__(
+        self,
+        preset: str = "dinov2-vitl14/224/bicubic-8bit/cls@1",
+        weights: str | Path | None = None,
+        attention: str = "sdpa",
+    ) -> None:
+        super().__init__(preset, weights, attention)
+
+
+class DINOv3(DINO):
+    """DINOv3-L with its own processor's preprocessing unless another preset is named."""
+
+    kind = "dinov3"
+
+    def __init__(
+        self,
+        preset: str = "dinov3-vitl16/224/bilinear-aa/cls@1",
+        weights: str | Path | None = None,
+        attention: str = "sdpa",
+    ) -> None:
+        super().__init__(preset, weights, attention)
+
+
+_TIMM_NAMES = (
+    (r"^cls_token$", "embeddings.cls_token"),
+    (r"^pos_embed$", "embeddings.position_embeddings"),
+    (r"^patch_embed\.proj\.", "embeddings.patch_embeddings.projection."),
+    (r"^norm\.", "layernorm."),
+    (r"\.attn\.proj\.", ".attention.o_proj."),
+    (r"\.ls(\d)\.gamma$", r".layer_scale\1.lambda1"),
+    (r"^blocks\.", "encoder.layer."),
+)
+
+
+def from_timm(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """DINOv2 weights under transformers' names if they come under timm's; otherwise as they are."""
+    if "embeddings.cls_token" in state or "blocks.0.attn.qkv.weight" not in state:
+        return state
+    renamed: dict[str, Tensor] = {}
+    for key, value in state.items():
+        new = key
+        for pattern, replacement in _TIMM_NAMES:
+            new = re.sub(pattern, replacement, new)
+        if ".attn.qkv." in new:
+            for letter, part in zip("qkv", value.chunk(3), strict=True):
+                renamed[new.replace("attn.qkv", f"attention.{letter}_proj")] = part.clone()
+        else:
+            renamed[new] = value
+    token = renamed["embeddings.cls_token"]
+    renamed["embeddings.mask_token"] = torch.zeros_like(token[0])  # only masked training reads it
+    return renamed
