@@ -220,8 +220,8 @@ def test_bf16_buffer_stays_close() -> None:
 def test_bad_settings_are_named() -> None:
     with pytest.raises(UserError, match=r"unknown setting 'pases' .*'passes'"):
         build(pases=3)
-    with pytest.raises(UserError, match=r"buffer \(16\) must be a multiple of batch \(7\)"):
-        build(batch=7)
+    with pytest.raises(UserError, match=r"buffer \(12\) must be at least batch \(8\) and a multiple of 8"):
+        build(buffer=12)
     with pytest.raises(UserError, match="setting 'lambda': Input should be greater than 0"):
         build(**{"lambda": -1})
     with pytest.raises(UserError, match="adjoint-matching needs a reward"):

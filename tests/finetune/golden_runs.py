@@ -1,0 +1,53 @@
+"""The runs whose first twenty updates are pinned; run as a script to write the golden file anew."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from finetune_models import TinyModel, quadratic_reward
+
+from drlbench.finetune.base import Algorithm
+from drlbench.finetune.train import train
+from drlbench.registry import ALGORITHMS
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "finetune" / "cpu.json"
+UPDATES = 20
+_SHARED = {"batch": 8, "learning_rate": 1e-2, "warmup": 5, "gradient_clip": 5.0, "ema": 0.9}
+_DRAWN = {"endpoints": 16, "group": 4, "sampler_steps": 4, "passes": 2}
+SETTINGS: dict[str, dict[str, object]] = {
+    "adjoint-matching": {"steps": 5, "buffer": 16, "passes": 2},
+    "adjoint-matching euler lora": {"steps": 5, "buffer": 16, "passes": 2, "integrator": "euler", "lora_rank": 2},
+    "sft": {},
+    "ram": _DRAWN,
+    "awm": _DRAWN | {"kl_weight": 0.01},
+    "nft": _DRAWN | {"decay_rate": 0.1},
+    "rwm": _DRAWN,
+    "flow-grpo": _DRAWN,
+    "flow-grpo memoryless": _DRAWN | {"variant": "memoryless"},
+    "draft": {"sampler_steps": 4},
+}
+
+
+def build(run: str) -> Algorithm:
+    generator = torch.Generator().manual_seed(5)
+    data = (torch.randn(20, 1, 2, 2, generator=generator), torch.arange(20) % 3)
+    kind = ALGORITHMS.get(run.split()[0])
+    return kind(TinyModel(), TinyModel(), quadratic_reward(), data, _SHARED | SETTINGS[run], 7)
+
+
+def rows(run: str, updates: int = UPDATES, folder: Path | None = None) -> list[dict[str, float]]:
+    """Log rows without the wall clock."""
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in train(build(run), updates, folder)]
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    GOLDEN.parent.mkdir(parents=True, exist_ok=True)
+    content = {
+        run: {name: [row[name] for row in done] for name in ("loss", "gradient_norm")}
+        for run in SETTINGS
+        for done in [rows(run)]
+    }
+    GOLDEN.write_text(json.dumps(content, indent=1) + "\n")

@@ -1,0 +1,31 @@
+"""Twenty pinned updates of every algorithm: the same again, the same from every resume point, the same as ever."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from golden_runs import GOLDEN, SETTINGS, UPDATES, rows
+
+from drlbench.registry import ALGORITHMS
+
+# Another CPU may sum in another order; a change of the algorithm is far larger.
+TOLERANCE = 2e-3
+
+
+def test_every_registered_algorithm_is_pinned() -> None:
+    assert {run.split()[0] for run in SETTINGS} == set(ALGORITHMS.builtin)
+    assert set(json.loads(GOLDEN.read_text())) == set(SETTINGS)
+
+
+@pytest.mark.parametrize("run", list(SETTINGS))
+def test_twenty_updates(run: str, tmp_path: Path) -> None:
+    first = rows(run)
+    golden = json.loads(GOLDEN.read_text())[run]
+    for name, values in golden.items():
+        assert [row[name] for row in first] == pytest.approx(values, rel=TOLERANCE, abs=1e-5), name
+    for stop in range(1, UPDATES):
+        folder = tmp_path / str(stop)
+        rows(run, stop, folder)
+        assert rows(run, UPDATES, folder) == first, f"resumed after {stop}"
