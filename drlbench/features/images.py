@@ -174,7 +174,7 @@ class NpzImages:
                 content = stream.read(count * size)
                 if len(content) != count * size:
                     raise IntegrityError(f"{self.where}: ends after {start} of {self.n} images")
-                yield np.frombuffer(content, dtype=np.uint8).reshape(count, *self.shape)
+                yield np.frombuffer(bytearray(content), dtype=np.uint8).reshape(count, *self.shape)  # writable
 
 
 def read_header(stream: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
@@ -321,7 +321,7 @@ def open_images(path: Path | str, workers: int = 2) -> ImageSource:
         return open_parquet(path)
     if path.suffix == ".npy":
         try:
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
+            array = np.load(path, mmap_mode="c", allow_pickle=False)
         except (ValueError, OSError, EOFError) as error:
             raise IntegrityError(f"{path}: not a readable npy without objects ({error})") from error
         check_array(str(path), array.shape, array.dtype)

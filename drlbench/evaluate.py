@@ -1,0 +1,308 @@
+"""Scoring any set of images against any reference: what `drlbench eval` does.
+
+One pass over the images fills every space and the statistics; preference rewards take a second one. A metric that
+cannot be measured is reported and the others are kept. Comparisons that are unsound are measured and said to be.
+
+Shapes: n generated, m reference images, H and W height and width, C channels, D feature dimension.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drlbench.encoders.base import Encoder
+from drlbench.errors import UserError, did_you_mean
+from drlbench.features.extract import Extraction, FeatureCache, extract_all
+from drlbench.features.images import ImageSource, open_images
+from drlbench.features.reference import Reference, read_reference
+from drlbench.metrics.base import Evidence, Measurement
+from drlbench.metrics.bootstrap import resample_counts
+from drlbench.metrics.preference import mean_score
+from drlbench.metrics.signature import make_signature
+from drlbench.metrics.statistics import image_statistics, statistic_measurements
+from drlbench.registry import METRICS, REWARDS
+from drlbench.rewards.scoring import score_images
+from drlbench.store.atomic import write_json, write_text
+
+# What statistics files of other tools call the space of one of our encoders.
+FOREIGN_SPACES = {"inception-v3": "fid", "inception-v3/spatial": "spatial", "dinov2": "fd_dinov2"}
+COLUMNS = ("space", "metric", "value", "low", "high", "n", "better", "signature")
+ON_LOGITS = "inception-score"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One number of the table; low and high are None where there is no interval."""
+
+    space: str
+    metric: str
+    value: float
+    low: float | None
+    high: float | None
+    n: int
+    better: str
+    signature: str
+    details: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class Table:
+    """What was measured, what is unsound about it, and what could not be measured."""
+
+    rows: list[Row] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    failures: list[tuple[str, UserError]] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        """0, or the exit code of the first failure."""
+        return self.failures[0][1].exit_code if self.failures else 0
+
+    def warn(self, text: str) -> None:
+        """Say something once."""
+        if text not in self.warnings:
+            self.warnings.append(text)
+
+    def csv(self) -> str:
+        """Rows as CSV with 10 significant digits; text that a spreadsheet would run as a formula is quoted."""
+        buffer = io.StringIO()
+        writer = csv.writer(buffer, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for row in self.rows:
+            writer.writerow([_cell(getattr(row, column)) for column in COLUMNS])
+        return buffer.getvalue()
+
+    def write(self, folder: Path) -> None:
+        """Write `eval.csv` and `eval.json` (rows, warnings, failures) into a folder."""
+        write_text(folder / "eval.csv", self.csv())
+        rows = [{**asdict(row), "details": dict(row.details)} for row in self.rows]
+        failures = [{"what": what, "why": str(error)} for what, error in self.failures]
+        write_json(folder / "eval.json", {"rows": rows, "warnings": self.warnings, "failures": failures})
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.10g}"
+    text = str(value)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+
+
+def evaluate(
+    images: Path | str | ImageSource,
+    reference: Path | str | ImageSource | None,
+    metrics: Sequence[str],
+    encoders: Mapping[str, Callable[[], Encoder]],
+    *,
+    rewards: Mapping[str, Callable[[], Any]] | None = None,
+    cache: Path | None = None,
+    batch_size: int = 64,
+    resamples: int = 200,
+    workers: int = 2,
+    progress: Callable[[str, int], Any] | None = None,
+) -> Table:
+    """Measure images against a reference.
+
+    Args:
+        images: a folder, npz, npy, parquet or a run's samples.
+        reference: the same kinds, or a statistics file (then only fd can be measured against it), or None for metrics
+            that need none.
+        metrics: names of METRICS or REWARDS.
+        encoders: space name -> how to get its encoder. Every metric on features is measured in every space, but the
+            Inception score only in spaces named `…/logits_unbiased`, which no other metric uses.
+        rewards: reward name -> how to build it; by default the registered class with its defaults.
+        cache: folder of feature chunks kept by content; an interrupted evaluation goes on from it.
+        batch_size, workers: speed only; results agree to about 1e-6.
+        resamples: bootstrap resamples of the intervals.
+        progress: called with what is going on and the number of images done.
+
+    Raises:
+        UserError: unknown metric, unreadable images or reference. What concerns one space or metric only is kept in
+            `failures`, and the rest is measured.
+    """
+    known = [*METRICS.names(), *REWARDS.names()]
+    for name in metrics:
+        if name not in known:
+            raise UserError(f"unknown metric '{name}'{did_you_mean(name, known)}; valid: {', '.join(known)}")
+    source = open_images(images, workers) if isinstance(images, (str, Path)) else images
+    if source.n < 2:
+        raise UserError(f"{source.where}: only 1 image; a distribution needs at least 2")
+    table = Table()
+    target = _open_reference(reference, workers)
+    networks = _load(table, encoders)
+    store = FeatureCache(cache) if cache is not None else None
+    stats = image_statistics if "stats" in metrics else None
+
+    def run(what: str, images: ImageSource) -> Extraction:
+        report = None if progress is None else (lambda done: progress(what, done))
+        return extract_all(
+            images.batches(), networks, statistics=stats, batch_size=batch_size, cache=store, progress=report
+        )
+
+    own = run("images", source)
+    real = None if target is None or isinstance(target, Reference) else run("reference", target)
+    counts = resample_counts(own.n, resamples)
+    name, digest = _identity(target, real)
+    session = _Session(table, own, real, target, counts, source.labels, f"{name}:{digest}" if name else "")
+    if target is not None and not isinstance(target, Reference):
+        session.check_images(source, target)
+    for metric in (m for m in metrics if m in METRICS.names() and m != "stats"):
+        for space in own.features:
+            if (metric == ON_LOGITS) == space.endswith("/logits_unbiased"):
+                session.measure(metric, space)
+    if stats is not None:
+        session.add("", statistic_measurements(own.statistics, counts, None if real is None else real.statistics))
+    for metric in (m for m in metrics if m in REWARDS.names()):
+        build = (rewards or {}).get(metric) or REWARDS.get(metric)
+        session.prefer(metric, build, source, batch_size)
+    return table
+
+
+def _open_reference(reference: Path | str | ImageSource | None, workers: int) -> ImageSource | Reference | None:
+    if reference is None or not isinstance(reference, (str, Path)):
+        return reference
+    path = Path(reference).expanduser()
+    if path.suffix in (".safetensors", ".pkl"):
+        return read_reference(path)
+    if path.suffix == ".npz" and path.is_file():
+        try:
+            statistics = read_reference(path)
+        except UserError:
+            return open_images(path, workers)
+        return statistics
+    return open_images(path, workers)
+
+
+def _identity(target: ImageSource | Reference | None, real: Extraction | None) -> tuple[str, str]:
+    """Name and short hash of a reference; of images, the hash of their first space's features."""
+    if target is None:
+        return "", ""
+    if isinstance(target, Reference):
+        return target.name, target.sha256[:8]
+    assert real is not None
+    name = Path(target.where.split("[")[0]).stem.replace("|", "_")
+    if not real.features:
+        return name, f"n{real.n}"
+    first = next(iter(real.features.values()))
+    return name, hashlib.sha256(np.ascontiguousarray(first).tobytes()).hexdigest()[:8]
+
+
+def _load(table: Table, encoders: Mapping[str, Callable[[], Encoder]]) -> dict[str, Encoder]:
+    networks: dict[str, Encoder] = {}
+    for name, build in encoders.items():
+        try:
+            networks[name] = build()
+        except UserError as error:
+            table.failures.append((name, error))
+    return networks
+
+
+@dataclass
+class _Session:
+    """One evaluation's state: everything extracted, and the table it fills."""
+
+    table: Table
+    own: Extraction
+    real: Extraction | None
+    target: ImageSource | Reference | None
+    counts: NDArray[np.int16]
+    labels: NDArray[np.int64] | None
+    reference_name: str
+
+    def check_images(self, source: ImageSource, target: ImageSource) -> None:
+        """Warn where the two sets are not alike."""
+        if source.shape[:2] != target.shape[:2]:
+            self.table.warn(
+                f"images are {source.shape[1]} x {source.shape[0]}, the reference {target.shape[1]} x "
+                f"{target.shape[0]}: each is resized from its own resolution, which changes every distance"
+            )
+        if source.shape[2] != target.shape[2]:
+            self.table.warn("one set is grey and the other is in colour")
+        if source.n != target.n:
+            self.table.warn(
+                f"{source.n} images against {target.n} of the reference: distances at different n differ in bias; "
+                f"compare only with values at the same two numbers"
+            )
+
+    def evidence(self, space: str, metric: str) -> Evidence:
+        """What there is to measure in a space."""
+        found = Evidence(self.counts, features=self.own.features[space], labels=self.labels)
+        if isinstance(self.target, Reference):
+            if metric != "fd":
+                raise UserError(f"{metric}: '{self.target.name}' holds statistics only; give reference images for it")
+            key = space if space in self.target.moments else FOREIGN_SPACES.get(space, space)
+            moments = self.target.space(key)
+            dimension = self.own.features[space].shape[1]
+            if moments.mean.size != dimension:
+                raise UserError(
+                    f"fd in {space}: '{self.target.name}' has {moments.mean.size} dimensions, the encoder {dimension}"
+                )
+            if "encoder" not in moments.provenance:
+                self.table.warn(
+                    f"'{self.target.name}' does not say how its images were resized and encoded; fd is comparable only "
+                    f"if that was done as in {self.own.signatures[space]}"
+                )
+            if not moments.n:
+                self.table.warn(f"'{self.target.name}' does not say how many images it was made from")
+            return replace(found, reference=moments)
+        if self.real is None:
+            return found
+        features = self.real.features[space]
+        if metric == "fd":
+            return replace(found, reference=features)
+        labels = None if self.target is None else self.target.labels
+        return replace(found, reference_val=features, reference_val_labels=labels)
+
+    def measure(self, metric: str, space: str) -> None:
+        """Run one metric in one space; a UserError becomes a failure."""
+        try:
+            self.add(space, METRICS.get(metric)().measure(self.evidence(space, metric)))
+        except UserError as error:
+            self.table.failures.append((f"{metric} in {space}", error))
+
+    def prefer(self, name: str, build: Callable[[], Any], source: ImageSource, batch_size: int) -> None:
+        """Score all images with a reward; a UserError becomes a failure."""
+        try:
+            reward = build()
+            labels = source.labels
+            if labels is None and getattr(reward, "needs_labels", True):
+                raise UserError(
+                    f"{name}: scores an image for its class, but {source.where} has no labels (one folder per class, "
+                    f"or arr_1 in an npz)"
+                )
+            labels = np.zeros(source.n, dtype=np.int64) if labels is None else labels
+            scores, done = np.empty(source.n), 0
+            for batch in source.batches():
+                part = slice(done, done + len(batch))
+                scores[part] = score_images(reward, batch, labels[part], batch_size)
+                done += len(batch)
+            self.add("", [mean_score(name, scores, self.counts)], {"reward": reward.signature})
+        except UserError as error:
+            self.table.failures.append((name, error))
+
+    def add(self, space: str, measured: list[Measurement], parts: Mapping[str, str] | None = None) -> None:
+        """Put measurements into the table under their signatures."""
+        for m in measured:
+            fields: dict[str, str | int | float] = dict(parts or {})
+            if space:
+                fields["enc"] = self.own.signatures[space]
+            if self.reference_name and not parts:
+                fields["ref"] = self.reference_name
+            signature = make_signature(m.metric, {**fields, "n": m.n})
+            low, high = (None if math.isnan(edge) else float(edge) for edge in (m.low, m.high))
+            self.table.rows.append(
+                Row(space, m.metric, float(m.value), low, high, m.n, m.better, signature, dict(m.details))
+            )
+            for note in m.notes:
+                self.table.warn(f"{m.metric}{f' in {space}' if space else ''}: {note}")

@@ -1,0 +1,178 @@
+"""Scoring image sets against references: values, warnings, failures that keep the rest, and the files written."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from drlbench.encoders.base import Encoder
+from drlbench.errors import MissingPrerequisite, UserError
+from drlbench.evaluate import Row, Table, evaluate
+from drlbench.features.extract import extract
+from drlbench.features.moments import Moments
+from drlbench.metrics import frechet_distance, kernel_distance
+from drlbench.metrics.signature import make_signature, read_signature, why_not_comparable
+from drlbench.rewards.base import Reward
+
+
+class Probe(Encoder):
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Conv2d(3, 5, 3)
+        generator = torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            for p in self.net.parameters():
+                p.copy_(torch.randn(p.shape, generator=generator))
+        self.dim, self.signature, self.seen = 5, "probe:0", 0
+        self.freeze()
+
+    def forward(self, images):
+        self.seen += len(images)
+        return self.net(images).relu().mean((2, 3))
+
+
+class Bright(Reward):
+    name, signature = "pickscore", "bright:1"
+
+    def forward(self, images, y):
+        return images.mean((1, 2, 3)) + 0.0 * y
+
+
+@pytest.fixture
+def sets(tmp_path):
+    rng = np.random.default_rng(0)
+    labels = np.arange(60) % 2
+    real = rng.integers(0, 256, (60, 8, 8, 3), dtype=np.uint8)
+    fake = (0.8 * rng.integers(0, 256, (60, 8, 8, 3))).astype(np.uint8)
+    np.savez(tmp_path / "fake.npz", arr_0=fake, arr_1=labels)
+    np.savez(tmp_path / "real.npz", arr_0=real, arr_1=labels)
+    return tmp_path, fake, real
+
+
+def by_name(table):
+    return {row.metric: row for row in table.rows}
+
+
+def test_numbers_intervals_and_signatures(sets):
+    folder, fake, real = sets
+    probe = Probe()
+    table = evaluate(
+        folder / "fake.npz",
+        folder / "real.npz",
+        ["fd", "kd", "prdc", "stats", "pickscore"],
+        {"probe": lambda: probe},
+        rewards={"pickscore": Bright},
+    )
+    assert not table.failures and table.exit_code == 0
+    rows = by_name(table)
+    a, b = extract(probe, fake), extract(probe, real)
+    assert rows["fd"].value == pytest.approx(frechet_distance(a, b).value, rel=1e-9)
+    assert rows["kd_x1000"].value == pytest.approx(1000 * kernel_distance(a, b).value, rel=1e-9)
+    assert rows["pickscore"].value == pytest.approx(fake.mean() / 255, rel=1e-5)
+    assert rows["brightness"].details["drift"] < 0
+    assert {"precision", "recall", "density", "coverage", "class_coverage", "whiteness"} <= rows.keys()
+    for row in table.rows:
+        assert row.low <= row.value <= row.high and row.n == 60
+    parts = read_signature(rows["fd"].signature)
+    assert parts["enc"] == "probe:0" and parts["ref"].startswith("real:") and parts["n"] == "60"
+    assert "reward" in read_signature(rows["pickscore"].signature)
+
+
+def test_one_pass_cache_and_batch_sizes(sets, tmp_path):
+    folder, _, _ = sets
+    probe = Probe()
+    tables = []
+    for size in (1, 7, 64):
+        probe.seen = 0
+        tables.append(
+            evaluate(
+                folder / "fake.npz", folder / "real.npz", ["fd", "prdc", "stats"], {"p": lambda: probe}, batch_size=size
+            )
+        )
+        assert probe.seen == 120
+    for other in tables[1:]:
+        for first, second in zip(tables[0].rows, other.rows, strict=True):
+            assert second.value == pytest.approx(first.value, rel=1e-4, abs=1e-7)
+    for expected in (120, 0):
+        probe.seen = 0
+        evaluate(folder / "fake.npz", folder / "real.npz", ["fd"], {"p": lambda: probe}, cache=tmp_path / "cache")
+        assert probe.seen == expected
+
+
+def test_unsound_comparisons_are_said_to_be(sets):
+    folder, _, real = sets
+    np.savez(folder / "small.npz", arr_0=real[:4, :6, :6])
+    table = evaluate(folder / "fake.npz", folder / "small.npz", ["fd"], {"p": Probe})
+    text = "\n".join(table.warnings)
+    for part in ("8 x 8, the reference 6 x 6", "60 images against 4", "biased upwards"):
+        assert part in text
+    assert len(table.rows) == 1
+
+
+def test_statistics_files(sets):
+    folder, fake, real = sets
+    features = extract(Probe(), real)
+    moments = Moments.of(features)
+    np.savez(folder / "jit_in256_stats.npz", mu=moments.mean, sigma=moments.covariance)
+    table = evaluate(folder / "fake.npz", folder / "jit_in256_stats.npz", ["fd", "kd"], {"inception-v3": Probe})
+    assert by_name(table)["fd"].value == pytest.approx(frechet_distance(extract(Probe(), fake), moments).value)
+    assert "ref:jit_in256_stats:" in table.rows[0].signature
+    assert any("does not say how its images were resized" in w for w in table.warnings)
+    assert [what for what, _ in table.failures] == ["kd in inception-v3"]
+    np.savez(folder / "wide.npz", mu=np.zeros(7), sigma=np.eye(7))
+    wide = evaluate(folder / "fake.npz", folder / "wide.npz", ["fd"], {"inception-v3": Probe})
+    assert "7 dimensions, the encoder 5" in str(wide.failures[0][1])
+
+
+def test_a_failure_keeps_the_rest(sets):
+    folder, _, _ = sets
+
+    def gated():
+        raise MissingPrerequisite("DINOv3-L: access refused. Accept the licence")
+
+    table = evaluate(folder / "fake.npz", folder / "real.npz", ["fd", "stats"], {"dinov3": gated, "p": Probe})
+    assert table.exit_code == 6 and "fd" in by_name(table) and "brightness" in by_name(table)
+    np.savez(
+        folder / "plain.npz", arr_0=np.zeros((5, 8, 8, 3), np.uint8) + np.arange(5, dtype=np.uint8)[:, None, None, None]
+    )
+    table = evaluate(folder / "plain.npz", None, ["pickscore", "stats"], {}, rewards={"pickscore": Bright})
+    assert "has no labels" in str(table.failures[0][1]) and "brightness" in by_name(table)
+
+
+def test_usage_errors(sets):
+    folder, fake, _ = sets
+    with pytest.raises(UserError, match=r"unknown metric 'fdd'.*did you mean 'fd'"):
+        evaluate(folder / "fake.npz", folder / "real.npz", ["fdd"], {"p": Probe})
+    np.savez(folder / "one.npz", arr_0=fake[:1])
+    with pytest.raises(UserError, match="only 1 image"):
+        evaluate(folder / "one.npz", folder / "real.npz", ["fd"], {"p": Probe})
+    with pytest.raises(UserError, match="no such file"):
+        evaluate(folder / "none.npz", folder / "real.npz", ["fd"], {"p": Probe})
+    with pytest.raises(UserError, match="no such file"):
+        evaluate(folder / "fake.npz", folder / "none", ["fd"], {"p": Probe})
+
+
+def test_files_are_safe_and_complete(tmp_path):
+    table = Table(warnings=["w"], failures=[("x", UserError("why"))])
+    table.rows.append(Row("=cmd()", "fd", 1.23456789012345, None, None, 9, "lower", "fd|n:9"))
+    table.write(tmp_path)
+    (row,) = csv.DictReader(io.StringIO((tmp_path / "eval.csv").read_text()))
+    assert row["space"] == "'=cmd()" and row["low"] == "" and row["value"] == "1.23456789"
+    found = json.loads((tmp_path / "eval.json").read_text())
+    assert found["rows"][0]["value"] == 1.23456789012345
+    assert found["failures"] == [{"what": "x", "why": "why"}] and found["warnings"] == ["w"]
+
+
+def test_signatures_compare():
+    one = make_signature("fd", {"enc": "a:1", "ref": "r:2", "n": 50})
+    two = make_signature("fd", {"enc": "a:1", "ref": "r:3", "n": 60})
+    assert why_not_comparable(one, one) == []
+    assert why_not_comparable(one, two) == ["reference: r:2 against r:3", "number of samples: 50 against 60"]
+    with pytest.raises(UserError, match="separator"):
+        make_signature("fd", {"ref": "a|b"})
