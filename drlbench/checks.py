@@ -66,7 +66,7 @@ def check_device(device: str) -> None:
 
 def diagnose() -> str:
     """Versions, hardware, disk and plug-ins, one fact a line."""
-    lines = [f"{name}: {value}" for name, value in {**versions(), **hardware()}.items() if value is not None]
+    lines = [f"{name}: {value}" for name, value in {**versions(), **hardware()}.items()]
     import torch
 
     if torch.cuda.is_available():

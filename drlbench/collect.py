@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from drlbench.executors.local import Node
     from drlbench.pipeline import CellPlan, Measured, Plan
 
+GAP, GAP_GREY = 2, 96  # pixels between tiles, so that neighbouring digits do not run into each other
 TILE_PIXELS = 24  # the smallest side a digit is recognised at on a phone
 
 
@@ -165,12 +166,13 @@ def draw_grid(images: np.ndarray, labels: np.ndarray, classes: int, columns: int
     """
     _, height, width, channels = images.shape
     factor = max(1, -(-TILE_PIXELS // min(height, width)))
-    canvas = np.zeros((classes * height, columns * width, channels), np.uint8)
+    high, wide = height * factor + GAP, width * factor + GAP
+    canvas = np.full((classes * high - GAP, columns * wide - GAP, channels), GAP_GREY, np.uint8)
     for c in range(classes):
         for i, index in enumerate(np.flatnonzero(labels == c)[:columns]):
-            canvas[c * height : (c + 1) * height, i * width : (i + 1) * width] = images[index]
-    picture = Image.fromarray(canvas[..., 0] if channels == 1 else canvas)
-    return picture.resize((columns * width * factor, classes * height * factor), Image.Resampling.NEAREST)
+            tile = images[index].repeat(factor, axis=0).repeat(factor, axis=1)
+            canvas[c * high : (c + 1) * high - GAP, i * wide : (i + 1) * wide - GAP] = tile
+    return Image.fromarray(canvas[..., 0] if channels == 1 else canvas)
 
 
 def _curves(store: Store, cell: CellPlan) -> Iterator[dict[str, Any]]:
