@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from drlbench import __version__
+from drlbench import __version__, cli_tools
 from drlbench.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
@@ -31,6 +31,9 @@ app = typer.Typer(
 )
 cache_app = typer.Typer(no_args_is_help=True, help="Look after the store of stage results.")
 app.add_typer(cache_app, name="cache")
+app.command()(cli_tools.figures)
+app.command()(cli_tools.compare)
+app.command("eval")(cli_tools.evaluate)
 
 SuitePath = Annotated[Path, typer.Argument(help="A suite file, or the name of a built-in one (digits, digits-small).")]
 SetOption = Annotated[list[str], typer.Option("--set", help="Override: key.path=value (repeatable).")]
@@ -56,12 +59,10 @@ def main() -> NoReturn:
     """Entry point: a user's mistake is one message and an exit code, ours is a traceback."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
-        app(standalone_mode=False)
+        code = app(standalone_mode=False)  # an Exit comes back as its code
     except UserError as error:
         print(f"drlbench: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except typer.Exit as stop:
-        sys.exit(stop.exit_code)
     except typer.Abort:
         sys.exit(130)
     except BrokenPipeError:
@@ -72,7 +73,7 @@ def main() -> NoReturn:
             print(f"drlbench: {error.format_message()}", file=sys.stderr)
             sys.exit(2)
         raise
-    sys.exit(0)
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 def find_suite(path: Path) -> Path:

@@ -1,0 +1,115 @@
+"""The command line's verbs that look at what is there already: figures, comparisons, scores of any images."""
+
+from __future__ import annotations
+
+import json
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from drlbench.errors import UserError
+
+if TYPE_CHECKING:
+    from drlbench.encoders.base import Encoder
+
+RunPath = Annotated[Path, typer.Argument(help="A run's folder, e.g. reports/digits.")]
+
+
+def figures(
+    folder: RunPath,
+    paper: Annotated[bool, typer.Option("--paper", help="The paper's figures, and what the others lack.")] = False,
+) -> None:
+    """Draw the figures of a run again; with --paper, the paper's."""
+    from drlbench.report.figures import draw_figures
+    from drlbench.report.figures.paper import draw_paper_figures
+    from drlbench.report.rundata import load_run
+
+    run = load_run(folder)
+    if not paper:
+        paths = draw_figures(run, folder / "figures").paths
+        print(f"{len(paths)} files in {folder / 'figures'}")
+        return
+    made = draw_paper_figures(run, folder / "figures" / "paper")
+    print("\n".join(made.drawn))
+    print("\n".join(f"lacking: {lack}" for lack in made.lacking))
+    print(f"{len(made.paths)} files in {folder / 'figures' / 'paper'}")
+
+
+def compare(
+    first: Annotated[Path, typer.Argument(help="The older run (the run, with --baseline).")],
+    second: Annotated[Path | None, typer.Argument(help="The newer run.")] = None,
+    baseline: Annotated[Path | None, typer.Option("--baseline", help="A results.csv to compare the run with.")] = None,
+    fail_on: Annotated[str, typer.Option("--fail-on", help="regress: exit code 3 when a number got worse.")] = "never",
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for compare.csv and compare.html.")] = None,
+) -> None:
+    """Compare two runs, or a run with a baseline, paired by seed."""
+    from drlbench.report.compare import compare as paired
+    from drlbench.store import atomic
+
+    if fail_on not in ("never", "regress"):
+        raise UserError(f"--fail-on {fail_on!r}: valid are never and regress")
+    found = paired(first, second, baseline)
+    if out is not None:
+        atomic.write_text(out / "compare.csv", found.to_csv())
+        atomic.write_text(out / "compare.html", found.to_html())
+    print(found.to_text(), end="")
+    if fail_on == "regress" and found.regressed:
+        raise typer.Exit(3)
+
+
+def evaluate(
+    images: Annotated[Path, typer.Argument(help="A folder of images, an npz or parquet, or a run's samples.")],
+    reference: Annotated[str | None, typer.Option("--reference", help="The same kinds, or a statistics file.")] = None,
+    metrics: Annotated[str, typer.Option("--metrics", help="Comma-separated names of metrics and rewards.")] = "fd,kd,prdc,stats",
+    spaces: Annotated[str, typer.Option("--spaces", help="Comma-separated names of encoders.")] = "inception-v3",
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for eval.csv and eval.json.")] = None,
+    cache: Annotated[Path, typer.Option("--cache", help="Folder of features kept by content.")] = Path(".drlbench/features"),
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 64,
+    workers: Annotated[int, typer.Option("--workers", min=0, help="Processes that decode images.")] = 2,
+    offline: Annotated[bool, typer.Option("--offline", help="Never touch the network.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Score any images against any reference, with intervals and signatures."""
+    from drlbench.cli import offline_from_now
+
+    if offline:
+        offline_from_now()
+    from drlbench.evaluate import evaluate as measure
+    from drlbench.registry import ENCODERS
+
+    names = [s for s in spaces.split(",") if s]
+    for name in names:
+        ENCODERS.target(name)  # an unknown name is told before any work
+    encoders = {name: partial(_encoder, name) for name in names}
+    table = measure(
+        images,
+        reference,
+        [m for m in metrics.split(",") if m],
+        encoders,
+        cache=cache,
+        batch_size=batch_size,
+        workers=workers,
+        progress=lambda what, done: print(f"\r{what}: {done}", end="", file=sys.stderr) if sys.stderr.isatty() else None,
+    )
+    if out is not None:
+        table.write(out)
+    if as_json:
+        print(json.dumps([{"space": r.space, "metric": r.metric, "value": r.value, "n": r.n} for r in table.rows], indent=1))
+    else:
+        print(table.csv(), end="")
+    for warning in table.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    for what, error in table.failures:
+        print(f"drlbench: {what}: {error}", file=sys.stderr)
+    if table.exit_code:
+        raise typer.Exit(table.exit_code)
+
+
+def _encoder(name: str) -> Encoder:
+    from drlbench.registry import ENCODERS
+
+    encoder: Encoder = ENCODERS.get(name)()
+    return encoder.freeze()
