@@ -36,7 +36,7 @@ def page_data(run: RunData, summary: Summary) -> tuple[dict[str, Any], list[str]
         if (numbers := _numbers(run, c, g, known, signatures))
     }
     pictures, grids, warnings = _pictures(run, cells)
-    x, y = default_axes(run, known)
+    x, y = default_axes(run, known) if known else ("", "")
     data = {
         "backbones": list(run.backbones),
         "guidances": list(run.guidances),
@@ -112,6 +112,8 @@ def _better(axis: Axis) -> str:
 
 def _presets(run: RunData, known: list[Axis]) -> list[dict[str, str]]:
     """One button per question the frontier answers."""
+    if not known:
+        return []
     x, y = default_axes(run, known)
     found = [{"label": "Reward against FD", "x": x, "y": y}]
     drift = next((a for a in known if a.kind == "drift"), None)

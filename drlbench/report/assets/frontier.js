@@ -2,7 +2,7 @@
 // The interactive frontier: choose axes, backbone and guidance; point at a cell to see it; click to pin two.
 (() => {
   if (!DATA.cells.length) {
-    $("controls").hidden = true;
+    for (const id of ["controls", "presets", "families", "plot", "detail", "plot-help"]) $(id).hidden = true;
     return;
   }
   const axes = new Map(DATA.axes.map((a) => [a.key, a]));

@@ -1,0 +1,145 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+from conftest import make_run
+
+from drlbench.frontier.pareto import non_dominated
+from drlbench.report.effects import fd_ratio, hacking_table, preference_gain, stop_marker
+from drlbench.report.fronts import axes, front, frontier_rows
+from drlbench.report.rundata import CellKey, load_run
+from drlbench.report.summary import summarise
+
+
+@pytest.fixture(scope="module")
+def run(run_dir):
+    return load_run(run_dir)
+
+
+@pytest.fixture(scope="module")
+def summary(run):
+    return summarise(run)
+
+
+def axis_pair(run, x, y):
+    return next(p for p in axes(run) if (p[0].key, p[1].key) == (x, y))
+
+
+def test_every_frontier_of_the_contract_is_there(run):
+    keys = {(x.key, y.key) for x, y in axes(run)}
+    for y in ("taste", "judge"):
+        for x in ("fd@classifier", "fd@contrastive", "fd@pixels", "brightness_drift", "contrast_drift", "kl_nats"):
+            assert (x, y) in keys
+    assert ("taste", "judge") in keys and ("judge", "taste") not in keys
+
+
+def test_a_front_starts_where_its_preference_weighs_nothing(run):
+    x, y = axis_pair(run, "fd@classifier", "taste")
+    assert front(run, "small", "none", "base+prl", x, y).cells[0][0] == CellKey("small", "base", None, "0.0")
+    assert front(run, "small", "none", "combined", x, y).cells[0][1] == CellKey("small", "drl", 1.0, "0.1")
+    # Which of the three lambdas drl+prl was continued from is not said: no guess.
+    assert front(run, "small", "none", "drl+prl", x, y).lambdas == (0.25, 1.0, 4.0)
+
+
+def test_a_named_start_is_used(run_dir, tmp_path):
+    copy = shutil.copytree(run_dir, tmp_path / "run")
+    meta = json.loads((copy / "run.json").read_text())
+    for cell in meta["cells"]:
+        if cell["run"] == "drl+prl":
+            cell["start"] = f"{cell['backbone']}/drl/lambda=1/seed={cell['seed']}"
+    (copy / "run.json").write_text(json.dumps(meta))
+    run = load_run(copy)
+    x, y = axis_pair(run, "fd@classifier", "taste")
+    assert front(run, "small", "none", "drl+prl", x, y).cells[0][0] == CellKey("small", "drl", 1.0, "0.0")
+
+
+def test_drift_is_the_distance_from_the_real_images(run):
+    x, y = axis_pair(run, "brightness_drift", "taste")
+    f = front(run, "small", "none", "base+prl", x, y)
+    data = run.data_row("", "brightness").value
+    assert f.costs[0, 2, 0] == pytest.approx(abs(f.values[0, 2, 0] - data))
+    assert f.costs[0, 2, 1] == -f.values[0, 2, 1]
+
+
+def test_seeds_without_every_point_do_not_count(run_dir, tmp_path):
+    copy = shutil.copytree(run_dir, tmp_path / "run")
+    lines = (copy / "results.csv").read_text().splitlines(keepends=True)
+    gone = ",small,base+prl,taste,adjoint-matching,4,0.1,"
+    (copy / "results.csv").write_text("".join(li for li in lines if gone not in li))
+    run = load_run(copy)
+    x, y = axis_pair(run, "fd@classifier", "taste")
+    assert front(run, "small", "none", "base+prl", x, y).seeds == ("0.0",)
+    assert front(run, "small", "none", "combined", x, y).seeds == ("0.0", "0.1")
+
+
+def test_frontier_rows_mark_each_seeds_own_front(run):
+    rows = [
+        r
+        for r in frontier_rows(run)
+        if (r[0], r[4], r[5], r[6], r[8]) == ("small", "none", "fd", "classifier", "taste")
+    ]
+    for seed in ("0.0", "0.1"):
+        own = [r for r in rows if r[3] == seed or r[1] == "base"]
+        wins = non_dominated(np.array([[r[7], -r[9]] for r in own]))
+        for row, won in zip(own, wins, strict=True):
+            if row[1] != "base":
+                assert row[10] == won
+    assert not next(r for r in rows if r[1] == "base")[10]
+
+
+def test_the_planted_truth_is_found(run, summary):
+    """drl's planted gain in the classifier space is 2.8x; drl+prl's planted front is ahead of base+prl's."""
+    ratio = fd_ratio(run, "small", "drl", 1.0, "none", "classifier")
+    assert ratio.held_out and ratio.estimate.low < 2.8 < ratio.estimate.high * 1.05 and ratio.estimate.n_seeds == 2
+    contest = next(
+        c
+        for c in summary.contests
+        if (c.backbone, c.guidance, c.first, c.second, c.x.key, c.y.key)
+        == ("small", "none", "drl+prl", "base+prl", "fd@classifier", "taste")
+    )
+    assert contest.volume.probability > 0.99 and contest.volume.difference.low > 0
+    assert 0.5 < contest.volume.probability_seeds <= 1
+
+
+def test_gains_are_in_sigma_of_the_base(run):
+    """The replicates' sd is 0.02 at n = 2000, so sigma is 0.89 and the planted gain of 0.9 per lambda is about 1.0."""
+    gain = preference_gain(run, "small", "base+prl", 1.0, "none", "taste")
+    assert not gain.held_out and gain.estimate.value == pytest.approx(0.9 / (0.02 * 2000**0.5), rel=0.15)
+
+
+def test_hacking_is_seen_where_it_was_planted(run):
+    rows = [h for h in hacking_table(run, "none") if (h.backbone, h.run) == ("small", "base+prl")]
+    assert rows[0].lambda_ == 0.25 and rows[-1].signs
+    assert stop_marker(rows) in (None, 0.25, 1.0)
+    drl = [h for h in hacking_table(run, "none") if (h.backbone, h.run) == ("small", "drl")]
+    assert not drl[1].signs and "FD in pixels rises" in drl[2].signs
+
+
+def test_the_headline_says_numbers_and_failures(summary, tmp_path):
+    text = "\n".join(s.text for s in summary.headline)
+    assert "lowers FD in the classifier space (not trained in)" in text and "2 seeds" in text and "sft control" in text
+    assert "chosen on these same numbers" in text and "rises while FD in pixels rises" in text
+    worse = summarise(load_run(_raised(tmp_path)))
+    assert any("RAISES FD in the classifier space" in s.text for s in worse.headline)
+
+
+def _raised(folder):
+    """The same run with every drl cell's FD three times higher."""
+    path = make_run(folder / "raised")
+    lines = []
+    for line in (path / "results.csv").read_text().splitlines():
+        cells = line.split(",")
+        if cells[2] == "drl" and cells[12] == "fd":
+            cells[13:16] = [str(6 * float(v)) for v in cells[13:16]]
+        lines.append(",".join(cells))
+    (path / "results.csv").write_text("\n".join(lines) + "\n")
+    with np.load(path / "replicates.npz") as old:
+        draws = {k: old[k] * (6 if "/drl/" in k and k.endswith("|fd") else 1) for k in old.files}
+    np.savez(path / "replicates.npz", **draws)
+    return path
+
+
+def test_summary_is_plain_json(summary):
+    text = json.dumps(summary.to_json(), allow_nan=False)
+    assert "reference_rule" in text and '"lambda_"' not in text

@@ -1,0 +1,111 @@
+"""The page in headless Chromium, where it and its driver are installed; nothing here runs otherwise.
+
+Covered: no console message, no request beyond the file, hostile names as text, hover, pin, keyboard, sorting, theme,
+no sideways scrolling at 390 and 1440 px. Not covered: how it looks, and axe-core's rules.
+"""
+
+import json
+import shutil
+import tempfile
+
+import pytest
+
+from drlbench.report.build import build_report
+
+pytestmark = pytest.mark.long
+selenium = pytest.importorskip("selenium", reason="selenium is not installed: the page is not tried in a browser")
+CHROMIUM, DRIVER = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
+if not (CHROMIUM and DRIVER):
+    pytest.skip(
+        "chromium or chromedriver is not installed: the page is not tried in a browser", allow_module_level=True
+    )
+
+FLAGS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+)
+
+
+@pytest.fixture(scope="module", params=["plain", "hostile"])
+def page(request, run_dir, hostile_dir):
+    source = run_dir if request.param == "plain" else hostile_dir
+    with tempfile.TemporaryDirectory() as folder:
+        copy = shutil.copytree(source, f"{folder}/run")
+        from pathlib import Path
+
+        build_report(Path(copy))
+        yield f"file://{copy}/report.html"
+
+
+@pytest.fixture(params=[390, 1440])
+def browser(request, tmp_path):
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path}/profile"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=DRIVER))
+    # A window cannot be narrower than about 500 px; the emulated screen can.
+    screen = {"width": request.param, "height": 900, "deviceScaleFactor": 1, "mobile": request.param < 500}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+    yield driver
+    driver.quit()
+
+
+def test_the_page_works_and_stays_at_home(page, browser):
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+
+    def script(code, *arguments):
+        return browser.execute_script(code, *arguments)
+
+    def event(kind, point):
+        script(
+            "const c = document.getElementById('frontier-chart'), b = c.getBoundingClientRect();"
+            "c.dispatchEvent(new MouseEvent(arguments[0], {bubbles: true, clientX: b.left + arguments[1],"
+            " clientY: b.top + arguments[2]}));",
+            *(kind, point["x"], point["y"]),
+        )
+
+    browser.get(page)
+    assert script("return document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+    points = script("return window.frontierPoints()")
+    assert len(points) > 10
+
+    event("mousemove", points[3])
+    shown = browser.find_element(By.ID, "detail")
+    assert points[3]["id"].split("/seed=")[1] in shown.text
+    assert shown.find_elements(By.TAG_NAME, "img") and "sig-fd" in shown.text
+    event("click", points[3])
+    event("mousemove", points[-1])
+    event("click", points[-1])
+    pins = [browser.find_element(By.ID, f"pin-{i}") for i in (0, 1)]
+    assert all(p.find_elements(By.TAG_NAME, "img") for p in pins)
+
+    plot = browser.find_element(By.ID, "plot")
+    plot.send_keys(Keys.ESCAPE)
+    assert not browser.find_element(By.ID, "pins").is_displayed()
+    plot.send_keys(Keys.ARROW_RIGHT, Keys.ENTER)
+    assert browser.find_element(By.ID, "pins").is_displayed() and browser.find_element(By.ID, "live").text != "x"
+
+    first = "return [...document.querySelector('table.sortable').tBodies[0].rows].map(r => r.cells[4].textContent)"
+    before = script(first)
+    script("document.querySelector('table.sortable thead th:nth-child(5) button').click()")
+    after = script(first)
+    assert sorted(before) == sorted(after) and before != after
+    values = [float(v.split(" ")[0].replace("−", "-")) for v in after[:-1]]
+    assert values == sorted(values)
+
+    script("document.getElementById('theme').click()")
+    background = script("return getComputedStyle(document.body).backgroundColor")
+    script("document.getElementById('theme').click()")
+    assert background != script("return getComputedStyle(document.body).backgroundColor")
+
+    assert browser.get_log("browser") == []
+    sent = [json.loads(e["message"])["message"] for e in browser.get_log("performance")]
+    urls = [m["params"]["request"]["url"] for m in sent if m["method"] == "Network.requestWillBeSent"]
+    assert [u for u in urls if not u.startswith(("data:", "file:", "chrome:"))] == []
+    if "hostile" in page or "<script>" in browser.title:
+        assert "<script>alert(1)</script>" in browser.find_element(By.TAG_NAME, "body").text
