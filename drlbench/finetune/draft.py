@@ -15,6 +15,7 @@ from torch import Tensor
 from drlbench.finetune.learner import Learner
 from drlbench.finetune.settings import Settings
 from drlbench.finetune.updater import all_sum
+from drlbench.sampling.ode import time_grid
 
 
 class DRaFTSettings(Settings):
@@ -40,13 +41,14 @@ class DRaFT(Learner):
         start = policy.noise_scale * self.path_noise(indices).next()
         total = torch.zeros((), device=self.device)
         free = max(0, s.sampler_steps - s.truncate)
+        grid = time_grid(s.sampler_steps, policy.time_shift).tolist()
 
         def learn(piece: slice) -> None:
             x, labels = start[piece], y[piece]
             for k in range(s.sampler_steps):
-                t = torch.full((len(x),), k / s.sampler_steps, device=self.device)
+                t = torch.full((len(x),), grid[k], device=self.device)
                 with torch.set_grad_enabled(k >= free):
-                    x = x + self.policy_velocity(x, t, labels) / s.sampler_steps
+                    x = x + (grid[k + 1] - grid[k]) * self.policy_velocity(x, t, labels)
             scores = reward(policy.decode(x), labels).float()
             self.updater.accumulate(-s.lam * scores.sum() / s.batch)
             total.add_(scores.detach().sum())

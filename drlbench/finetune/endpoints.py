@@ -143,7 +143,7 @@ class EndpointLearner(Learner, Generic[R]):
     def sample(self, velocity: Velocity, indices: list[int], y: Tensor, piece: slice) -> Tensor:
         """Endpoints (B, C, H, W) from the noise that belongs to `indices`, by the ODE; `piece` is their place."""
         x0 = self.policy.noise_scale * self.path_noise(indices).next()
-        grid = time_grid(self.settings.sampler_steps)
+        grid = time_grid(self.settings.sampler_steps, self.policy.time_shift)
         with torch.no_grad():
             return sampler(self.settings.sampler)(lambda x, t: velocity(x, t, y), x0, grid)
 
@@ -180,10 +180,10 @@ class MatchingLearner(EndpointLearner[Rows]):
     """An `EndpointLearner` whose rows are noised endpoints."""
 
     def times_of(self, update: int) -> Tensor:
-        """Times (batch, T) in [0, t_max]: stratified uniform."""
-        s = self.settings
-        offset = self.drawn("uniform", (s.batch, s.times), update, 1)
-        return (torch.arange(s.times, device=self.device) + offset) * (s.t_max / s.times)
+        """Times (batch, T) up to t_max: stratified uniform, then the backbone's own shift towards noise."""
+        s, shift = self.settings, self.policy.time_shift
+        t = (torch.arange(s.times, device=self.device) + self.drawn("uniform", (s.batch, s.times), update, 1)) / s.times
+        return s.t_max * t / (shift - (shift - 1) * t)
 
     def rows(self, places: Tensor, positions: Tensor) -> Rows:
         update = self.updater.updates

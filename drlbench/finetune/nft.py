@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -22,6 +21,7 @@ from drlbench.finetune.endpoints import EndpointSettings, MatchingLearner, Rows,
 from drlbench.finetune.snapshot import Snapshot
 from drlbench.rewards.base import Reward
 from drlbench.sampling.memoryless import Velocity
+from drlbench.sampling.ode import time_grid
 
 ADVANTAGE_CLIP = 5.0
 SMALLEST_ERROR = 1e-5
@@ -63,7 +63,7 @@ class NFT(MatchingLearner):
         """The rollout's own times but the least noisy one, for every endpoint: (batch, steps - 1)."""
         s = self.settings
         count = max(1, s.sampler_steps - 1)
-        grid = torch.arange(count, device=self.device) / s.sampler_steps
+        grid = time_grid(s.sampler_steps, self.policy.time_shift)[:count].float().to(self.device)
         return grid[grid <= s.t_max].expand(s.batch, -1)
 
     def row_loss(self, rows: Rows) -> Tensor:

@@ -49,6 +49,7 @@ class FlowMatchingSFT(Learner):
             t = self.drawn("uniform", (s.batch,), update, 1)[own]
         else:
             t = (s.time_mean + s.time_std * self.drawn("normal", (s.batch,), update, 1)[own]).sigmoid()
+        t = t / (self.policy.time_shift - (self.policy.time_shift - 1) * t)  # as the backbone was trained
         wide = t.reshape(-1, *[1] * (x1.ndim - 1))
         xt = wide * x1 + (1 - wide) * x0
         target = (x1 - x0) * ((1 - wide) / (1 - wide).clamp_min(s.time_floor)) if s.time_floor > 0 else x1 - x0
