@@ -13,8 +13,7 @@ from typing import Any, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch import Tensor
 
 from drlbench.backbones.base import VelocityModel
 from drlbench.errors import UserError

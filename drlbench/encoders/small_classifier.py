@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from drlbench.encoders.augment import deform
 from drlbench.encoders.small import SmallEncoder, conv
 from drlbench.settings import Settings
 from drlbench.training import TrainingLog, warmup_then_cosine
@@ -17,7 +18,8 @@ ACTIVATIONS = {"gelu": nn.GELU, "relu": nn.ReLU, "silu": nn.SiLU}
 
 
 class ClassifierSettings(Settings):
-    """width: channels of the first stage; features: D; shift: pixels of random translation in training."""
+    """width: channels of the first stage; features: D; smoothing: of the labels; the images are slightly
+    deformed in training, or the penultimate layer would know its training images too well to measure against."""
 
     width: int = Field(24, ge=4, multiple_of=4)
     kernel: Literal[3, 5] = 3
@@ -27,7 +29,7 @@ class ClassifierSettings(Settings):
     batch: int = Field(128, ge=1)
     lr: float = Field(3e-3, gt=0)
     weight_decay: float = Field(0.02, ge=0)
-    shift: int = Field(1, ge=0)
+    smoothing: float = Field(0.0, ge=0, lt=1)
 
 
 class SmallClassifier(SmallEncoder):
@@ -67,8 +69,9 @@ class SmallClassifier(SmallEncoder):
         )
         for step in range(s.steps):
             index = torch.randint(len(pixels), (s.batch,), generator=generator)
-            logits = self.logits(shifted(pixels[index], s.shift, generator))
-            loss = F.cross_entropy(logits, labels[index], label_smoothing=0.05)
+            images = deform(pixels[index], generator, angle=0.15, scale=0.1, shear=0.1, shift=0.15)
+            images = images + 0.05 * torch.randn(images.shape, generator=generator)
+            loss = F.cross_entropy(self.logits(images), labels[index], label_smoothing=s.smoothing)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -77,12 +80,3 @@ class SmallClassifier(SmallEncoder):
                 log.note(step + 1, loss=loss.item())
         return log
 
-
-def shifted(images: Tensor, most: int, generator: torch.Generator) -> Tensor:
-    """Translate a batch (B, C, H, W) by one random whole shift of at most `most` pixels, filling with 0."""
-    if most == 0:
-        return images
-    dy, dx = (int(torch.randint(-most, most + 1, (), generator=generator)) for _ in range(2))
-    height, width = images.shape[-2:]
-    padded = F.pad(images, (most, most, most, most))
-    return padded[..., most + dy : most + dy + height, most + dx : most + dx + width]

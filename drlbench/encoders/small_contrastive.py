@@ -7,6 +7,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from drlbench.encoders.augment import deform
 from drlbench.encoders.small import SmallEncoder, conv
 from drlbench.settings import Settings
 from drlbench.training import TrainingLog, warmup_then_cosine
@@ -74,19 +75,8 @@ class Contrastive(SmallEncoder):
 
     @staticmethod
     def _view(images: Tensor, generator: torch.Generator) -> Tensor:
-        count = len(images)
-
-        def uniform(low: float, high: float) -> Tensor:
-            return low + (high - low) * torch.rand(count, generator=generator)
-
-        angle, scale, shear = uniform(-0.25, 0.25), uniform(0.85, 1.15), uniform(-0.2, 0.2)
-        cos, sin = angle.cos() / scale, angle.sin() / scale
-        # Rows of the 2x3 maps from output to input coordinates in [-1, 1]; 0.25 is one pixel of eight.
-        first = torch.stack([cos, shear * cos - sin, uniform(-0.25, 0.25)], 1)
-        second = torch.stack([sin, shear * sin + cos, uniform(-0.25, 0.25)], 1)
-        grid = F.affine_grid(torch.stack([first, second], 1), list(images.shape), align_corners=False)
-        moved = F.grid_sample(images, grid, align_corners=False)
-        gain = uniform(0.8, 1.2)[:, None, None, None]
+        moved = deform(images, generator, angle=0.25, scale=0.15, shear=0.2, shift=0.25)
+        gain = 0.8 + 0.4 * torch.rand(len(images), 1, 1, 1, generator=generator)
         return moved * gain + 0.08 * torch.randn(images.shape, generator=generator)
 
 
