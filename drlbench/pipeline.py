@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from drlbench.executors.local import Node
 from drlbench.registry import METRICS
 from drlbench.stages import VERSIONS
+from drlbench.store.atomic import file_sha256
 from drlbench.store.keys import seed_of, stage_key
 from drlbench.suite.cells import Cell, cells, seeds_for
 from drlbench.suite.schema import GuidanceSpec, RunSpec, SuiteSpec
@@ -95,9 +97,20 @@ def _encoder(graph: Plan, data: Mapping[str, Any], name: str) -> Node:
     graph.encoders[name] = graph.add(
         "encoder",
         f"encoder {name}",
-        {"kind": spec.kind, "seed": spec.seed, "settings": spec.settings, "data": dict(data)},
+        {
+            "kind": spec.kind,
+            "seed": spec.seed,
+            "settings": spec.settings,
+            "files": _file_hashes(spec.settings),
+            "data": dict(data),
+        },
     )
     return graph.encoders[name]
+
+
+def _file_hashes(settings: Mapping[str, Any]) -> dict[str, str]:
+    """sha256 of every file that settings name, so that another content is another key."""
+    return {n: file_sha256(Path(v)) for n, v in settings.items() if isinstance(v, str) and Path(v).is_file()}
 
 
 def _looks_through(graph: Plan, names: list[str]) -> dict[str, Node]:
@@ -113,6 +126,7 @@ def _common_reward(graph: Plan, data: Mapping[str, Any], name: str) -> Node:
         "encoders": spec.encoders,
         "seed": spec.seed,
         "settings": spec.settings,
+        "files": _file_hashes(spec.settings),
         "data": dict(data),
     }
     return graph.add("reward", f"reward {name}", settings, **_looks_through(graph, spec.encoders))

@@ -6,6 +6,7 @@ A discriminator stops early and is calibrated on a part of the train split; the 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,15 +14,19 @@ import torch
 from torch import Tensor
 
 from drlbench.data.dataset import Dataset, split_by_content
+from drlbench.data.pairs import load_pairs
 from drlbench.data.sources import load_dataset
+from drlbench.data.synthetic_annotator import synthetic_pairs
 from drlbench.registry import REWARDS
+from drlbench.rewards.base import Reward
+from drlbench.rewards.bradley_terry import SYNTHETIC, BradleyTerry, BradleyTerrySettings
 from drlbench.rewards.discriminator_fit import fit_discriminator
 from drlbench.sampling.generate import balanced_labels, generate, sample_seeds
 from drlbench.stages import Job
-from drlbench.stages.files import CONFIG, load_encoders, load_model, write_description
+from drlbench.stages.files import CONFIG, load_encoders, load_model, write_curve, write_description
 from drlbench.store import atomic
 from drlbench.store.keys import seed_of
-from drlbench.training import to_float
+from drlbench.training import TrainingLog, to_float
 
 VALIDATION = 0.15  # share of real train images and of samples that a discriminator is stopped and calibrated on
 
@@ -31,32 +36,39 @@ Labelled = tuple[Tensor, Tensor]
 def run(job: Job) -> None:
     """Fit or name the reward; keep it, its curves and what it reports of itself."""
     s = job.settings
+    make = {"discriminator": _discriminator, "bradley-terry": _bradley_terry}.get(s["kind"], _published)
+    reward, log = make(job)
     config = {"kind": s["kind"], "name": s["name"], "encoders": list(s["encoders"]), "settings": s["settings"]}
-    curve: dict[str, Any] = {"step": [], "series": {}, "summary": {}}
-    if s["kind"] == "discriminator":
-        reward = _discriminator(job)
+    if hasattr(reward, "save"):
         reward.save(job.out)
-        report = dict(reward.report)
-        rows = report.pop("curve")
-        curve = {
-            "step": [row["step"] for row in rows],
-            "series": {name: [row[name] for row in rows] for name in ("train", "held_out")},
-            "summary": {name: value for name, value in report.items() if isinstance(value, int | float)},
-        }
+    if not (job.out / CONFIG).exists():
+        atomic.write_json(job.out / CONFIG, config)
+    write_curve(job.out, log)
+    write_description(job.out, signature=reward.signature, report=log.summary)
+
+
+def _published(job: Job) -> tuple[Reward, TrainingLog]:
+    """A reward that needs no fitting here: a published checkpoint or a plug-in's rule."""
+    return REWARDS.get(job.settings["kind"])(name=job.settings["name"], **job.settings["settings"]), TrainingLog()
+
+
+def _bradley_terry(job: Job) -> tuple[Reward, TrainingLog]:
+    s, data = job.settings, load_dataset(job.settings["data"])
+    source = s["settings"].get("pairs", SYNTHETIC)
+    if source == SYNTHETIC:
+        count = s["settings"].get("count", BradleyTerrySettings.model_fields["count"].default)
+        pairs = synthetic_pairs(data, count, seed_of("pairs", s["seed"]))
     else:
-        reward = REWARDS.get(s["kind"])(name=s["name"], **s["settings"])
-        report = {}
-    atomic.write_json(job.out / CONFIG, config)
-    atomic.write_json(job.out / "curve.json", curve)
-    write_description(job.out, signature=reward.signature, report=report)
+        pairs = load_pairs(Path(source))
+    return BradleyTerry.fit(s["name"], pairs, data.num_classes, s["settings"], s["seed"])
 
 
-def _discriminator(job: Job) -> Any:
+def _discriminator(job: Job) -> tuple[Reward, TrainingLog]:
     s, data = job.settings, load_dataset(job.settings["data"])
     encoders = load_encoders(job.inputs, job.device)
     real, held_real = _real(data, job.device)
     fake, held_fake = _fake(job, s)
-    return fit_discriminator(
+    reward = fit_discriminator(
         [encoders[name] for name in s["encoders"]],
         real,
         fake,
@@ -66,6 +78,10 @@ def _discriminator(job: Job) -> Any:
         s["settings"],
         s["seed"],
     )
+    curve = reward.report["curve"]
+    series = {name: [row[name] for row in curve] for name in ("train", "held_out")}
+    summary = {name: float(value) for name, value in reward.report.items() if isinstance(value, int | float)}
+    return reward, TrainingLog([row["step"] for row in curve], series, summary)
 
 
 def _real(data: Dataset, device: str) -> tuple[Labelled, Labelled]:
