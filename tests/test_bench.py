@@ -6,8 +6,10 @@ import json
 from dataclasses import asdict
 
 import pytest
+import torch
 
-from drlbench.bench import bench
+from drlbench.backbones import create, wrap
+from drlbench.bench import _forward_flops, bench
 from drlbench.errors import UserError
 
 SMALL = {"input_size": 8, "in_channels": 1, "hidden_size": 16, "depth": 1, "num_heads": 4, "num_classes": 10}
@@ -27,6 +29,15 @@ def test_small_network() -> None:
     for rate in (result.rollout, result.adjoint, result.update, result.sampling):
         assert 0 < rate.share_of_peak < 1
     json.dumps(asdict(result), allow_nan=False)
+
+
+@pytest.mark.parametrize(("name", "tflop", "millions"), [("sit-xl-2", 0.237, 675), ("jit-h-16", 0.364, 953)])
+def test_forward_cost_of_the_papers_networks(name: str, tflop: float, millions: float) -> None:
+    """0.237 TFLOP is the arithmetic's own figure for SiT-XL/2; counted without memory, on the meta device."""
+    with torch.device("meta"):
+        model = wrap(create(name))
+    assert _forward_flops(model) / 1e12 == pytest.approx(tflop, abs=0.001)
+    assert sum(p.numel() for p in model.net.parameters()) / 1e6 == pytest.approx(millions, abs=1)
 
 
 def test_auto_batch_and_unknown_argument() -> None:

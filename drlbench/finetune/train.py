@@ -1,5 +1,7 @@
 """Drive an algorithm for a number of updates, with checkpoints by wall clock and exact resume.
 
+`metrics.jsonl` grows by one line per update while the run goes on; a resumed run cuts it back to the checkpoint.
+
 A checkpoint is `state-<update>.safetensors` and `progress.json`, which names it and its checksum and is
 replaced last: whatever is killed when, `progress.json` points to a whole state.
 """
@@ -19,9 +21,9 @@ from torch import Tensor
 from drlbench.errors import IntegrityError
 from drlbench.finetune.base import Algorithm
 from drlbench.finetune.updater import Diverged, world
-from drlbench.store.atomic import file_sha256, write_bytes, write_json
+from drlbench.store.atomic import file_sha256, write_bytes, write_json, write_text
 
-PROGRESS = "progress.json"
+PROGRESS, METRICS = "progress.json", "metrics.jsonl"
 
 
 def train(
@@ -52,6 +54,8 @@ def train(
         rank, ranks = world()
         folder = checkpoint_dir / f"rank{rank}" if ranks > 1 else checkpoint_dir
     rows = _resume(algorithm, folder) if folder is not None else []
+    if folder is not None:
+        write_text(folder / METRICS, "".join(json.dumps(row) + "\n" for row in rows))
     spent = rows[-1]["seconds"] if rows else 0.0
     saved_at, saved_rows = time.monotonic(), len(rows)
     while len(rows) < updates:
@@ -68,6 +72,9 @@ def train(
         if on_step is not None:
             on_step(row)
         rows.append(row)
+        if folder is not None:
+            with (folder / METRICS).open("a") as live:
+                live.write(json.dumps(row) + "\n")
         due = time.monotonic() - saved_at >= checkpoint_seconds
         if folder is not None and due and algorithm.cheap_to_save():
             _save(algorithm, folder, rows)

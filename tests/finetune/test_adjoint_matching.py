@@ -217,6 +217,21 @@ def test_bf16_buffer_stays_close() -> None:
     assert rounded.buffer.x.dtype == torch.bfloat16
 
 
+def test_bf16_forwards_stay_close_and_weights_stay_fp32() -> None:
+    exact, rounded = build(), build(precision="bf16")
+    for _ in range(3):
+        assert rounded.step()["loss"] == pytest.approx(exact.step()["loss"], rel=0.1)
+    assert all(p.dtype == torch.float32 for p in rounded.policy.net.parameters())
+    assert rounded.buffer.x.dtype == torch.float32
+
+
+@pytest.mark.long
+def test_compiled_velocity_gives_the_same_updates() -> None:
+    plain, compiled = build(), build(compile=True)
+    for _ in range(4):
+        assert compiled.step() == pytest.approx(plain.step(), rel=1e-3, abs=1e-5)
+
+
 def test_bad_settings_are_named() -> None:
     with pytest.raises(UserError, match=r"unknown setting 'pases' .*'passes'"):
         build(pases=3)

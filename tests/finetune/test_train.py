@@ -49,7 +49,9 @@ def test_a_kill_between_updates_resumes_from_the_last_checkpoint(tmp_path: Path)
         train(fresh(), 8, tmp_path, checkpoint_seconds=0, on_step=crash)
     assert json.loads((tmp_path / "progress.json").read_text())["rows"][-1]["update"] == 4
     assert len(list(tmp_path.glob("state-*"))) == 1
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 4
     assert strip(train(fresh(), 8, tmp_path)) == expected
+    assert strip([json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]) == expected
 
 
 def test_what_on_step_adds_is_kept(tmp_path: Path) -> None:
