@@ -11,7 +11,7 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -136,7 +136,9 @@ def run(
     workers: Annotated[int | None, typer.Option("--workers", min=1, help="Processes (default: one per core).")] = None,
     device: Annotated[str, typer.Option("--device", help="cpu or cuda.")] = "cpu",
     offline: Annotated[bool, typer.Option("--offline", help="Never touch the network.")] = False,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="First N cells only; marks the result partial.")] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="First N cells only; marks the result partial.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run a suite; running it again continues it."""
@@ -156,7 +158,9 @@ def run(
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     partial = limit is not None or cells != "*"
     command = shlex.join(["drlbench", *sys.argv[1:]])
-    record = perform(loaded, lay_out(loaded, cells, limit), Store(store), folder, Options(workers or cores, device, command, partial))
+    record = perform(
+        loaded, lay_out(loaded, cells, limit), Store(store), folder, Options(workers or cores, device, command, partial)
+    )
     summary = build_report(folder)
     if as_json:
         told = [s.text for s in summary.headline]
@@ -286,5 +290,3 @@ def cache_gc(
 
     wanted = {key for folder in keep for _, key in run_keys(folder)}
     print(Store(store).collect_garbage(wanted))
-
-

@@ -63,10 +63,14 @@ def compare(
 def evaluate(
     images: Annotated[Path, typer.Argument(help="A folder of images, an npz or parquet, or a run's samples.")],
     reference: Annotated[str | None, typer.Option("--reference", help="The same kinds, or a statistics file.")] = None,
-    metrics: Annotated[str, typer.Option("--metrics", help="Comma-separated names of metrics and rewards.")] = "fd,kd,prdc,stats",
+    metrics: Annotated[
+        str, typer.Option("--metrics", help="Comma-separated names of metrics and rewards.")
+    ] = "fd,kd,prdc,stats",
     spaces: Annotated[str, typer.Option("--spaces", help="Comma-separated names of encoders.")] = "inception-v3",
     out: Annotated[Path | None, typer.Option("--out", help="Folder for eval.csv and eval.json.")] = None,
-    cache: Annotated[Path, typer.Option("--cache", help="Folder of features kept by content.")] = Path(".drlbench/features"),
+    cache: Annotated[Path, typer.Option("--cache", help="Folder of features kept by content.")] = Path(
+        ".drlbench/features"
+    ),
     batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 64,
     workers: Annotated[int, typer.Option("--workers", min=0, help="Processes that decode images.")] = 2,
     offline: Annotated[bool, typer.Option("--offline", help="Never touch the network.")] = False,
@@ -92,12 +96,18 @@ def evaluate(
         cache=cache,
         batch_size=batch_size,
         workers=workers,
-        progress=lambda what, done: print(f"\r{what}: {done}", end="", file=sys.stderr) if sys.stderr.isatty() else None,
+        progress=lambda what, done: (
+            print(f"\r{what}: {done}", end="", file=sys.stderr) if sys.stderr.isatty() else None
+        ),
     )
     if out is not None:
         table.write(out)
     if as_json:
-        print(json.dumps([{"space": r.space, "metric": r.metric, "value": r.value, "n": r.n} for r in table.rows], indent=1))
+        print(
+            json.dumps(
+                [{"space": r.space, "metric": r.metric, "value": r.value, "n": r.n} for r in table.rows], indent=1
+            )
+        )
     else:
         print(table.csv(), end="")
     for warning in table.warnings:

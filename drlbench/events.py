@@ -69,7 +69,9 @@ def read_status(folder: Path) -> Status:
     state = "stopped" if not (folder / ".owner.json").exists() else "running"
     if attempt and attempt[-1]["event"] == "finished":
         state, running = attempt[-1]["status"], {}
-    return Status(str(folder), state, attempt[0].get("stages", 0) if attempt else 0, ended, failed, list(running.values()), left)
+    return Status(
+        str(folder), state, attempt[0].get("stages", 0) if attempt else 0, ended, failed, list(running.values()), left
+    )
 
 
 def run_keys(folder: Path) -> list[tuple[str, str]]:

@@ -49,7 +49,9 @@ class Watcher:
         self.bar.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.bar.stop()
 
     def write(self, event: str, **facts: Any) -> None:
@@ -100,7 +102,10 @@ class Watcher:
                 print(f"  traceback in {log}", file=sys.stderr)
         elif not self.live and outcome.status == "made":
             count = len(self.nodes) - len(self.left)
-            print(f"[{count}/{len(self.nodes)}] {node.label}: {outcome.seconds:.1f} s, about {clock(left)} left", file=sys.stderr)
+            print(
+                f"[{count}/{len(self.nodes)}] {node.label}: {outcome.seconds:.1f} s, about {clock(left)} left",
+                file=sys.stderr,
+            )
 
 
 def clock(seconds: float) -> str:

@@ -63,7 +63,9 @@ class Registry:
             return getattr(importlib.import_module(module), attribute)
         except (ImportError, AttributeError) as error:
             if name in self.plugins:
-                raise UserError(f"plug-in {self.kind[:-1]} '{name}' ({module}:{attribute}) does not load: {error}") from error
+                raise UserError(
+                    f"plug-in {self.kind[:-1]} '{name}' ({module}:{attribute}) does not load: {error}"
+                ) from error
             raise
 
 

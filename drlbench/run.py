@@ -122,7 +122,9 @@ def perform(suite: Suite, plan: Plan, store: Store, folder: Path, options: Optio
         if failed:
             bad = [c["id"] for c in record["cells"] if c["status"] == "failed"]
             lines = [f"  {plan.nodes[k].label}: {o.error}" for k, o in failed.items()]
-            raise CellsFailed(f"{len(bad)} of {len(record['cells'])} cells failed; the others are in {folder}\n" + "\n".join(lines))
+            raise CellsFailed(
+                f"{len(bad)} of {len(record['cells'])} cells failed; the others are in {folder}\n" + "\n".join(lines)
+            )
         return record
 
 

@@ -41,7 +41,9 @@ MISUSES = {
 
 
 @pytest.mark.parametrize("name", MISUSES)
-def test_a_misuse_is_one_clear_message(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, name: str) -> None:
+def test_a_misuse_is_one_clear_message(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, name: str
+) -> None:
     arguments, hint = MISUSES[name]
     assert call(monkeypatch, *arguments) == 2
     out, err = capsys.readouterr()

@@ -62,7 +62,11 @@ def test_siblings_do_not_know_each_other(one: str) -> None:
     for path in within(one):
         for other in {"backbones", "rewards", "features", "metrics"} - {one}:
             # A measurement's record type is the common language of everything that measures.
-            found = [m for m in imports(path) if m.startswith(f"drlbench.{other}") and not m.startswith("drlbench.metrics.base")]
+            found = [
+                m
+                for m in imports(path)
+                if m.startswith(f"drlbench.{other}") and not m.startswith("drlbench.metrics.base")
+            ]
             assert not found, f"{path.name} imports {found}"
 
 
@@ -91,7 +95,9 @@ def test_nothing_is_unpickled() -> None:
         modules = set(imports(path))
         assert not modules & {"dill", "joblib", "pickle.load", "pickle.loads", "pickle.Unpickler"}, path
         text = path.read_text()
-        assert not re.search(r"weights_only\s*=\s*False|allow_pickle\s*=\s*True|trust_remote_code\s*=\s*True", text), path
+        assert not re.search(r"weights_only\s*=\s*False|allow_pickle\s*=\s*True|trust_remote_code\s*=\s*True", text), (
+            path
+        )
         if re.search(r"(?<!safetensors\.)torch\.load\(", text):
             assert "weights_only=True" in text, path
 

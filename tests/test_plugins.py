@@ -46,7 +46,9 @@ def installed(tmp_path: Path) -> dict[str, str]:
     info = tmp_path / "site" / "drlbench_dummy-0.0.1.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
-    groups = [f"[{g}]\n" + "".join(f"{n} = {t}\n" for n, t in names.items()) for g, names in project["entry-points"].items()]
+    groups = [
+        f"[{g}]\n" + "".join(f"{n} = {t}\n" for n, t in names.items()) for g, names in project["entry-points"].items()
+    ]
     (info / "entry_points.txt").write_text("\n".join(groups))
     (tmp_path / "site" / "drlbench_dummy").symlink_to(PACKAGE / "src" / "drlbench_dummy")
     return {**os.environ, "PYTHONPATH": str(tmp_path / "site")}

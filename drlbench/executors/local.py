@@ -175,7 +175,9 @@ def execute(nodes: Sequence[Node], store: Store, workers: int, device: str, list
                 deaths.update(n.key for n in running.values())
                 for node in running.values():
                     if deaths[node.key] > 1:
-                        settle(node, Outcome("failed", error="its worker process died twice (killed, or out of memory)"))
+                        settle(
+                            node, Outcome("failed", error="its worker process died twice (killed, or out of memory)")
+                        )
                     else:
                         waiting.insert(0, node)
                 running.clear()

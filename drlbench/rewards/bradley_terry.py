@@ -86,7 +86,9 @@ class BradleyTerry(Reward):
         self.signature = f"{self.kind}:{name}:untrained"
 
     @classmethod
-    def fit(cls, name: str, pairs: Pairs, classes: int, settings: Mapping[str, Any], seed: int) -> tuple[Self, TrainingLog]:
+    def fit(
+        cls, name: str, pairs: Pairs, classes: int, settings: Mapping[str, Any], seed: int
+    ) -> tuple[Self, TrainingLog]:
         """Train on a part of the pairs, measure on the rest, freeze.
 
         Returns:
@@ -99,7 +101,9 @@ class BradleyTerry(Reward):
         record = parse_settings(BradleyTerrySettings, settings, f"reward '{name}'")
         held = round(len(pairs.first) * record.validation)
         if not 0 < held < len(pairs.first):
-            raise UserError(f"reward '{name}': {len(pairs.first)} pairs are too few to hold {record.validation:.0%} out")
+            raise UserError(
+                f"reward '{name}': {len(pairs.first)} pairs are too few to hold {record.validation:.0%} out"
+            )
         first, second = to_float(pairs.first), to_float(pairs.second)
         y, winner = torch.from_numpy(pairs.labels), torch.from_numpy(pairs.winner).float()
         with seeded(seed) as generator:
@@ -117,7 +121,9 @@ class BradleyTerry(Reward):
         h = self.body(images * 2 - 1)
         return self.out(h)[:, 0] + (h * self.by_class(y)).sum(1)
 
-    def _train(self, first: Tensor, second: Tensor, y: Tensor, winner: Tensor, generator: torch.Generator) -> TrainingLog:
+    def _train(
+        self, first: Tensor, second: Tensor, y: Tensor, winner: Tensor, generator: torch.Generator
+    ) -> TrainingLog:
         s, log = self.settings, TrainingLog()
         optimiser = torch.optim.AdamW(self.parameters(), lr=s.lr, weight_decay=s.weight_decay)
         schedule = torch.optim.lr_scheduler.LambdaLR(

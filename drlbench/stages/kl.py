@@ -24,11 +24,15 @@ def run(job: Job) -> None:
     seeds = sample_seeds(s["sampling"]["seed"], s["n"])
     latents = torch.cat(
         [
-            sample_latents(model, y[i : i + BATCH], seeds[i : i + BATCH], s["sampling"]["sampler"], s["sampling"]["steps"])
+            sample_latents(
+                model, y[i : i + BATCH], seeds[i : i + BATCH], s["sampling"]["sampler"], s["sampling"]["steps"]
+            )
             for i in range(0, s["n"], BATCH)
         ]
     )
     found = kl_nats(model, base, latents, y, seed_of("kl", s["sampling"]["seed"]), t_max=T_MAX)
     half = 1.96 * found.standard_error
     row = Measurement("kl_nats", found.nats, found.nats - half, found.nats + half, found.samples, "lower")
-    write_measurements(job.out, [row], {"kl_nats": f"kl_nats|tmax{T_MAX:g}|n{found.samples}|drlbench{__version__}.{VERSIONS['kl']}"})
+    write_measurements(
+        job.out, [row], {"kl_nats": f"kl_nats|tmax{T_MAX:g}|n{found.samples}|drlbench{__version__}.{VERSIONS['kl']}"}
+    )

@@ -29,5 +29,7 @@ def run(job: Job) -> None:
     values = torch.cat(scores).numpy()
     replicates = mean_replicates(values, resample_counts(len(values), job.settings["resamples"]))
     row = measurement(name, float(values.mean()), len(values), "higher", replicates)
-    signature = f"{name}|{reward.signature}|{sampler_name(job)}|n{len(values)}|drlbench{__version__}.{VERSIONS['preference']}"
+    signature = (
+        f"{name}|{reward.signature}|{sampler_name(job)}|n{len(values)}|drlbench{__version__}.{VERSIONS['preference']}"
+    )
     write_measurements(job.out, [row], {name: signature})

@@ -98,7 +98,13 @@ def _fake(job: Job, s: Mapping[str, Any]) -> tuple[Labelled, Labelled]:
     labels = balanced_labels(s["fakes"], model.num_classes)
     seeds = sample_seeds(seed_of("fakes", s["seed"]), len(labels))
     pictures = generate(
-        model, labels, seeds, sampler=s["sampler"], steps=s["fake_steps"], device=job.device, progress=lambda x: job.progress(x / 2)
+        model,
+        labels,
+        seeds,
+        sampler=s["sampler"],
+        steps=s["fake_steps"],
+        device=job.device,
+        progress=lambda x: job.progress(x / 2),
     )
     images, y = to_float(pictures).to(job.device), torch.from_numpy(labels).to(job.device)
     # Every k-th sample: labels are in class order, so that takes the same share of each class.

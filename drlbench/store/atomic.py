@@ -61,9 +61,7 @@ def file_sha256(path: Path) -> str:
 
 def _listing(folder: Path) -> dict[str, dict[str, Any]]:
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MARKER)
-    return {
-        p.relative_to(folder).as_posix(): {"sha256": file_sha256(p), "size": p.stat().st_size} for p in files
-    }
+    return {p.relative_to(folder).as_posix(): {"sha256": file_sha256(p), "size": p.stat().st_size} for p in files}
 
 
 @contextmanager

@@ -81,7 +81,11 @@ def run_lock(folder: Path) -> Iterator[None]:
     try:
         atomic.write_json(
             owner,
-            {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())},
+            {
+                "pid": os.getpid(),
+                "host": socket.gethostname(),
+                "since": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            },
         )
         yield
     finally:

@@ -103,9 +103,12 @@ def _run(spec: SuiteSpec, name: str, run: RunSpec) -> Iterator[Found]:
         elif run.start.run == name or origin.start is not None:
             yield (*at, "start", "run"), f"{run.start.run!r} itself starts from another run; chains end after one link"
         elif run.start.lambda_ not in (origin.lambda_ or []):
-            yield (*at, "start", "lambda"), (
-                f"{run.start.run!r} has no lambda {run.start.lambda_:g}; "
-                f"it has {', '.join(f'{x:g}' for x in origin.lambda_ or [])}"
+            yield (
+                (*at, "start", "lambda"),
+                (
+                    f"{run.start.run!r} has no lambda {run.start.lambda_:g}; "
+                    f"it has {', '.join(f'{x:g}' for x in origin.lambda_ or [])}"
+                ),
             )
         else:
             ours, theirs = set(run.backbones or spec.backbones), set(origin.backbones or spec.backbones)

@@ -122,7 +122,7 @@ def _bounded(path: Path, root: Any) -> None:
         if count > MAX_NODES:
             raise UserError(f"{path}: aliases expand to more than {MAX_NODES} values")
         tag = str(node.tag) if node.tag else ""
-        if tag.startswith("tag:") and tag not in PLAIN_TAGS or tag.startswith("!"):
+        if (tag.startswith("tag:") and tag not in PLAIN_TAGS) or tag.startswith("!"):
             mark = node.start_mark
             raise UserError(f"{path}:{mark.line + 1}:{mark.column + 1}: the tag {tag!r} is not allowed in a suite")
         if isinstance(node, MappingNode):

@@ -71,7 +71,9 @@ class ShrinkTowardsReference(Algorithm):
         return {"loss": 0.0}
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        return {"updates": torch.tensor(self.updates)} | {f"net/{n}": p for n, p in self.policy.net.state_dict().items()}
+        return {"updates": torch.tensor(self.updates)} | {
+            f"net/{n}": p for n, p in self.policy.net.state_dict().items()
+        }
 
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
         self.updates = int(state["updates"])
@@ -110,4 +112,6 @@ class LinearVelocity(VelocityModel):
 
     def velocity(self, x: torch.Tensor, t: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return self.net(x, t, y)
+
+
 # [end]
