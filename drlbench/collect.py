@@ -87,7 +87,7 @@ def _read_scores(store: Store, node: Node) -> Iterator[tuple[dict[str, Any], np.
         return
     with np.load(store.folder(node.kind, node.key) / "replicates.npz", allow_pickle=False) as draws:
         for row in _json(store, node, "rows.json"):
-            yield row, draws[row["metric"]] if row["metric"] in draws else None
+            yield row, draws.get(row["metric"])
 
 
 def _row(plan: Plan, cell: CellPlan | None, guidance: str, space: str, row: dict[str, Any]) -> Row:

@@ -31,10 +31,9 @@ class Registry:
             if point.name in self.builtin:
                 raise UserError(f"{self.kind[:-1]} '{point.name}' of {owner} is already a name of drlbench itself")
             if point.name in found:
-                other = found[point.name].dist
-                raise UserError(
-                    f"{self.kind[:-1]} '{point.name}' is registered twice: by {other.name if other else '?'} and {owner}"
-                )
+                dist = found[point.name].dist
+                other = dist.name if dist else "an unnamed distribution"
+                raise UserError(f"{self.kind[:-1]} '{point.name}' is registered twice: by {other} and {owner}")
             found[point.name] = point
         return found
 

@@ -13,7 +13,14 @@ from drlbench.errors import Locked
 from drlbench.store import atomic
 from drlbench.store.layout import Store, run_lock
 
-HOLD = "import sys, time\nfrom pathlib import Path\nfrom drlbench.store.layout import run_lock\nwith run_lock(Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(60)\n"
+HOLD = """
+import sys, time
+from pathlib import Path
+from drlbench.store.layout import run_lock
+with run_lock(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
 
 
 def test_a_second_process_is_told_who_holds_the_run(tmp_path: Path) -> None:

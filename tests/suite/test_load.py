@@ -65,6 +65,7 @@ BOMB = "a: &a [1,1,1,1,1,1,1,1,1,1]\n" + "".join(
     f"{n}: &{n} [{','.join(['*' + p] * 10)}]\n" for p, n in zip("abcdefg", "bcdefgh", strict=True)
 )
 
+# ruff: noqa: E501 - one mistake a line reads best
 BAD = {
     "unknown key": (GOOD.replace("spaces:", "space:"), ":6:1", "did you mean 'spaces'"),
     "unknown nested key": (GOOD.replace("steps: 4,", "step: 4,"), ":21:12", "did you mean 'steps'"),
