@@ -41,7 +41,7 @@ class OutlierThreshold:
             norms = torch.cat(parts)
         finite = norms[torch.isfinite(norms)]
         if finite.numel() == 0:
-            return self.floor
+            return self.tau if self.tau is not None else 0.0
         quantile = float(torch.quantile(finite.float(), self.quantile))
         if self.tau is None:
             self.tau = quantile
