@@ -12,13 +12,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from drlbench.backbones.cards import CARDS
+from drlbench.backbones.origin import identity
+from drlbench.backbones.sizes import default_autoencoder
+from drlbench.data.sources import PLACES
 from drlbench.executors.local import Node
 from drlbench.registry import METRICS
 from drlbench.stages import VERSIONS
 from drlbench.store.atomic import file_sha256
 from drlbench.store.keys import seed_of, stage_key
 from drlbench.suite.cells import Cell, cells, seeds_for
-from drlbench.suite.schema import GuidanceSpec, RunSpec, SuiteSpec
+from drlbench.suite.schema import BackboneSpec, GuidanceSpec, RunSpec, SuiteSpec
 
 
 @dataclass(frozen=True)
@@ -61,15 +65,24 @@ class Plan:
     data: Measured | None = None
     encoders: dict[str, Node] = field(default_factory=dict)
     rewards: dict[str, Node] = field(default_factory=dict)
+    identities: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def add(self, kind: str, label: str, settings: Mapping[str, Any], **inputs: Node) -> Node:
         """Enter a stage; the same settings and inputs give the same node whoever asks."""
         keys = {name: node.key for name, node in inputs.items()}
-        key = stage_key(kind, VERSIONS[kind], dict(settings), keys)
+        key = stage_key(kind, VERSIONS[kind], without_places(settings), keys)
         if key not in self.nodes:
             links = {name: (node.kind, node.key) for name, node in inputs.items()}
             self.nodes[key] = Node(key, kind, VERSIONS[kind], dict(settings), links, label)
         return self.nodes[key]
+
+
+def without_places(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as the key sees them: where weights and images lie is no part of what they are."""
+    kept = {name: value for name, value in settings.items() if name != "where"}
+    if "data" in kept:
+        kept["data"] = {name: value for name, value in kept["data"].items() if name not in PLACES}
+    return kept
 
 
 def plan(spec: SuiteSpec, data: Mapping[str, Any], wanted: frozenset[str] | None = None) -> Plan:
@@ -80,6 +93,9 @@ def plan(spec: SuiteSpec, data: Mapping[str, Any], wanted: frozenset[str] | None
         wanted: ids of the cells to make; None for all. A cell another one starts from is made with it.
     """
     graph = Plan(spec)
+    for name, backbone in spec.backbones.items():
+        if backbone.checkpoint is not None:
+            graph.identities[name] = identity(backbone.checkpoint, autoencoder_of(backbone))
     for name in spec.encoders:
         _encoder(graph, data, name)
     for name, reward in spec.rewards.items():
@@ -134,8 +150,24 @@ def _common_reward(graph: Plan, data: Mapping[str, Any], name: str) -> Node:
 
 def _base(graph: Plan, data: Mapping[str, Any], backbone: str, seed: int) -> Node:
     spec = graph.spec.backbones[backbone]
-    settings = {"backbone": spec.model_dump(exclude={"gate", "description"}), "seed": seed, "data": dict(data)}
+    if spec.checkpoint is not None:
+        # The same weights whatever the base seed and the data are.
+        where = {"checkpoint": spec.checkpoint, "autoencoder": autoencoder_of(spec)}
+        settings: dict[str, Any] = {
+            "model": {"name": spec.size or spec.family, "architecture": spec.architecture, "ema": spec.ema},
+            "identity": graph.identities[backbone],
+            "where": where,
+        }
+        return graph.add("base", f"{backbone} base: {spec.checkpoint}", settings)
+    described = {**spec.model_dump(exclude={"gate", "description", "ema"}), "autoencoder": "pixels"}
+    settings = {"backbone": described, "seed": seed, "data": dict(data)}
     return graph.add("base", f"{backbone} base, seed {seed}", settings, **_looks_through(graph, [spec.align] if spec.align else []))
+
+
+def autoencoder_of(spec: BackboneSpec) -> str:
+    """The autoencoder of a backbone from a checkpoint: as the suite says, else its card's, else its size's."""
+    card = CARDS.get(spec.checkpoint or "")
+    return spec.autoencoder or (card.autoencoder if card else default_autoencoder(spec.size or spec.family))
 
 
 def _discriminator(graph: Plan, data: Mapping[str, Any], name: str, model: Node, label: str, seed: int) -> Node:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from pydantic import Field
@@ -14,13 +14,15 @@ from drlbench.backbones.autoencoders import load_sd_vae
 from drlbench.backbones.base import Autoencoder, Backbone, PixelRange, VelocityModel
 from drlbench.backbones.cards import CARDS, autoencoder_card
 from drlbench.backbones.checkpoints import Progress, find, resolve
+from drlbench.backbones.infer import BACKBONES as INFERRED
+from drlbench.backbones.infer import family_of, infer_architecture
+from drlbench.backbones.keys import unwrap
 from drlbench.backbones.rae_autoencoder import RAEAutoencoder
-from drlbench.backbones.sizes import SIZES
+from drlbench.backbones.sit import SiT
+from drlbench.backbones.sizes import default_autoencoder
 from drlbench.backbones.weights import read_checkpoint
 from drlbench.errors import UserError
 from drlbench.settings import Settings, parse_settings
-
-LATENT_AUTOENCODERS = {"sit": "sd-vae-ft-ema", "repa": "sd-vae-ft-ema", "rae": "rae-dinov2-b-256"}
 
 
 class ModelSpec(Settings):
@@ -63,31 +65,65 @@ def load(
     """
     record = parse_settings(ModelSpec, {"checkpoint": spec} if isinstance(spec, str) else spec, "model")
     card = CARDS.get(record.checkpoint)
-    name = record.backbone or (card.size if card else None)
-    if name is None:
-        raise UserError(
-            f"model: say which backbone the weights in {record.checkpoint} are for, as in backbone: sit-xl-2"
-        )
-    found = find(record.checkpoint)
-    path = found if isinstance(found, Path) else resolve(found, offline, progress)
-    net = create(name, **record.architecture)
-    if not isinstance(net, Backbone):
-        raise UserError(f"model: '{name}' is no backbone that predicts velocities")
+    path = locate(record.checkpoint, offline, progress)
+    ema = record.ema or (card.ema if card and card.ema else None)
     try:
-        net.load_official_state_dict(read_checkpoint(path), record.ema or (card.ema if card and card.ema else None))
+        net = load_network(path, record.backbone or (card.size if card else None), record.architecture, ema).net
     except UserError as error:
         raise type(error)(str(error) if str(path) in str(error) else f"{path}: {error}") from error
-    choice = record.autoencoder or (card.autoencoder if card else default_autoencoder(name))
+    choice = record.autoencoder or (card.autoencoder if card else default_autoencoder(record.backbone or ""))
     model = wrap(net, load_autoencoder(choice, offline, progress))
     return model.requires_grad_(False).eval().to(device)
 
 
-def default_autoencoder(name: str) -> str:
-    """The autoencoder an official size was trained on; small models of one's own are taken to work on pixels."""
-    key = name.lower().replace("/", "-").removesuffix("-256")
-    if key not in SIZES or SIZES[key][0] not in LATENT_AUTOENCODERS:
-        return "pixels"
-    return "rae-dinov2-b-512" if key.startswith("rae") and key.endswith("-512") else LATENT_AUTOENCODERS[SIZES[key][0]]
+def locate(checkpoint: str, offline: bool | None = None, progress: Progress | None = None) -> Path:
+    """The weights file that a card's name or a path stands for; fetched when need be. Errors as for `load`."""
+    found = find(checkpoint)
+    return found if isinstance(found, Path) else resolve(found, offline, progress)
+
+
+class Loaded(NamedTuple):
+    """A network with its weights, and the name and arguments that `create` builds the like of it from."""
+
+    net: Backbone
+    name: str
+    architecture: dict[str, Any]
+
+
+def load_network(path: Path, name: str | None, architecture: Mapping[str, Any], ema: str | None = None) -> Loaded:
+    """A network with the weights of a file, in its official convention.
+
+    Args:
+        name: an official size, a backbone whose architecture is then read off the weights, or None, and the backbone
+            is read off them too.
+        architecture: constructor arguments that are not to be read off the weights.
+        ema: entry of a training checkpoint; None takes the official evaluation's.
+
+    Raises:
+        UserError: a damaged file, weights that do not fit, or an architecture that they do not tell.
+    """
+    content = read_checkpoint(path)
+    arguments = dict(architecture)
+    if name is None or name in INFERRED:
+        state = unwrap(content, ema)
+        family = family_of(state)
+        if family is None and name is None:
+            raise UserError(f"model: say which backbone the weights in {path} are for, as in backbone: sit-xl-2")
+        try:
+            if name is not None and family != name:
+                raise UserError(f"state dict does not fit {name}; these look like the weights of '{family}'")
+            name = family
+            arguments = infer_architecture(str(family), state, architecture)
+        except UserError:
+            if not architecture or name is None:
+                raise  # with an architecture, the strict loading below names every key that is wrong
+    net = create(str(name), **arguments)
+    if not isinstance(net, Backbone):
+        raise UserError(f"model: '{name}' is no backbone that predicts velocities")
+    net.load_official_state_dict(content, ema)
+    if type(net) is SiT:
+        arguments["learn_sigma"] = net.learn_sigma  # read off the final layer, whatever was said
+    return Loaded(net, str(name), arguments)
 
 
 def load_autoencoder(name: str, offline: bool | None = None, progress: Progress | None = None) -> Autoencoder:

@@ -22,6 +22,7 @@ JITS = {  # depth, hidden_size, num_heads, bottleneck_dim, in_context_start
     "h": (32, 1280, 16, 256, 10),
 }
 DINOV2_BASE_WIDTH = 768
+LATENT_AUTOENCODERS = {"sit": "sd-vae-ft-ema", "repa": "sd-vae-ft-ema", "rae": "rae-dinov2-b-256"}
 
 
 def _transformer(size: str, latent: int, patch: int) -> dict[str, Any]:
@@ -96,3 +97,11 @@ def resolve(name: str, known: list[str]) -> tuple[str, dict[str, Any]]:
         return name, {}
     valid = [*known, *SIZES]
     raise UserError(f"unknown backbone '{name}'{did_you_mean(key, valid)}; valid: {', '.join(valid)}")
+
+
+def default_autoencoder(name: str) -> str:
+    """The autoencoder an official size was trained on; small models of one's own are taken to work on pixels."""
+    key = name.lower().replace("/", "-").removesuffix("-256")
+    if key not in SIZES or SIZES[key][0] not in LATENT_AUTOENCODERS:
+        return "pixels"
+    return "rae-dinov2-b-512" if key.startswith("rae") and key.endswith("-512") else LATENT_AUTOENCODERS[SIZES[key][0]]

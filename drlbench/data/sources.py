@@ -16,6 +16,9 @@ KINDS: dict[str, tuple[str, ...]] = {
     "npz": ("path", "held_out"),
 }
 
+# Where the images lie; their fingerprint, not their place, is part of a key.
+PLACES = ("path", "held_out_path")
+
 
 def check_data(spec: Mapping[str, Any]) -> None:
     """Refuse settings that the kind does not take.

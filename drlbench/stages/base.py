@@ -2,35 +2,90 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from drlbench import backbones
+from drlbench.backbones import loading, origin
+from drlbench.backbones.base import Backbone, VelocityModel
+from drlbench.backbones.cards import CARDS
 from drlbench.backbones.pretrain import pretrain
 from drlbench.data.sources import load_dataset
+from drlbench.errors import UserError
 from drlbench.stages import Job
-from drlbench.stages.files import save_model, write_curve, write_description
+from drlbench.stages.files import CONFIG, save_model, write_curve, write_description
+from drlbench.store import atomic
 from drlbench.store.keys import seed_of
 from drlbench.training import seeded, to_float
 
 
 def run(job: Job) -> None:
-    """Build, train, keep."""
+    """Build and train, or load once to see that everything fits; keep what `load_model` needs."""
+    if "model" in job.settings:
+        _bring(job)
+    else:
+        _train(job)
+
+
+def _bring(job: Job) -> None:
+    """A reference to the checkpoint with its checksum; the file stays where it is."""
+    s, where = job.settings["model"], job.settings["where"]
+    path = loading.locate(where["checkpoint"], progress=lambda done: job.progress(done / 2))
+    card = CARDS.get(where["checkpoint"])
+    ema = s["ema"] or (card.ema if card and card.ema else None)
+    try:
+        loaded = loading.load_network(path, s["name"], s["architecture"], ema)
+    except UserError as error:
+        raise type(error)(str(error) if str(path) in str(error) else f"{path}: {error}") from error
+    files = origin.autoencoder_files(where["autoencoder"])
+    _check_decoder(backbones.wrap(loaded.net, loading.load_autoencoder(where["autoencoder"])), where["autoencoder"])
+    autoencoder: str | dict[str, Any] = "pixels"
+    if files:
+        autoencoder = {"name": _absolute(where["autoencoder"]), "files": origin.hashes(files)}
+    checkpoint = {"name": _absolute(where["checkpoint"]), "ema": ema, "sha256": atomic.file_sha256(path)}
+    config = {"kind": "model", "family": loaded.name, "architecture": loaded.architecture, "autoencoder": autoencoder}
+    atomic.write_json(job.out / CONFIG, {**config, "checkpoint": checkpoint})
+    parameters = sum(p.numel() for p in loaded.net.parameters())
+    write_description(job.out, parameters=parameters, report={}, checkpoint=card.name if card else path.name)
+
+
+def _absolute(name: str) -> str:
+    """A local path made independent of the folder the run was started in; a card's name as it is."""
+    path = Path(name).expanduser()
+    return str(path.resolve()) if path.exists() and name not in CARDS else name
+
+
+def _check_decoder(model: VelocityModel, autoencoder: str) -> None:
+    """Decode one latent, so that an autoencoder of other latents is told before any work.
+
+    Raises:
+        UserError: the autoencoder does not take the network's latents.
+    """
+    try:
+        with torch.no_grad():
+            model.decode(torch.zeros(1, *model.latent_shape))
+    except RuntimeError as error:
+        raise UserError(
+            f"autoencoder {autoencoder} cannot decode latents of shape {model.latent_shape}: {error}; "
+            "give the one that the backbone was trained on"
+        ) from error
+
+
+def _train(job: Job) -> None:
     spec: dict[str, Any] = job.settings["backbone"]
     data = load_dataset(job.settings["data"])
     seed = job.settings["seed"]
     with seeded(seed_of("base", "weights", seed)):
         net = backbones.create(spec["size"] or spec["family"], **spec["architecture"])
+    assert isinstance(net, Backbone)
     model = backbones.wrap(net)
     with torch.no_grad():
         latents = model.encode(to_float(data.train_images))
     labels = torch.from_numpy(data.train_labels)
     log = pretrain(model, latents, labels, spec["pretrain"], seed_of("base", "training", seed))
-    save_model(
-        job.out,
-        model,
-        {"family": spec["size"] or spec["family"], "architecture": spec["architecture"], "autoencoder": spec["autoencoder"]},
-    )
+    config = {"family": spec["size"] or spec["family"], "architecture": spec["architecture"], "autoencoder": "pixels"}
+    save_model(job.out, model, config)
     write_curve(job.out, log)
     write_description(job.out, parameters=sum(p.numel() for p in model.net.parameters()), report=log.summary)

@@ -1,13 +1,13 @@
 """How models, encoders and rewards lie in a stage's folder, so that the next stage can read them back.
 
-A model's folder: `config.json` (family, architecture, autoencoder), `weights.safetensors` (the network's own
-names) and, for a latent model trained here, `autoencoder/`.
+A model's folder: `config.json` (family, architecture, autoencoder) and `weights.safetensors` (the network's own
+names). A base model from a checkpoint has no weights of its own there: its config names the file and its sha256, and
+official weights of gigabytes stay where they are. Autoencoders are always referred to in this way.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from drlbench import backbones
+from drlbench.backbones import loading, origin
 from drlbench.backbones.base import Autoencoder, VelocityModel
+from drlbench.backbones.origin import unchanged
 from drlbench.encoders.base import Encoder
 from drlbench.errors import IntegrityError
 from drlbench.metrics.base import Measurement
@@ -45,32 +48,45 @@ def save_model(folder: Path, model: VelocityModel, config: Mapping[str, Any]) ->
 
 def save_finetuned(folder: Path, model: VelocityModel, start: Path) -> None:
     """Keep a fine-tuned model; all but the network's weights is the start model's."""
-    save_model(folder, model, read_config(start))
-    if (start / "autoencoder").is_dir():
-        shutil.copytree(start / "autoencoder", folder / "autoencoder")
+    config = read_config(start)
+    config.pop("checkpoint", None)
+    save_model(folder, model, config)
 
 
 def load_model(folder: Path, device: str = "cpu", trainable: bool = False) -> VelocityModel:
-    """Read a model that `save_model` kept, in eval mode; frozen unless its network is to be trained.
+    """Read a model that its stage kept, in eval mode; frozen unless its network is to be trained.
 
     Raises:
-        IntegrityError: the folder holds no model.
+        IntegrityError: the folder holds no model, or weights that stayed where they are have changed since.
+        MissingPrerequisite: such weights are no longer there.
     """
     config = read_config(folder)
     if config.get("kind") != "model":
         raise IntegrityError(f"{folder}: holds a {config.get('kind')!r}, not a model")
-    net = backbones.create(config["family"], **config["architecture"])
-    net.load_state_dict(load_file(folder / WEIGHTS))
-    model = backbones.wrap(net, _autoencoder(folder, config["autoencoder"]))
+    if "checkpoint" in config:
+        source = config["checkpoint"]
+        path = unchanged(loading.locate(source["name"]), source["sha256"])
+        net: Any = loading.load_network(path, config["family"], config["architecture"], source["ema"]).net
+    else:
+        net = backbones.create(config["family"], **config["architecture"])
+        net.load_state_dict(load_file(folder / WEIGHTS))
+    model = backbones.wrap(net, _autoencoder(config["autoencoder"]))
     if not trainable:
         model.requires_grad_(False)
+    elif isinstance(model.autoencoder, nn.Module):
+        model.autoencoder.requires_grad_(False)
     return model.eval().to(device)
 
 
-def _autoencoder(folder: Path, name: str) -> Autoencoder | None:
-    if name == "pixels":
+def _autoencoder(found: str | Mapping[str, Any]) -> Autoencoder | None:
+    """The autoencoder of a model; one from outside is {"name": card or folder, "files": {role: sha256}}."""
+    if isinstance(found, str):
+        if found != "pixels":
+            raise IntegrityError(f"unknown autoencoder {found!r} in a stored model")
         return None
-    raise IntegrityError(f"{folder}: unknown autoencoder {name!r}")
+    for role, path in origin.autoencoder_files(found["name"]).items():
+        unchanged(path, found["files"][role])
+    return loading.load_autoencoder(found["name"])
 
 
 def load_encoder(folder: Path, device: str = "cpu") -> Encoder:

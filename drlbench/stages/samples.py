@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from drlbench.backbones.base import Autoencoder
 from drlbench.data.sources import load_dataset
@@ -20,10 +20,11 @@ BATCH = 500
 TOLERANCE = 0.025  # of [0, 1]; closer than that to the range, a pixel is rounding, not oversaturation
 
 
-class RangeRecorder:
+class RangeRecorder(nn.Module):
     """An autoencoder that notes, per image, which share of its values leaves [0, 1] before they are clamped."""
 
     def __init__(self, inner: Autoencoder) -> None:
+        super().__init__()
         self.inner = inner
         self.shares: list[Tensor] = []
 

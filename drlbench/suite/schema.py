@@ -78,7 +78,9 @@ class GateSpec(Spec):
 class BackboneSpec(Spec):
     """A base model: an official checkpoint, or a small one trained here by flow matching (`pretrain`).
 
-    `autoencoder` is `pixels`, a registered autoencoder card, or the settings of a small one trained here.
+    `checkpoint` is a card's name ("sit-xl-2-256") or a weights file; without `size` the architecture is read off its
+    weights, and `ema` names the entry to take from a training checkpoint. `autoencoder` is `pixels`, a card's name
+    ("sd-vae-ft-ema"), or the folder of an SD-VAE; left out, it is the card's or the official size's own.
     `align` names the encoder that a REPA-style model is aligned to while it is trained.
     """
 
@@ -87,7 +89,8 @@ class BackboneSpec(Spec):
     architecture: dict[str, Any] = {}
     checkpoint: str | None = None
     pretrain: dict[str, Any] | None = None
-    autoencoder: str | dict[str, Any] = "pixels"
+    ema: str | None = None
+    autoencoder: str | None = None
     align: str | None = None
     gate: GateSpec | None = None
     description: str = ""

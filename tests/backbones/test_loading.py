@@ -13,7 +13,8 @@ import torch
 from drlbench.backbones import create, load, wrap
 from drlbench.backbones.autoencoders import SD_SCALE, load_sd_vae
 from drlbench.backbones.base import PixelRange
-from drlbench.backbones.loading import default_autoencoder, load_autoencoder, load_rae
+from drlbench.backbones.loading import load_autoencoder, load_rae
+from drlbench.backbones.sizes import default_autoencoder
 from drlbench.errors import MissingPrerequisite, UserError
 
 TINY = {"input_size": 32, "hidden_size": 16, "depth": 1, "num_heads": 4, "num_classes": 10}
@@ -145,8 +146,13 @@ def test_what_load_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("DRLBENCH_CACHE", str(tmp_path))
     torch.save(create("sit", **TINY).state_dict(), tmp_path / "w.pt")
     path = str(tmp_path / "w.pt")
-    with pytest.raises(UserError, match="say which backbone the weights in"):
+    with pytest.raises(UserError, match=r"num_heads cannot be read off the weights \(no official size is 16 wide\)"):
         load(path)
+    torch.save({"a": torch.zeros(1)}, tmp_path / "other.pt")
+    with pytest.raises(UserError, match="say which backbone the weights in"):
+        load(str(tmp_path / "other.pt"))
+    with pytest.raises(UserError, match="these look like the weights of 'sit'"):
+        load({"backbone": "jit", "checkpoint": path})
     with pytest.raises(UserError, match=r"unknown setting 'chekpoint' \(did you mean 'checkpoint'"):
         load({"chekpoint": path})
     with pytest.raises(UserError, match=r"unknown autoencoder 'sd-vae-ft-em' \(did you mean 'sd-vae-ft-ema'"):

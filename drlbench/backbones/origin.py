@@ -1,0 +1,91 @@
+"""What weights from outside are, apart from where they lie: for the key of a result, and to notice a changed file.
+
+Nothing here imports torch, so that planning a run stays fast.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from drlbench.backbones.cards import CARDS, autoencoder_card
+from drlbench.backbones.checkpoints import resolve
+from drlbench.errors import IntegrityError, MissingPrerequisite, UserError
+from drlbench.store.atomic import file_sha256
+
+VAE_FILES = {"config": "config.json", "weights": "diffusion_pytorch_model.safetensors"}
+
+
+def identity(checkpoint: str, autoencoder: str) -> dict[str, Any]:
+    """What the weights are, for the key of the base stage; costs one pass over local files and touches no network.
+
+    A card stands for its file (its checksum, where known, is part of it, and is compared when the file is read); a
+    local file or folder stands for its content. A local path that is not there gives {"missing": path}.
+    """
+    return {"checkpoint": _checkpoint(checkpoint), "autoencoder": _autoencoder(autoencoder)}
+
+
+def _checkpoint(name: str) -> dict[str, str]:
+    if name in CARDS:
+        asset = CARDS[name].asset
+        return {"card": name, "revision": asset.revision, "sha256": asset.sha256}
+    path = Path(name).expanduser()
+    if path.is_dir():
+        raise UserError(f"checkpoint {path}: is a folder; give the weights file in it")
+    return {"sha256": file_sha256(path)} if path.is_file() else {"missing": name}
+
+
+def _autoencoder(name: str) -> str | dict[str, Any]:
+    if name == "pixels":
+        return name
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return {"files": hashes(folder_files(folder))}
+    if "/" in name:
+        return {"missing": name}
+    return {"card": autoencoder_card(name).name}
+
+
+def folder_files(folder: Path) -> dict[str, Path]:
+    """The two files of an SD-VAE folder, by role.
+
+    Raises:
+        MissingPrerequisite: one is not there.
+    """
+    files = {role: folder / name for role, name in VAE_FILES.items()}
+    for path in files.values():
+        if not path.is_file():
+            needed = " and ".join(VAE_FILES.values())
+            raise MissingPrerequisite(f"{path}: no such file; an SD-VAE folder holds {needed}")
+    return files
+
+
+def autoencoder_files(name: str, offline: bool | None = None) -> dict[str, Path]:
+    """Every file of an autoencoder by role, fetched when need be; none for pixels. Errors as for `resolve`."""
+    if name == "pixels":
+        return {}
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder_files(folder)
+    return {role: resolve(asset, offline) for role, asset in autoencoder_card(name).assets.items()}
+
+
+def hashes(files: Mapping[str, Path]) -> dict[str, str]:
+    """Hex sha256 by role."""
+    return {role: file_sha256(path) for role, path in files.items()}
+
+
+def unchanged(path: Path, sha256: str) -> Path:
+    """The path itself, when its content is still what a result was made from.
+
+    Raises:
+        IntegrityError: it is another file.
+    """
+    found = file_sha256(path)
+    if found != sha256:
+        raise IntegrityError(
+            f"{path}: sha256 {found[:12]} is not the {sha256[:12]} that this run's base was made from; put that file "
+            "back, or run the suite again to make everything from the new one"
+        )
+    return path
