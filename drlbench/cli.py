@@ -34,6 +34,7 @@ app.add_typer(cache_app, name="cache")
 app.command()(cli_tools.figures)
 app.command()(cli_tools.compare)
 app.command("eval")(cli_tools.evaluate)
+app.command()(cli_tools.bench)
 
 SuitePath = Annotated[Path, typer.Argument(help="A suite file, or the name of a built-in one (digits, digits-small).")]
 SetOption = Annotated[list[str], typer.Option("--set", help="Override: key.path=value (repeatable).")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -116,6 +117,36 @@ def evaluate(
         print(f"drlbench: {what}: {error}", file=sys.stderr)
     if table.exit_code:
         raise typer.Exit(table.exit_code)
+
+
+def bench(
+    backbone: Annotated[str, typer.Option("--backbone", help="A registered name or an official size.")],
+    batch: Annotated[str, typer.Option("--batch", help="Rows at once, or auto.")] = "auto",
+    precision: Annotated[str | None, typer.Option("--precision", help="fp32 or bf16 (default by device).")] = None,
+    device: Annotated[str | None, typer.Option("--device", help="cpu or cuda (default: what is there).")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Measure rollout, adjoint, update and sampling, and extrapolate GPU-hours of the paper's recipe."""
+    from drlbench.bench import bench as measure
+
+    if batch != "auto" and not (batch.isdigit() and int(batch) > 0):
+        raise UserError(f"--batch {batch!r}: valid are auto and whole numbers from 1")
+    if precision not in (None, "fp32", "bf16"):
+        raise UserError(f"--precision {precision!r}: valid are fp32 and bf16")
+    found = measure(backbone, "auto" if batch == "auto" else int(batch), precision, device=device)  # type: ignore[arg-type]
+    if as_json:
+        print(json.dumps(asdict(found), indent=1))
+        return
+    print(f"{found.backbone} on {found.device}, {found.precision}, batch {found.batch}")
+    print(f"forward {found.forward_tflop:.4g} TFLOP a sample, matrix peak {found.peak_tflops:.4g} TFLOP/s")
+    for name in ("rollout", "adjoint", "update", "sampling"):
+        rate = getattr(found, name)
+        print(f"{name:9} {rate.per_second:12.1f} evaluations/s {rate.share_of_peak:7.1%} of the peak")
+    paper = f", the paper {found.paper_hours:g}" if found.paper_hours else ""
+    print(
+        f"one lambda of the paper's recipe ({found.trajectories} trajectories): {found.total_hours:.4g} hours on such a "
+        f"device; arithmetic floor {found.floor_hours:.4g}{paper}"
+    )
 
 
 def _encoder(name: str) -> Encoder:
