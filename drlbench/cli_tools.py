@@ -133,7 +133,8 @@ def bench(
         raise UserError(f"--batch {batch!r}: valid are auto and whole numbers from 1")
     if precision not in (None, "fp32", "bf16"):
         raise UserError(f"--precision {precision!r}: valid are fp32 and bf16")
-    found = measure(backbone, "auto" if batch == "auto" else int(batch), precision, device=device)  # type: ignore[arg-type]
+    size = "auto" if batch == "auto" else int(batch)
+    found = measure(backbone, size, precision, device=device)  # type: ignore[arg-type]
     if as_json:
         print(json.dumps(asdict(found), indent=1))
         return
