@@ -133,7 +133,9 @@ class Hacking:
         held_out: gain of each preference reward it was not trained on.
         distances: FD ratio against base in each space (above 1 is better).
         drifts: change of each image statistic.
-        signs: what moved the wrong way beyond its sampling interval while an optimised reward rose; empty is clean.
+        signs: what moved the wrong way beyond its sampling interval while an optimised reward rose (or was not
+            measured, as a discriminator's logit often is not); empty is clean.
+        trained: every reward it was trained on, measured or not.
     """
 
     backbone: str
@@ -145,12 +147,13 @@ class Hacking:
     distances: tuple[Effect, ...]
     drifts: tuple[Effect, ...]
     signs: tuple[str, ...]
+    trained: tuple[str, ...]
 
 
 def hacking(run: RunData, backbone: str, name: str, lambda_: float | None, guidance: str) -> Hacking:
     """Set what a family was paid for beside what it was not paid for."""
     at = (backbone, name, lambda_, guidance)
-    trained = {r for c in run.seeds(backbone, name, lambda_) for r in run.optimised(c)}
+    trained = tuple(dict.fromkeys(r for c in run.seeds(backbone, name, lambda_) for r in run.optimised(c)))
     gains = [preference_gain(run, *at, r) for r in run.rewards]
     optimised = tuple(g for g in gains if g.metric in trained)
     # A discriminator's logit is judged by FD, not by taste: it is no held-out reward of a preference run.
@@ -158,10 +161,10 @@ def hacking(run: RunData, backbone: str, name: str, lambda_: float | None, guida
     distances = tuple(fd_ratio(run, *at, s) for s in run.spaces)
     drifts = tuple(change(run, *at, m) for m in run.drifts)
     signs = []
-    if any(g.estimate.low > 0 for g in optimised):
+    if not optimised or any(g.estimate.low > 0 for g in optimised):
         signs += [f"{g.metric} (held out) falls" for g in held_out if g.estimate.high < 0]
         signs += [f"FD in {d.space} rises" for d in distances if d.estimate.high < 1]
-    return Hacking(*at, optimised, held_out, distances, drifts, tuple(signs))
+    return Hacking(*at, optimised, held_out, distances, drifts, tuple(signs), trained)
 
 
 def hacking_table(run: RunData, guidance: str) -> list[Hacking]:

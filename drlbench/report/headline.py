@@ -161,7 +161,8 @@ def _level(c: Contest) -> str:
 def _hacking(rows: list[Hacking]) -> Iterator[str]:
     for name in dict.fromkeys(h.run for h in rows):
         group = [h for h in rows if h.run == name]
-        paid = ", ".join(dict.fromkeys(g.metric for h in group for g in h.optimised))
+        paid = ", ".join(dict.fromkeys(r for h in group for r in h.trained))
+        measured = any(h.optimised for h in group)
         first = next((h for h in group if h.signs), None)
         if first is None:
             yield f"{name}: no sign of reward hacking at any lambda (optimised: {paid})."
@@ -169,4 +170,5 @@ def _hacking(rows: list[Hacking]) -> Iterator[str]:
         stop = stop_marker(group)
         until = f"Clean up to lambda {stop:g}." if stop is not None else "Not clean at any lambda that was run."
         begin = f"from lambda {first.lambda_:g} on" if first.lambda_ is not None else "in its one setting"
-        yield f"{name}: {begin}, the optimised reward ({paid}) rises while {', '.join(first.signs)}. {until}"
+        rises = "rises while" if measured else "was not measured, but"
+        yield f"{name}: {begin}, the optimised reward ({paid}) {rises} {', '.join(first.signs)}. {until}"

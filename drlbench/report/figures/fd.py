@@ -23,6 +23,7 @@ from drlbench.report.figures.style import (
     settle,
     space_name,
     spread_labels,
+    weighted,
     widen,
 )
 from drlbench.report.fronts import BASE
@@ -96,7 +97,7 @@ def _ratio_limits(run: RunData, backbone: str, guidance: str, names: list[str]) 
 
 def against_lambda(run: RunData, guidance: str) -> list[Picture]:
     """FD in every space against lambda, one panel per space and backbone, base as a line."""
-    swept = [n for n in run.runs if any(len(run.lambdas(b, n)) > 1 for b in run.backbones)]
+    swept = weighted(run)
     if not swept:
         return []
     rows, columns = len(run.backbones), len(run.spaces)
@@ -112,7 +113,7 @@ def against_lambda(run: RunData, guidance: str) -> list[Picture]:
 
 def seven_metrics(run: RunData, guidance: str) -> list[Picture]:
     """All seven distances and manifold metrics against lambda, one figure per backbone (the paper's Figures 17, 18)."""
-    swept = [n for n in run.runs if any(len(run.lambdas(b, n)) > 1 for b in run.backbones)]
+    swept = weighted(run)
     metrics = [m for m in SEVEN if any(r.metric == m for r in run.rows)]
     if not swept or not metrics:
         return []

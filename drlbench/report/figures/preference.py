@@ -17,6 +17,7 @@ from drlbench.report.figures.style import (
     new_figure,
     reward_name,
     run_styles,
+    weighted,
     widen,
 )
 from drlbench.report.fronts import BASE
@@ -56,7 +57,7 @@ def gains(run: RunData, guidance: str) -> list[Picture]:
 def gains_against_lambda(run: RunData, guidance: str) -> list[Picture]:
     """The same gains against lambda (the paper's Figure 19)."""
     rewards = [r for r in run.rewards if run.is_preference(r)]
-    swept = [n for n in run.runs if any(len(run.lambdas(b, n)) > 1 for b in run.backbones)]
+    swept = weighted(run)
     if not rewards or not swept or BASE not in run.runs:
         return []
     look = run_styles(run)

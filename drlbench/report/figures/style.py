@@ -108,6 +108,13 @@ def run_styles(run: RunData) -> dict[str, Style]:
     return styles(run.runs)
 
 
+def weighted(run: RunData) -> list[str]:
+    """Families with a lambda, or none of them when no family was run at two."""
+    names = [n for n in run.runs if any(c.lambda_ is not None for c in run.cells if c.run == n)]
+    swept = any(len(run.lambdas(b, n)) > 1 for b in run.backbones for n in names)
+    return names if swept else []
+
+
 def space_name(run: RunData, space: str) -> str:
     """A space with a dagger when it is held out."""
     return f"{space}{DAGGER if run.held_out_space(space) else ''}"
