@@ -75,7 +75,7 @@ def pretrain(
     log = TrainingLog()
     with seeded(seed) as generator:
         average = _train(model, latents, labels, record, generator, log)
-    weights = [p for p in model.parameters() if p.requires_grad]
+    weights: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
     with torch.no_grad():
         for weight, mean in zip(weights, average, strict=True):
             weight.copy_(mean)
@@ -117,7 +117,7 @@ def _train(
     generator: torch.Generator,
     log: TrainingLog,
 ) -> list[Tensor]:
-    weights = [p for p in model.parameters() if p.requires_grad]
+    weights: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(weights, lr=s.lr, betas=(0.9, s.beta2), weight_decay=s.weight_decay, fused=True)
     average = [w.detach().clone() for w in weights]
     model.train()

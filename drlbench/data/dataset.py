@@ -96,8 +96,8 @@ def split_by_content(images: Images, labels: Labels, heldout_fraction: float) ->
     """Stratified split that depends on the images alone: train and held-out indices, each ascending.
 
     Within a class the images are ordered by the sha256 of their pixels and the first part is held out. So the
-    split needs no seed, survives a shuffled file or another library version, and puts copies of an image
-    on one side (up to the one class boundary a run of copies can straddle).
+    split needs no seed, survives a shuffled file or another library version, and puts copies of an image in one
+    class on one side.
 
     Raises:
         UserError: the fraction is outside (0, 1), or a class has too few images to stand on both sides.
@@ -109,6 +109,8 @@ def split_by_content(images: Images, labels: Labels, heldout_fraction: float) ->
     for label in np.unique(labels):
         members = sorted(np.flatnonzero(labels == label).tolist(), key=lambda i: (keys[i], i))
         count = round(len(members) * heldout_fraction)
+        while 0 < count < len(members) and keys[members[count]] == keys[members[count - 1]]:
+            count += 1
         if not 0 < count < len(members):
             raise UserError(
                 f"class {label} has {len(members)} images, too few to hold a fraction of {heldout_fraction} out"
