@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from drlbench import __version__, cli_tools
+from drlbench.cli_tools import offline_from_now
 from drlbench.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
@@ -119,11 +120,6 @@ def tell(summary: Summary, folder: Path) -> None:
     """The headline and where the page is."""
     print("\n".join(sentence.text for sentence in summary.headline))
     print(f"report: {folder / 'report.html'}")
-
-
-def offline_from_now() -> None:
-    """huggingface_hub reads these when it is imported, so they are set before anything imports it."""
-    os.environ["HF_HUB_OFFLINE"] = os.environ["TRANSFORMERS_OFFLINE"] = "1"
 
 
 @app.command()
@@ -270,6 +266,38 @@ def schema(what: Annotated[str, typer.Argument(help="suite or results")] = "suit
         print(",".join(COLUMNS))
     else:
         raise UserError(f"unknown schema {what!r}{did_you_mean(what, ['suite', 'results'])}; valid: suite, results")
+
+
+@app.command()
+def sample(
+    checkpoint: Annotated[str, typer.Argument(help="A weights file, or a card: sit-xl-2-256, jit-h-16, ...")],
+    backbone: Annotated[str | None, typer.Option(help="sit-xl-2, ..., or sit, jit, repa, rae (read off the weights).")] = None,
+    n: Annotated[int, typer.Option("-n", min=1, max=10_000, help="Images.")] = 16,
+    classes: Annotated[list[int], typer.Option("--class", help="Class index (repeatable; default: spread over all).")] = [],  # noqa: B006
+    cfg: Annotated[float, typer.Option(min=0, help="Guidance scale; 1 is none.")] = 1.0,
+    interval: Annotated[tuple[float, float], typer.Option(help="Times with guidance, 0 noise, 1 data.")] = (0.0, 1.0),
+    steps: Annotated[int | None, typer.Option(min=1, help="Default 50, or the backbone's own.")] = None,
+    sampler: Annotated[str, typer.Option(help="heun, euler, dopri5 or official.")] = "heun",
+    seed: Annotated[int, typer.Option(min=0, help="Sample i is the same whatever n and the batch are.")] = 0,
+    batch: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 4,
+    architecture: Annotated[list[str], typer.Option(help="key=value or JSON file, for what weights do not tell.")] = [],  # noqa: B006
+    autoencoder: Annotated[str | None, typer.Option(help="pixels, sd-vae-ft-ema, ..., or a local folder.")] = None,
+    ema: Annotated[str | None, typer.Option(help="Entry of a training checkpoint, e.g. model_ema1.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda (default: cuda where there is one).")] = None,
+    out: Annotated[Path, typer.Option(help="PNG to write.")] = Path("grid.png"),
+    offline: Annotated[bool, typer.Option("--offline", help="Never touch the network.")] = False,
+) -> None:
+    """Sample a grid of images from a checkpoint."""
+    if offline:
+        offline_from_now()
+    from drlbench.checks import check_device
+    from drlbench.sample import Request
+    from drlbench.sample import sample as make
+
+    if device:
+        check_device(device)
+    weights = (checkpoint, backbone, architecture, autoencoder, ema)
+    print(make(Request(*weights, n, classes, cfg, interval, steps, sampler, seed, batch, device, out)))
 
 
 @cache_app.command("ls")

@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from drlbench.backbones.keys import FINGERPRINTS
-from drlbench.backbones.sizes import JITS, SIZES, TRANSFORMERS
+from drlbench.backbones.sizes import JITS, TRANSFORMERS
 from drlbench.errors import UserError
 
 BACKBONES = ("jit", "repa", "rae", "sit")
@@ -23,12 +23,6 @@ CONTEXT_START = {(depth, width): start for depth, width, _, _, start in JITS.val
 def family_of(state: Mapping[str, Tensor]) -> str | None:
     """The backbone whose names these weights carry, or None."""
     return next((name for name in BACKBONES if FINGERPRINTS[name] in state), None)
-
-
-def family_named(name: str) -> str:
-    """The backbone behind an official size; any other name stands for itself."""
-    key = name.lower().replace("/", "-").removesuffix("-256")
-    return SIZES[key][0] if key in SIZES else name
 
 
 def infer_architecture(family: str, state: Mapping[str, Tensor], given: Mapping[str, Any]) -> dict[str, Any]:

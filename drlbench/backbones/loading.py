@@ -19,7 +19,7 @@ from drlbench.backbones.infer import family_of, infer_architecture
 from drlbench.backbones.keys import unwrap
 from drlbench.backbones.rae_autoencoder import RAEAutoencoder
 from drlbench.backbones.sit import SiT
-from drlbench.backbones.sizes import default_autoencoder
+from drlbench.backbones.sizes import SIZES, default_autoencoder, size_key
 from drlbench.backbones.weights import read_checkpoint
 from drlbench.errors import UserError
 from drlbench.settings import Settings, parse_settings
@@ -104,19 +104,18 @@ def load_network(path: Path, name: str | None, architecture: Mapping[str, Any], 
     """
     content = read_checkpoint(path)
     arguments = dict(architecture)
-    if name is None or name in INFERRED:
+    wanted = SIZES[size_key(name)][0] if name and size_key(name) in SIZES else name
+    if wanted is None or wanted in INFERRED:
         state = unwrap(content, ema)
         family = family_of(state)
-        if family is None and name is None:
+        if family is None and wanted is None:
             raise UserError(f"model: say which backbone the weights in {path} are for, as in backbone: sit-xl-2")
-        try:
-            if name is not None and family != name:
-                raise UserError(f"state dict does not fit {name}; these look like the weights of '{family}'")
-            name = family
-            arguments = infer_architecture(str(family), state, architecture)
-        except UserError:
-            if not architecture or name is None:
-                raise  # with an architecture, the strict loading below names every key that is wrong
+        if family is not None and wanted is not None and family != wanted:
+            raise UserError(f"state dict does not fit {name}; these look like the weights of '{family}'")
+        if name is None or name == wanted:
+            name = family or wanted
+            if "hidden_size" not in architecture:  # with it the architecture is described, and misfits are the file's
+                arguments = infer_architecture(str(name), state, architecture)
     net = create(str(name), **arguments)
     if not isinstance(net, Backbone):
         raise UserError(f"model: '{name}' is no backbone that predicts velocities")

@@ -84,13 +84,18 @@ def _sizes() -> dict[str, tuple[str, dict[str, Any]]]:
 SIZES = _sizes()
 
 
+def size_key(name: str) -> str:
+    """A size's name as `SIZES` writes it: SiT-XL/2 is sit-xl-2."""
+    return name.lower().replace("/", "-").removesuffix("-256")
+
+
 def resolve(name: str, known: list[str]) -> tuple[str, dict[str, Any]]:
     """The backbone and the constructor arguments behind a name; a bare backbone name has no arguments.
 
     Raises:
         UserError: the name is neither a size nor one of `known`.
     """
-    key = name.lower().replace("/", "-").removesuffix("-256")
+    key = size_key(name)
     if key in SIZES:
         return SIZES[key]
     if name in known:
@@ -101,7 +106,7 @@ def resolve(name: str, known: list[str]) -> tuple[str, dict[str, Any]]:
 
 def default_autoencoder(name: str) -> str:
     """The autoencoder an official size was trained on; small models of one's own are taken to work on pixels."""
-    key = name.lower().replace("/", "-").removesuffix("-256")
+    key = size_key(name)
     if key not in SIZES or SIZES[key][0] not in LATENT_AUTOENCODERS:
         return "pixels"
     return "rae-dinov2-b-512" if key.startswith("rae") and key.endswith("-512") else LATENT_AUTOENCODERS[SIZES[key][0]]
