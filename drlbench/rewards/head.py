@@ -1,8 +1,8 @@
 """The class-conditional projection head, several at once.
 
 logit(x, y) = w . h + b(y) + <h, e(y)> with h a linear map of the features; "mlp-2" puts two residual
-blocks h + GELU(A h + c) between the map and the projection. Heads with their own weights are one batched product; their logits
-are averaged.
+blocks h + GELU(A h + c) between the map and the projection. Heads with their own weights are one batched
+product; their logits are averaged.
 
 Shapes: E heads, B batch, F feature dimension, W width.
 """
