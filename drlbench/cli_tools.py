@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import asdict
 from functools import partial
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
     from drlbench.encoders.base import Encoder
 
 RunPath = Annotated[Path, typer.Argument(help="A run's folder, e.g. reports/digits.")]
+
+
+def offline_from_now() -> None:
+    """huggingface_hub reads these when it is imported, so they are set before anything imports it."""
+    os.environ["HF_HUB_OFFLINE"] = os.environ["TRANSFORMERS_OFFLINE"] = "1"
 
 
 def figures(
@@ -78,8 +84,6 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Score any images against any reference, with intervals and signatures."""
-    from drlbench.cli import offline_from_now
-
     if offline:
         offline_from_now()
     from drlbench.evaluate import evaluate as measure

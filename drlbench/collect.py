@@ -17,6 +17,7 @@ from PIL import Image
 from drlbench.report.results import COLUMNS, Row, write_results
 from drlbench.store import atomic
 from drlbench.store.layout import Store
+from drlbench.suite.cells import origin
 
 if TYPE_CHECKING:
     from drlbench.executors.local import Node
@@ -121,8 +122,10 @@ def _cell(plan: Plan, store: Store, cell: CellPlan, run: Path) -> dict[str, Any]
     trained = [n for _, n in cell.training if store.has(n.kind, n.key)]
     kl = _json(store, cell.kl, "rows.json")[0]["value"] if cell.kl and store.has(cell.kl.kind, cell.kl.key) else None
     terms = [*spec.with_, *([spec.reward] if spec.reward else [])]
-    if spec.start is not None and (origin := plan.spec.runs[spec.start.run]).reward:
-        terms.append(origin.reward)
+    start = origin(plan.spec, cell.cell)
+    if start is not None and (reward := plan.spec.runs[start.run].reward):
+        terms.append(reward)
+    settings = plan.spec.algorithms[spec.algorithm].settings if spec.algorithm else {}
     return {
         "id": cell.cell.id,
         "backbone": cell.cell.backbone,
@@ -134,6 +137,8 @@ def _cell(plan: Plan, store: Store, cell: CellPlan, run: Path) -> dict[str, Any]
         "status": "ok" if all(made) else "missing",
         "error": "",
         "optimised": terms,
+        "start": None if start is None else start.id,
+        "settings": {k: settings[k] for k in ("integrator", "steps") if k in settings},
         "seconds": round(sum(_json(store, n, "seconds.json") for n in trained), 1),
         "kl_nats": kl,
         "grids": _grids(plan, store, cell, run),
@@ -206,13 +211,15 @@ def _optimised(plan: Plan) -> set[str]:
 
 def _reward(plan: Plan, store: Store, name: str) -> dict[str, Any]:
     about = _described(store, plan.rewards[name]) if name in plan.rewards else {}
+    settings = plan.spec.rewards[name].settings
     return {
         "name": name,
         "kind": plan.spec.rewards[name].kind,
         "held_out": name not in _optimised(plan),
         "description": plan.spec.rewards[name].description,
+        "encoders": plan.spec.rewards[name].encoders,
         "signature": about.get("signature", ""),
-        "report": about.get("report", {}),
+        "report": {**about.get("report", {}), **{k: v for k, v in settings.items() if k == "r1"}},
     }
 
 

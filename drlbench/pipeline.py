@@ -21,7 +21,7 @@ from drlbench.registry import METRICS
 from drlbench.stages import VERSIONS
 from drlbench.store.atomic import file_sha256
 from drlbench.store.keys import seed_of, stage_key
-from drlbench.suite.cells import Cell, cells, seeds_for
+from drlbench.suite.cells import Cell, cells, origin
 from drlbench.suite.schema import BackboneSpec, GuidanceSpec, RunSpec, SuiteSpec
 
 
@@ -192,9 +192,8 @@ def _model(graph: Plan, data: Mapping[str, Any], cell: Cell) -> tuple[Node, list
     run, base = graph.spec.runs[cell.run], _base(graph, data, cell.backbone, cell.base_seed)
     if run.algorithm is None:
         return base, []
-    model = base
-    if run.start is not None:
-        model = _model(graph, data, _origin(graph.spec, cell, run))[0]
+    start = origin(graph.spec, cell)
+    model = base if start is None else _model(graph, data, start)[0]
     made: list[tuple[int, Node]] = []
     algorithm = graph.spec.algorithms[run.algorithm]
     for number in range(1, run.rounds + 1):
@@ -227,23 +226,22 @@ def _model(graph: Plan, data: Mapping[str, Any], cell: Cell) -> tuple[Node, list
     return model, made
 
 
-def _origin(spec: SuiteSpec, cell: Cell, run: RunSpec) -> Cell:
-    """The cell a run starts from: same backbone and base seed, the same RL seed where it exists, else the first."""
-    assert run.start is not None
-    available = seeds_for(spec.runs[run.start.run], run.start.lambda_)
-    seed = cell.seed if cell.seed in available else available[0]
-    return Cell(cell.backbone, run.start.run, run.start.lambda_, cell.base_seed, seed)
-
-
 def _cell(graph: Plan, data: Mapping[str, Any], cell: Cell) -> CellPlan:
     spec = graph.spec
     base = _base(graph, data, cell.backbone, cell.base_seed)
     model, made = _model(graph, data, cell)
     measured = {}
+    # A discriminator judges by the data against this cell's base, so that all cells of one base are judged alike.
+    judges = {
+        name: graph.rewards[name]
+        if name in graph.rewards
+        else _discriminator(graph, data, name, base, f"{cell.backbone} base: reward {name}", cell.base_seed)
+        for name in spec.preferences
+    }
     for guidance in spec.guidance:
         if guidance.runs is None or cell.run in guidance.runs:
             samples = graph.add("samples", f"{cell.id}: samples, {guidance.name}", _sampling(spec, guidance), model=model)
-            measured[guidance.name] = _measure(graph, data, samples, f"{cell.id}: {guidance.name}")
+            measured[guidance.name] = _measure(graph, data, samples, f"{cell.id}: {guidance.name}", judges)
     kl = None
     if spec.kl_samples and model is not base:
         settings = {"n": spec.kl_samples, "sampling": _sampling(spec, GuidanceSpec(name="none")), "data": dict(data)}
@@ -256,7 +254,9 @@ def _sampling(spec: SuiteSpec, guidance: GuidanceSpec) -> dict[str, Any]:
     return {**spec.sampling.model_dump(), "cfg": guidance.cfg, "low": guidance.low, "high": guidance.high}
 
 
-def _measure(graph: Plan, data: Mapping[str, Any], samples: Node, label: str) -> Measured:
+def _measure(
+    graph: Plan, data: Mapping[str, Any], samples: Node, label: str, judges: Mapping[str, Node]
+) -> Measured:
     spec = graph.spec
     scores = {}
     common = {"resamples": spec.resamples, "data": dict(data)}
@@ -274,8 +274,8 @@ def _measure(graph: Plan, data: Mapping[str, Any], samples: Node, label: str) ->
     if on_images:
         scores[""] = graph.add("scores", f"{label}: image statistics", {**common, "metrics": on_images}, samples=samples)
     preference = {}
-    for name in spec.preferences:
-        inputs = {"samples": samples, "reward": graph.rewards[name]} | _looks_through(graph, spec.rewards[name].encoders)
+    for name, judge in judges.items():
+        inputs = {"samples": samples, "reward": judge} | _looks_through(graph, spec.rewards[name].encoders)
         preference[name] = graph.add("preference", f"{label}: {name}", {**common, "name": name}, **inputs)
     return Measured(samples, scores, preference)
 
@@ -283,4 +283,5 @@ def _measure(graph: Plan, data: Mapping[str, Any], samples: Node, label: str) ->
 def _measure_data(graph: Plan, data: Mapping[str, Any]) -> Measured:
     """The held-out images, measured like a model: the floor of every distance, the target of every statistic."""
     samples = graph.add("samples", "held-out images", {"data": dict(data)})
-    return _measure(graph, data, samples, "held-out images")
+    judges = {name: graph.rewards[name] for name in graph.spec.preferences if name in graph.rewards}
+    return _measure(graph, data, samples, "held-out images", judges)

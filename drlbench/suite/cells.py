@@ -50,3 +50,14 @@ def cells(spec: SuiteSpec) -> list[Cell]:
                 for weight in run.lambda_ if run.reward is not None and run.lambda_ is not None else [None]:
                     found += [Cell(backbone, name, weight, base_seed, seed) for seed in seeds_for(run, weight)]
     return found
+
+
+def origin(spec: SuiteSpec, cell: Cell) -> Cell | None:
+    """The cell that `cell` starts from and takes its KL to: the same backbone and base seed, and the same RL seed
+    where it exists, else the first; None when it starts from the base."""
+    start = spec.runs[cell.run].start
+    if start is None:
+        return None
+    available = seeds_for(spec.runs[start.run], start.lambda_)
+    seed = cell.seed if cell.seed in available else available[0]
+    return Cell(cell.backbone, start.run, start.lambda_, cell.base_seed, seed)

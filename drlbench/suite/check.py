@@ -57,8 +57,6 @@ def cross_references(spec: SuiteSpec) -> Iterator[Found]:
     for i, preference in enumerate(spec.preferences):
         if preference not in spec.rewards:
             yield ("preferences", i), _unknown("reward", preference, spec.rewards)
-        elif spec.rewards[preference].kind == "discriminator":
-            yield ("preferences", i), f"{preference!r} is a discriminator, fitted per cell; it is no common yardstick"
     for i, guidance in enumerate(spec.guidance):
         if guidance.low >= guidance.high:
             yield ("guidance", i), f"the interval [{guidance.low}, {guidance.high}] is empty"
