@@ -25,10 +25,11 @@ from numpy.typing import NDArray
 from drlbench.errors import UserError, did_you_mean
 from drlbench.metrics.base import Evidence, Measurement, Metric
 from drlbench.metrics.bootstrap import counts_or_default, mean_replicates, measurement
-from drlbench.metrics.inputs import as_features, same_dimension
-from drlbench.metrics.neighbours import Points, blocks, radii, within
+from drlbench.metrics.inputs import check_features, same_dimension
+from drlbench.metrics.neighbours import Index, Points, blocks, pairs_within, radii
 
 Array = NDArray[np.float64]
+Features = NDArray[np.floating[Any]]
 Counts = NDArray[np.integer[Any]]
 
 SERVERS = 32
@@ -89,24 +90,23 @@ def _centred(values: Array) -> Array:
     return values - values.mean()
 
 
-def _first_servers(inside: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Column indices of the first T true entries of every row, −1 where there are fewer."""
-    row, column = np.nonzero(inside)
+def _first_servers(row: Index, column: Index, points: int) -> NDArray[np.int64]:
+    """The first T columns of every row of pairs in row order, −1 where there are fewer."""
     place = np.arange(len(row)) - np.searchsorted(row, row)
     kept = place < SERVERS
-    servers = np.full((len(inside), SERVERS), -1, dtype=np.int64)
+    servers = np.full((points, SERVERS), -1, dtype=np.int64)
     servers[row[kept], place[kept]] = column[kept]
     return servers
 
 
 def neighbourhoods(
-    generated: Array, reference: Array, k_precision: int, k_density: int, strict: bool
+    generated: Features, reference: Features, k_precision: int, k_density: int, strict: bool
 ) -> Neighbourhoods:
-    """One pass over all pairs; 16 MiB blocks, nothing n × n."""
+    """One pass over all pairs; 8 MiB blocks, nothing n × n."""
     for name, array in (("generated", generated), ("reference", reference)):
         if len(array) <= max(k_precision, k_density):
             raise UserError(f"{name}: {len(array)} samples have no neighbour number {max(k_precision, k_density)}")
-    centre = reference.mean(0)
+    centre = reference.mean(0, dtype=np.float64)
     x, y = Points(generated, centre), Points(reference, centre)
     ks = (k_precision, k_density)
     y_radii = radii(y, ks)  # (2, m)
@@ -115,22 +115,24 @@ def neighbourhoods(
     balls = np.zeros(len(x))
     recall, coverage = [], []
     for rows, d2, bound in blocks(y, x):
-        precise |= within(y, x, rows, d2, bound, y_radii[0, rows, None], strict).any(0)
-        dense = within(y, x, rows, d2, bound, y_radii[1, rows, None], strict)
-        balls += dense.sum(0)
-        coverage.append(_first_servers(dense))
-        recall.append(_first_servers(within(y, x, rows, d2, bound, x_radii[None], strict)))
+        dense = pairs_within(y, x, rows, d2, bound, y_radii[1, rows, None], strict)
+        balls += np.bincount(dense[1], minlength=len(x))
+        coverage.append(_first_servers(*dense, len(d2)))
+        if k_precision != k_density:
+            dense = pairs_within(y, x, rows, d2, bound, y_radii[0, rows, None], strict)
+        precise[dense[1]] = True
+        recall.append(_first_servers(*pairs_within(y, x, rows, d2, bound, x_radii[None], strict), len(d2)))
     return Neighbourhoods(
         precise.astype(np.float64), balls, Table(np.concatenate(recall)), Table(np.concatenate(coverage))
     )
 
 
-def _prepare(a: Any, b: Any, convention: str) -> tuple[Array, Array, bool]:
+def _prepare(a: Any, b: Any, convention: str) -> tuple[Features, Features, bool]:
     if convention not in CONVENTIONS:
         raise UserError(
             f"unknown convention '{convention}'{did_you_mean(convention, CONVENTIONS)}; valid: {', '.join(CONVENTIONS)}"
         )
-    x, y = as_features(a, "a"), as_features(b, "b")
+    x, y = check_features(a, "a"), check_features(b, "b")
     same_dimension(x.shape[1], y.shape[1])
     return x, y, CONVENTIONS[convention]
 
@@ -219,12 +221,14 @@ def class_coverage(
         own, real = np.flatnonzero(labels == c), y[reference_labels == c]
         if len(real) < 2:
             raise UserError(f"class {c} has {len(real)} reference sample; class coverage needs at least 2")
-        points, fakes = Points(real, real.mean(0)), Points(x[own], real.mean(0))
+        centre = real.mean(0, dtype=np.float64)
+        points, fakes = Points(real, centre), Points(x[own], centre)
         servers = np.full((len(real), SERVERS), -1, dtype=np.int64)
         if len(own):
             r2 = radii(points, (min(k, len(real) - 1),))[0]
             for rows, d2, bound in blocks(points, fakes):
-                local = _first_servers(within(points, fakes, rows, d2, bound, r2[rows, None], strict))
+                pairs = pairs_within(points, fakes, rows, d2, bound, r2[rows, None], strict)
+                local = _first_servers(*pairs, len(d2))
                 servers[rows] = np.where(local >= 0, own[local], -1)
         table = Table(servers)
         values.append(float((servers[:, 0] >= 0).mean()))

@@ -4,14 +4,14 @@ Squared distances of a block of rows come from one float32 matrix product with a
 bound leaves open is decided by the direct double-precision sum Σ (x − y)², which is exactly zero for equal rows and
 exactly symmetric, so that ties and duplicates behave as in the definition and not as in rounding noise.
 
-Shapes: n and m points, D dimensions, b rows of a block, q candidate neighbours.
+Shapes: n and m points, D dimensions, b rows of a block, p pairs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,29 +20,32 @@ Array = NDArray[np.float64]
 Single = NDArray[np.float32]
 Index = NDArray[np.intp]
 
-BLOCK_ELEMENTS = 1 << 22  # of a (b, m) block: 16 MiB in float32
-EXACT_ELEMENTS = 1 << 21  # of a direct difference: 16 MiB in float64
+BLOCK_ELEMENTS = 1 << 21  # of a (b, m) block: 8 MiB in float32
+EXACT_ELEMENTS = 1 << 18  # of a direct difference: 2 MiB in float64
 
 
 @dataclass(frozen=True)
 class Points:
     """Features with what the float32 screen needs; all sets that are compared share one centre."""
 
-    exact: Array  # (n, D) as given
+    exact: NDArray[np.floating[Any]]  # (n, D) as given
     centre: Array  # (D,)
 
-    @cached_property
-    def single(self) -> Single:
-        """(n, D) centred, so that the bound is about the spread and not about the offset."""
-        return (self.exact - self.centre).astype(np.float32)
-
-    @cached_property
-    def squares(self) -> Single:
-        """(n,) squared norms of `single`."""
-        return np.einsum("nd,nd->n", self.single, self.single, dtype=np.float64).astype(np.float32)
+    def single(self, rows: slice = slice(None)) -> Single:
+        """Rows (b, D) float32, centred so that the error bound is about the spread and not about the offset."""
+        part = self.exact[rows]
+        result = np.empty(part.shape, dtype=np.float32)
+        step = max(BLOCK_ELEMENTS // part.shape[1], 1)
+        for start in range(0, len(part), step):
+            result[start : start + step] = part[start : start + step] - self.centre
+        return result
 
     def __len__(self) -> int:
         return len(self.exact)
+
+
+def _squares(single: Single) -> Single:
+    return np.einsum("nd,nd->n", single, single)
 
 
 def pair_distances(x: Points, y: Points, rows: Index, columns: Index) -> Array:
@@ -51,7 +54,8 @@ def pair_distances(x: Points, y: Points, rows: Index, columns: Index) -> Array:
     step = max(EXACT_ELEMENTS // x.exact.shape[1], 1)
     for start in range(0, len(rows), step):
         part = slice(start, start + step)
-        difference = x.exact[rows[part]] - y.exact[columns[part]]
+        difference = x.exact[rows[part]].astype(np.float64)
+        difference -= y.exact[columns[part]]
         result[part] = np.einsum("pd,pd->p", difference, difference)
     return result
 
@@ -60,59 +64,59 @@ def blocks(x: Points, y: Points) -> Iterator[tuple[slice, Single, Single]]:
     """For blocks of rows of x: the rows, approximate squared distances (b, m), and their error bound (b, 1).
 
     The bound covers the rounding of both norms, of the D-term dot product and of the float32 cast:
-    (D + 8) ε (|x|² + max |y|²).
+    2 (D + 8) ε (|x|² + max |y|²).
     """
-    dimension = x.exact.shape[1]
     step = max(BLOCK_ELEMENTS // max(len(y), 1), 1)
-    unit = np.float32((dimension + 8) * np.finfo(np.float32).eps)
-    largest = y.squares.max()
+    unit = np.float32(2 * (x.exact.shape[1] + 8) * np.finfo(np.float32).eps)
+    columns = y.single()
+    column_squares = _squares(columns)
+    largest = column_squares.max()
     for start in range(0, len(x), step):
         rows = slice(start, min(start + step, len(x)))
-        d2 = x.single[rows] @ y.single.T
-        d2 *= -2.0
-        d2 += x.squares[rows, None]
-        d2 += y.squares[None]
-        yield rows, d2, unit * (x.squares[rows, None] + largest)
+        single = x.single(rows)
+        squares = _squares(single)[:, None]
+        single *= -2.0
+        d2 = single @ columns.T
+        d2 += squares
+        d2 += column_squares
+        yield rows, d2, unit * (squares + largest)
 
 
 def radii(points: Points, ks: tuple[int, ...]) -> Array:
-    """Squared distance (len(ks), n) float64 of every point to its k-th nearest other point, for each k of `ks`."""
-    n, k_max = len(points), max(ks)
-    q = min(k_max + 9, n)  # itself, k neighbours, and a few more so that the bound rarely reaches the last
-    result = np.empty((len(ks), n))
+    """Squared distance (len(ks), n) float64 of every point to its k-th nearest other point, for each k of `ks`.
+
+    Every point that could be among the k nearest within the error bound is measured directly.
+    """
+    k_max = max(ks)
+    result = np.empty((len(ks), len(points)))
     for rows, d2, bound in blocks(points, points):
         own = np.arange(rows.start, rows.stop)
         d2[own - rows.start, own] = np.inf
-        if q < n:
-            candidates = np.argpartition(d2, q - 1, axis=1)[:, :q]
-        else:
-            candidates = np.broadcast_to(np.arange(n), (len(own), n))
-        approximate = np.take_along_axis(d2, candidates, 1)
-        exact = pair_distances(points, points, np.repeat(own, q), candidates.ravel()).reshape(len(own), q)
-        exact[~np.isfinite(approximate)] = np.inf
-        exact.sort(axis=1)
-        result[:, rows] = exact[:, [k - 1 for k in ks]].T
-        if q < n:
-            # A point outside the candidates could be nearer than the k-th only within the bound.
-            open_rows = approximate.max(1) <= exact[:, k_max - 1] + 2.0 * bound[:, 0]
-            for i in np.flatnonzero(open_rows):
-                near = np.flatnonzero(d2[i] <= exact[i, k_max - 1] + 2.0 * bound[i, 0])
-                full = np.sort(pair_distances(points, points, np.full(len(near), own[i]), near))
-                result[:, own[i]] = full[[k - 1 for k in ks]]
+        reach = np.partition(d2, k_max - 1, axis=1)[:, k_max - 1, None] + 2.0 * bound
+        row, column = np.nonzero(d2 <= reach)
+        exact = pair_distances(points, points, row + rows.start, column)
+        order = np.lexsort((exact, row))
+        first = np.searchsorted(row, np.arange(len(own)))
+        for i, k in enumerate(ks):
+            result[i, rows] = exact[order][first + k - 1]
     return result
 
 
-def within(
+def pairs_within(
     x: Points, y: Points, rows: slice, d2: Single, bound: Single, limit: Array, strict: bool
-) -> NDArray[np.bool_]:
-    """Whether |x_i − y_j|² is below `limit` (broadcast to (b, m)), or also equal to it when not strict."""
-    # Rounding the limit to float32 costs at most one more ε of it, far below the bound's (D + 8) ε.
+) -> tuple[Index, Index]:
+    """Pairs (row of the block, column), in row order, with |x_i − y_j|² below `limit`, or equal to it if not strict.
+
+    `limit` broadcasts to (b, m). One pass over the block finds what may be inside; the rest is work on those pairs.
+    """
+    # Rounding the limit to float32 costs at most one more ε of it, far below the bound.
     edge = limit.astype(np.float32)
     slack = bound + np.finfo(np.float32).eps * edge
-    inside = d2 < edge - slack
-    row, column = np.nonzero((d2 <= edge + slack) & ~inside)
-    if len(row):
-        exact = pair_distances(x, y, row + rows.start, column)
-        at = np.broadcast_to(limit, d2.shape)[row, column]
-        inside[row, column] = exact < at if strict else exact <= at
-    return inside
+    row, column = np.nonzero(d2 <= edge + slack)
+    at = np.broadcast_to(limit, d2.shape)[row, column]
+    near = d2[row, column]
+    open_pairs = np.flatnonzero(near >= at.astype(np.float32) - np.broadcast_to(slack, d2.shape)[row, column])
+    kept = np.ones(len(row), dtype=bool)
+    exact = pair_distances(x, y, row[open_pairs] + rows.start, column[open_pairs])
+    kept[open_pairs] = exact < at[open_pairs] if strict else exact <= at[open_pairs]
+    return row[kept], column[kept]

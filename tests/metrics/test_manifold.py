@@ -79,7 +79,7 @@ def test_blocks_do_not_change_the_answer(monkeypatch):
     real, fake = load("prdc_d64")
     whole = four(fake, real, 5)
     monkeypatch.setattr("drlbench.metrics.neighbours.BLOCK_ELEMENTS", 3000)
-    monkeypatch.setattr("drlbench.metrics.neighbours.EXACT_ELEMENTS", 500)
+    monkeypatch.setattr("drlbench.metrics.neighbours.EXACT_ELEMENTS", 500)  # several blocks of both
     assert four(fake, real, 5) == whole
 
 
