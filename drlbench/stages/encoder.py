@@ -21,5 +21,8 @@ def run(job: Job) -> None:
         summary = log.summary
     else:
         encoder, summary = kind(**settings["settings"]), {}
-        atomic.write_json(job.out / CONFIG, {"kind": settings["kind"], "settings": settings["settings"]})
+        if hasattr(encoder, "save"):
+            encoder.save(job.out)
+        else:
+            atomic.write_json(job.out / CONFIG, {"kind": settings["kind"], "settings": settings["settings"]})
     write_description(job.out, dim=encoder.dim, signature=encoder.signature, report=summary)
