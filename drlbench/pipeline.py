@@ -15,7 +15,7 @@ from typing import Any
 from drlbench.backbones.cards import CARDS
 from drlbench.backbones.origin import identity
 from drlbench.backbones.sizes import default_autoencoder
-from drlbench.data.sources import PLACES
+from drlbench.data.kinds import PLACES
 from drlbench.executors.local import Node
 from drlbench.registry import METRICS
 from drlbench.stages import VERSIONS
@@ -160,8 +160,11 @@ def _base(graph: Plan, data: Mapping[str, Any], backbone: str, seed: int) -> Nod
         }
         return graph.add("base", f"{backbone} base: {spec.checkpoint}", settings)
     described = {**spec.model_dump(exclude={"gate", "description", "ema"}), "autoencoder": "pixels"}
+    if spec.latent is not None:
+        described["latent"] = {"encoder": spec.latent.encoder, "seed": spec.latent.seed, **spec.latent.settings}
     settings = {"backbone": described, "seed": seed, "data": dict(data)}
-    return graph.add("base", f"{backbone} base, seed {seed}", settings, **_looks_through(graph, [spec.align] if spec.align else []))
+    through = [name for name in (spec.align, spec.latent.encoder if spec.latent else None) if name]
+    return graph.add("base", f"{backbone} base, seed {seed}", settings, **_looks_through(graph, through))
 
 
 def autoencoder_of(spec: BackboneSpec) -> str:

@@ -1,1 +1,1 @@
-"""Real images and preference tables: digits, npz, parquet and image folders."""
+"""Real images of a suite: digits, npz, class folders, parquet and tar files."""

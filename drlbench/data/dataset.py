@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from drlbench.data.lazy import LazyImages
 from drlbench.errors import UserError
 
 Images = NDArray[np.uint8]  # (N, H, W, C)
@@ -29,6 +30,9 @@ class Dataset:
         train_images, heldout_images: (N, H, W, C) uint8 in [0, 255].
         train_labels, heldout_labels: (N,) int64 in [0, number of classes).
         class_names: one per class; their order is the class index.
+        fingerprint: stands for the content, where the images are not to be read for it.
+
+    Images may be `drlbench.data.lazy.LazyImages` instead of arrays.
     """
 
     name: str
@@ -37,6 +41,7 @@ class Dataset:
     heldout_images: Images
     heldout_labels: Labels
     class_names: tuple[str, ...]
+    fingerprint: str = ""
 
     def __post_init__(self) -> None:
         for split, images, labels in (
@@ -63,7 +68,12 @@ class Dataset:
 
     @cached_property
     def sha256(self) -> str:
-        """Hex sha256 of everything a result depends on: pixels, labels, class names and the split."""
+        """Hex sha256 of everything a result depends on: pixels, labels, class names and the split.
+
+        Where there is a `fingerprint`, that instead.
+        """
+        if self.fingerprint:
+            return self.fingerprint
         digest = hashlib.sha256()
         for array in (self.train_images, self.train_labels, self.heldout_images, self.heldout_labels):
             digest.update(f"{array.dtype.str}{array.shape}".encode())
@@ -92,8 +102,10 @@ def check_labels(where: str, labels: NDArray[Any], count: int, num_classes: int)
         )
 
 
-def split_by_content(images: Images, labels: Labels, heldout_fraction: float) -> tuple[Labels, Labels]:
+def split_by_content(images: Images | LazyImages, labels: Labels, heldout_fraction: float) -> tuple[Labels, Labels]:
     """Stratified split that depends on the images alone: train and held-out indices, each ascending.
+
+    Lazy images are told apart by their names instead, since reading all of them would take hours.
 
     Within a class the images are ordered by the sha256 of their pixels and the first part is held out. So the
     split needs no seed, survives a shuffled file or another library version, and puts copies of an image in one
@@ -104,7 +116,10 @@ def split_by_content(images: Images, labels: Labels, heldout_fraction: float) ->
     """
     if not 0 < heldout_fraction < 1:
         raise UserError(f"held-out fraction {heldout_fraction} is not between 0 and 1 (0.2 keeps a fifth aside)")
-    keys = [hashlib.sha256(np.ascontiguousarray(image).tobytes()).digest() for image in images]
+    if isinstance(images, LazyImages):
+        keys = images.keys()
+    else:
+        keys = [hashlib.sha256(np.ascontiguousarray(image).tobytes()).digest() for image in images]
     heldout: list[int] = []
     for label in np.unique(labels):
         members = sorted(np.flatnonzero(labels == label).tolist(), key=lambda i: (keys[i], i))

@@ -1,65 +1,77 @@
-"""Datasets in image folders: one folder per class, its name the class name, as torchvision's ImageFolder reads them."""
+"""Class folders of image files: `<class>/<image>`, or `train/<class>/<image>` and `val/<class>/<image>`."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
+from drlbench.data.splits import Split
+from drlbench.errors import IntegrityError, MissingPrerequisite, UserError
 
-from drlbench.data.dataset import Dataset, Images, Labels, split_dataset
-from drlbench.data.pictures import stack
-from drlbench.errors import MissingPrerequisite, UserError
-
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".ppm", ".pgm", ".tif", ".tiff"}
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".gif")
+TRAIN, HELD_OUT = ("train", "training"), ("val", "valid", "validation", "test")
 
 
-def load_folder(
-    path: Path,
-    heldout_path: Path | None = None,
-    heldout_fraction: float = 0.2,
-    size: int | None = None,
-    grey: bool = False,
-) -> Dataset:
-    """Read a Dataset from class folders, classes and files in name order.
+class FolderSource:
+    """Files below one folder, by name."""
+
+    def __init__(self, root: Path, names: Sequence[str]) -> None:
+        self.root, self.names = root, names
+
+    def read(self, indices: Sequence[int]) -> list[bytes]:
+        """See `drlbench.data.lazy.Source`."""
+        try:
+            return [(self.root / self.names[index]).read_bytes() for index in indices]
+        except OSError as error:
+            raise IntegrityError(
+                f"{error.filename}: cannot be read ({error.strerror}); it was there at the start"
+            ) from error
+
+
+def open_folder(path: Path, held_out: Path | None = None) -> tuple[Split, Split | None]:
+    """The train split and, where the folders give one, the held-out split.
 
     Args:
-        heldout_path: class folders of the held-out split; without it, `path` is split by content.
-        size: crop every picture to this size (see `pictures.centre_crop`).
+        path: class folders, or a folder with train/ and val/ of class folders.
+        held_out: class folders of the held-out images, when they lie elsewhere.
 
     Raises:
-        MissingPrerequisite: no such folder.
-        UserError: no class folders or pictures in it, or a held-out class that the train split does not have.
-    """
-    names = class_folders(path)
-    images, labels = _read(path, names, size, grey)
-    if heldout_path is None:
-        return split_dataset(path.name, images, labels, names, heldout_fraction)
-    unknown = [name for name in class_folders(heldout_path) if name not in names]
-    if unknown:
-        raise UserError(f"{heldout_path / unknown[0]}: {path} has no class of that name")
-    return Dataset(path.name, images, labels, *_read(heldout_path, names, size, grey), tuple(names))
-
-
-def class_folders(path: Path) -> list[str]:
-    """Names of the class folders, sorted.
-
-    Raises:
-        MissingPrerequisite, UserError: see `load_folder`.
+        MissingPrerequisite: no such folder. UserError: no images in class folders.
     """
     if not path.is_dir():
         raise MissingPrerequisite(f"{path}: no such folder; images are read from one folder per class inside it")
-    names = sorted(p.name for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
+    inner = {p.name.lower(): p for p in path.iterdir() if p.is_dir()}
+    train = next((inner[n] for n in TRAIN if n in inner), None)
+    if train is None:
+        return _split(path), _split(held_out) if held_out else None
+    found = held_out or next((inner[n] for n in HELD_OUT if n in inner), None)
+    return _split(train), _split(found) if found else None
+
+
+def _split(root: Path) -> Split:
+    if not root.is_dir():
+        raise MissingPrerequisite(f"{root}: no such folder; images are read from one folder per class inside it")
+    names: list[str] = []
+    labels: list[str] = []
+    sizes: list[int] = []
+    classes = []
+    for folder in sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")):
+        found = sorted(_images(folder))
+        if found:
+            classes.append(folder.name)
+        names += [f"{folder.name}/{name}" for name, _ in found]
+        sizes += [size for _, size in found]
+        labels += [folder.name] * len(found)
     if not names:
-        raise UserError(f"{path}: has no folders inside; images are read from one folder per class")
-    return names
+        raise UserError(f"{root}: no images in it; they are read from one folder per class ({', '.join(SUFFIXES)})")
+    return Split(FolderSource(root, names), labels, sizes, tuple(classes), str(root))
 
 
-def _read(path: Path, names: list[str], size: int | None, grey: bool) -> tuple[Images, Labels]:
-    files: list[Path] = []
-    labels: list[int] = []
-    for label, name in enumerate(names):
-        found = sorted(p for p in (path / name).rglob("*") if p.suffix.lower() in SUFFIXES)
-        files += found
-        labels += [label] * len(found)
-    images = stack(((str(file), file.read_bytes()) for file in files), len(files), size, grey, str(path))
-    return images, np.array(labels, dtype=np.int64)
+def _images(folder: Path) -> Iterator[tuple[str, int]]:
+    """Path below the folder and bytes of every image file."""
+    for place, _, files in os.walk(folder):
+        for name in files:
+            if name.lower().endswith(SUFFIXES):
+                path = os.path.join(place, name)
+                yield Path(os.path.relpath(path, folder)).as_posix(), os.stat(path).st_size

@@ -1,119 +1,145 @@
-"""Datasets in parquet files as the Hugging Face hub keeps them: an image column {bytes, path} and a label column."""
+"""Parquet as the Hugging Face Hub keeps images: a column of {bytes, path} and a column of labels."""
 
 from __future__ import annotations
 
+import glob
+import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from drlbench.data.dataset import Dataset, Images, Labels, split_dataset
-from drlbench.data.pictures import stack
-from drlbench.errors import MissingPrerequisite, UserError, did_you_mean
+from drlbench.data.splits import Split
+from drlbench.errors import IntegrityError, MissingPrerequisite, UserError, did_you_mean
 
-IMAGE_COLUMNS, LABEL_COLUMNS = ("image", "img"), ("label", "fine_label", "labels")
-ROWS = 256
+LABELS = ("label", "labels", "fine_label", "y", "cls", "class")
+FOOTER = 8  # bytes: length of the metadata, and the magic word
 
 
-def load_parquet(
-    path: Path,
-    heldout_path: Path | None = None,
-    heldout_fraction: float = 0.2,
-    size: int | None = None,
-    grey: bool = False,
-    image_column: str | None = None,
-    label_column: str | None = None,
-    class_names: Sequence[str] | None = None,
-) -> Dataset:
-    """Read a Dataset from a parquet file or a folder of them (in name order).
+class ParquetSource:
+    """Rows of several files in order; each row group is opened once per call."""
+
+    def __init__(self, files: Sequence[Path], column: str, counts: Sequence[Sequence[int]]) -> None:
+        self.files, self.column = files, column
+        self.groups = [(f, g) for f, groups in enumerate(counts) for g in range(len(groups))]
+        flat = [n for groups in counts for n in groups]
+        self.starts = np.concatenate([[0], np.cumsum(flat)])  # (groups + 1,) first row of each
+        self.names = [f"{files[f].name}#{row}" for f, groups in enumerate(counts) for row in range(sum(groups))]
+
+    def read(self, indices: Sequence[int]) -> list[bytes]:
+        """See `drlbench.data.lazy.Source`."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        rows = np.asarray(indices)
+        group_of = np.searchsorted(self.starts, rows, side="right") - 1
+        found: dict[int, bytes] = {}
+        for group in np.unique(group_of):
+            file, number = self.groups[group]
+            try:
+                with pq.ParquetFile(self.files[file]) as table:
+                    column = table.read_row_group(number, columns=[self.column]).column(0)
+            except (pa.ArrowException, OSError) as error:
+                raise IntegrityError(f"{self.files[file]}: not readable parquet ({error})") from error
+            for row in rows[group_of == group].tolist():
+                value = column[row - int(self.starts[group])].as_py()
+                content = value.get("bytes") if isinstance(value, dict) else value
+                if not content:
+                    raise UserError(
+                        f"{self.names[row]}: holds no image bytes, only a path; save the data set with the images in it"
+                    )
+                found[row] = content
+        return [found[row] for row in rows.tolist()]
+
+
+def open_parquet(pattern: str, image: str | None = None, label: str | None = None) -> Split:
+    """Look into one file, a folder of files, or files named by a pattern with `*`.
 
     Args:
-        heldout_path: the held-out split's file or folder; without it, `path` is split by content.
-        size: crop every picture to this size (see `pictures.centre_crop`).
-        image_column, label_column: where the hub's usual names do not fit.
-        class_names: instead of those in the file's own Hugging Face metadata; numbers where there are neither.
+        image, label: columns; by default the first one with encoded images, and the first of `LABELS`.
 
     Raises:
-        MissingPrerequisite: no such file. UserError: not parquet, no such column, or not pictures and labels.
+        MissingPrerequisite: there is no such file. IntegrityError: a file is damaged. UserError: no such columns.
     """
-    files = parquet_files(path)
-    images, labels = _read(files, size, grey, image_column, label_column)
-    if heldout_path is None:
-        held: tuple[Images, Labels] | None = None
-        classes = int(labels.max()) + 1
-    else:
-        held = _read(parquet_files(heldout_path), size, grey, image_column, label_column)
-        classes = int(max(labels.max(), held[1].max())) + 1
-    named = class_names or _names_in_metadata(files[0], label_column) or [str(index) for index in range(classes)]
-    if held is None:
-        return split_dataset(path.stem, images, labels, named, heldout_fraction)
-    return Dataset(path.stem, images, labels, *held, tuple(named))
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    files = _files(pattern)
+    seal = hashlib.sha256()
+    labels: list[Any] = []
+    counts, sizes = [], []
+    column = names = None
+    for path in files:
+        try:
+            with pq.ParquetFile(path) as table:
+                schema, meta = table.schema_arrow, table.metadata
+                if column is None:
+                    column, label = _columns(str(path), schema, image, label)
+                    names = _class_names(schema, label)
+                labels += table.read(columns=[label]).column(0).to_pylist()
+            counts.append([meta.row_group(g).num_rows for g in range(meta.num_row_groups)])
+        except (pa.ArrowException, OSError, KeyError) as error:
+            raise IntegrityError(f"{path}: is not a parquet file, or is unlike {files[0].name} ({error})") from error
+        sizes.append(path.stat().st_size)
+        seal.update(_footer(path))
+    if any(value is None for value in labels):
+        raise UserError(f"{pattern}: row {labels.index(None)} has no label")
+    assert column is not None
+    classes = names or (() if labels and isinstance(labels[0], str) else _numbered(labels))
+    if labels and isinstance(labels[0], str):
+        classes = tuple(sorted(set(labels)))
+    return Split(ParquetSource(files, column, counts), labels, sizes, classes, pattern, seal.hexdigest())
 
 
-def parquet_files(path: Path) -> list[Path]:
-    """The file itself, or a folder's parquet files.
-
-    Raises:
-        MissingPrerequisite: there is none.
-    """
-    files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
-    if not files or not files[0].is_file():
+def _files(pattern: str) -> list[Path]:
+    path = Path(pattern).expanduser()
+    if path.is_dir():
+        path = path / "*.parquet"
+    files = [Path(p) for p in sorted(glob.glob(str(path)))]
+    if not files:
         raise MissingPrerequisite(f"{path}: no parquet file here")
     return files
 
 
-def _open(file: Path) -> pq.ParquetFile:
+def _columns(where: str, schema: Any, image: str | None, label: str | None) -> tuple[str, str]:
+    import pyarrow as pa
+
+    encoded = [f.name for f in schema if pa.types.is_struct(f.type) and f.type.get_field_index("bytes") >= 0]
+    encoded += [f.name for f in schema if pa.types.is_binary(f.type) or pa.types.is_large_binary(f.type)]
+    image = image or next(iter(encoded), None)
+    label = label or next((name for name in LABELS if name in schema.names), None)
+    for name, setting, usual in ((image, "image_column", "image"), (label, "label_column", "label")):
+        if name is None or name not in schema.names:
+            wanted = name or usual
+            raise UserError(
+                f"{where}: has no column {wanted!r}{did_you_mean(wanted, schema.names)}; it has "
+                f"{', '.join(schema.names)}; name the right one as `{setting}`"
+            )
+    if image not in encoded:
+        raise UserError(f"{where}: column {image!r} holds {schema.field(image).type}, not encoded images")
+    return str(image), str(label)
+
+
+def _class_names(schema: Any, label: str) -> tuple[str, ...] | None:
+    """The names that the `datasets` library keeps in the schema."""
     try:
-        return pq.ParquetFile(file)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise UserError(f"{file}: is not a parquet file ({error})") from error
-
-
-def _column(file: Path, schema: pa.Schema, asked: str | None, usual: Sequence[str], what: str) -> str:
-    names: list[str] = schema.names
-    for name in [asked] if asked else usual:
-        if name in names:
-            return name
-    wanted = asked or " or ".join(usual)
-    raise UserError(
-        f"{file}: has no {what} column {wanted!r}{did_you_mean(asked or usual[0], names)}; it has {', '.join(names)}"
-    )
-
-
-def _read(
-    files: list[Path], size: int | None, grey: bool, image_column: str | None, label_column: str | None
-) -> tuple[Images, Labels]:
-    schema = _open(files[0]).schema_arrow
-    image = _column(files[0], schema, image_column, IMAGE_COLUMNS, "image")
-    label = _column(files[0], schema, label_column, LABEL_COLUMNS, "label")
-    if not pa.types.is_struct(schema.field(image).type) or "bytes" not in [f.name for f in schema.field(image).type]:
-        raise UserError(f"{files[0]}: column {image!r} is {schema.field(image).type}; struct<bytes, path> is needed")
-    if not pa.types.is_integer(schema.field(label).type):
-        raise UserError(f"{files[0]}: column {label!r} is {schema.field(label).type}; whole numbers are needed")
-    labels: list[int] = []
-
-    def pictures() -> Iterator[tuple[str, bytes]]:
-        for file in files:
-            for batch in _open(file).iter_batches(ROWS, columns=[image, label]):
-                for row in batch.to_pylist():
-                    labels.append(row[label])
-                    yield f"{file}, row {len(labels) - 1}", row[image]["bytes"]
-
-    count = sum(_open(file).metadata.num_rows for file in files)
-    images = stack(pictures(), count, size, grey, str(files[0]))
-    return images, np.array(labels, dtype=np.int64)
-
-
-def _names_in_metadata(file: Path, label_column: str | None) -> list[str] | None:
-    schema = _open(file).schema_arrow
-    label = _column(file, schema, label_column, LABEL_COLUMNS, "label")
-    try:
-        record: dict[str, Any] = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-        names = record["info"]["features"][label]["names"]
-    except (ValueError, KeyError, TypeError):
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        names = features[label]["names"]
+    except (KeyError, ValueError, TypeError):
         return None
-    return [str(name) for name in names]
+    return tuple(map(str, names))
+
+
+def _numbered(labels: Sequence[Any]) -> tuple[str, ...]:
+    return tuple(str(k) for k in range(max(map(int, labels), default=-1) + 1))
+
+
+def _footer(path: Path) -> bytes:
+    """The metadata at the file's end: row counts, offsets and sizes of every column chunk."""
+    with path.open("rb") as file:
+        file.seek(-FOOTER, 2)
+        length = int.from_bytes(file.read(4), "little")
+        file.seek(-FOOTER - min(length, path.stat().st_size - FOOTER), 2)
+        return file.read(length)

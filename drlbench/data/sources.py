@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from drlbench.data.dataset import Dataset
+from drlbench.data.kinds import KINDS, PLACES
 from drlbench.errors import UserError, did_you_mean
 
-# kind -> settings it takes; `path` is where the user keeps the files and is not part of any key.
-KINDS: dict[str, tuple[str, ...]] = {
-    "digits": (),
-    "npz": ("path", "held_out"),
-    "folder": ("path", "held_out_path", "held_out", "size", "grey"),
-    "parquet": ("path", "held_out_path", "held_out", "size", "grey", "image_column", "label_column"),
-}
+if TYPE_CHECKING:
+    from drlbench.data.dataset import Dataset
+    from drlbench.data.splits import Split
 
-TYPES: tuple[tuple[str, type | tuple[type, ...], str], ...] = (
-    ("held_out_path", str, "a path"),
-    ("held_out", (int, float), "a share between 0 and 1"),
-    ("size", int, "a number of pixels"),
-    ("grey", bool, "true or false"),
-    ("image_column", str, "a column's name"),
-    ("label_column", str, "a column's name"),
-)
+__all__ = ["PLACES", "check_data", "fingerprint", "load_dataset"]
 
-# Where the images lie; their fingerprint, not their place, is part of a key.
-PLACES = ("path", "held_out_path")
+EAGER_BYTES = 2_000_000_000  # decoded images up to this are held in memory, more are decoded when asked for
 
 
 def check_data(spec: Mapping[str, Any]) -> None:
@@ -38,54 +28,89 @@ def check_data(spec: Mapping[str, Any]) -> None:
         UserError: names the setting and the valid ones.
     """
     valid = KINDS[spec["kind"]]
-    for name in spec:
-        if name not in ("kind", "fingerprint", *valid):
+    for name, value in spec.items():
+        if name in ("kind", "fingerprint"):
+            continue
+        if name not in valid:
             listed = ", ".join(valid) or "none"
-            raise UserError(
-                f"data kind {spec['kind']!r} takes no setting {name!r}{did_you_mean(name, valid)}; valid: {listed}"
-            )
-    if "path" in valid and not isinstance(spec.get("path"), str):
+            near = did_you_mean(name, valid)
+            raise UserError(f"data kind {spec['kind']!r} takes no setting {name!r}{near}; valid: {listed}")
+        fits, wanted = valid[name]
+        if not fits(value):
+            raise UserError(f"data setting {name!r} must be {wanted}, not {value!r}")
+    if "path" in valid and "path" not in spec:
         raise UserError(f"data kind {spec['kind']!r} needs `path`, where the images are")
-    for name, kinds, needed in TYPES:
-        value = spec.get(name)
-        if value is not None and (not isinstance(value, kinds) or isinstance(value, bool) is not (kinds is bool)):
-            raise UserError(f"data setting `{name}` is {value!r}; {needed} is needed")
+    if "held_out" in spec and "held_out_path" in spec:
+        raise UserError(
+            "data: give `held_out_path` (images of their own) or `held_out` (a fraction of these), not both"
+        )
 
 
 def load_dataset(spec: Mapping[str, Any]) -> Dataset:
     """The images that a suite's `data` entry names.
 
+    Data of more than `EAGER_BYTES` come as `LazyImages`, which are decoded when they are asked for.
+
     Raises:
         UserError: the files are not what the kind expects. MissingPrerequisite: they are not there.
     """
     check_data(spec)
-    return _load(spec["kind"], tuple(sorted((k, v) for k, v in spec.items() if k not in ("kind", "fingerprint"))))
-
-
-@lru_cache(maxsize=1)
-def _load(kind: str, settings: tuple[tuple[str, Any], ...]) -> Dataset:
-    if kind == "digits":
-        from drlbench.data.digits import digits
-
-        return digits()
-    given = dict(settings)
-    path = Path(given.pop("path")).expanduser()
-    fraction = given.pop("held_out", 0.2)
-    if kind == "npz":
-        from drlbench.data.npz import load_npz
-
-        return load_npz(path, fraction)
-    held = given.pop("held_out_path", None)
-    heldout_path = None if held is None else Path(held).expanduser()
-    if kind == "folder":
-        from drlbench.data.folder import load_folder
-
-        return load_folder(path, heldout_path, fraction, **given)
-    from drlbench.data.parquet import load_parquet
-
-    return load_parquet(path, heldout_path, fraction, **given)
+    return _load(json.dumps({k: v for k, v in spec.items() if k != "fingerprint"}, sort_keys=True))
 
 
 def fingerprint(spec: Mapping[str, Any]) -> str:
-    """sha256 of pixels, labels, class names and split."""
-    return load_dataset(spec).sha256
+    """Hex sha256 that stands for the images in every key.
+
+    digits, npz: over pixels, labels, class names and split. folder, parquet, tar: over names, sizes and labels of the
+    files, the parquet footers and the settings, so that 150 GB need not be read; see `Split.fingerprint`.
+
+    Raises:
+        As `load_dataset`.
+    """
+    check_data(spec)
+    if spec["kind"] in ("digits", "npz"):
+        return load_dataset(spec).sha256
+    return _sealed(spec, _open(spec))
+
+
+def _sealed(spec: Mapping[str, Any], splits: tuple[Split, Split | None]) -> str:
+    digest = hashlib.sha256()
+    for split in splits:
+        digest.update(split.fingerprint() if split else b"none")
+    settings = {k: v for k, v in spec.items() if k not in (*PLACES, "fingerprint")}
+    digest.update(json.dumps(settings, sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+@lru_cache(maxsize=1)
+def _load(text: str) -> Dataset:
+    spec = json.loads(text)
+    if spec["kind"] == "digits":
+        from drlbench.data.digits import digits
+
+        return digits()
+    if spec["kind"] == "npz":
+        from drlbench.data.npz import load_npz
+
+        return load_npz(Path(spec["path"]), spec.get("held_out", 0.2))
+    from drlbench.data.encoded import dataset_of
+
+    splits = _open(spec)
+    return dataset_of(spec, *splits, fingerprint=_sealed(spec, splits), eager_bytes=EAGER_BYTES)
+
+
+def _open(spec: Mapping[str, Any]) -> tuple[Split, Split | None]:
+    elsewhere = spec.get("held_out_path")
+    if spec["kind"] == "folder":
+        from drlbench.data.folder import open_folder
+
+        path = Path(spec["path"]).expanduser()
+        return open_folder(path, Path(elsewhere).expanduser() if elsewhere else None)
+    if spec["kind"] == "parquet":
+        from drlbench.data.parquet import open_parquet
+
+        columns = (spec.get("image_column"), spec.get("label_column"))
+        return open_parquet(spec["path"], *columns), open_parquet(elsewhere, *columns) if elsewhere else None
+    from drlbench.data.tar import open_tar
+
+    return open_tar(spec["path"]), open_tar(elsewhere) if elsewhere else None

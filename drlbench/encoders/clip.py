@@ -67,6 +67,13 @@ def build_open_clip(architecture: str, state: Mapping[str, Tensor], where: str) 
     return model.float().requires_grad_(False).eval()
 
 
+def imagenet_names() -> tuple[str, ...]:
+    """The 1,000 curated ImageNet class names that CLIP's zero-shot evaluation uses, as open_clip ships them."""
+    import open_clip
+
+    return tuple(open_clip.IMAGENET_CLASSNAMES)
+
+
 def tokenize(prompts: Sequence[str]) -> Tensor:
     """CLIP's byte-pair tokens (P, 77) int64 of prompts; the vocabulary comes with open_clip."""
     import open_clip

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from drlbench.encoders.clip import imagenet_names
 from drlbench.errors import UserError
 
 TEMPLATE = "a photo of a {class}"
@@ -26,13 +27,6 @@ class Prompts:
 
     texts: tuple[str, ...]
     signature: str
-
-
-def imagenet_names() -> tuple[str, ...]:
-    """The 1,000 curated ImageNet class names that CLIP's zero-shot evaluation uses, as open_clip ships them."""
-    import open_clip
-
-    return tuple(open_clip.IMAGENET_CLASSNAMES)
 
 
 def class_prompts(class_names: Sequence[str] | str = "imagenet", template: str = TEMPLATE) -> Prompts:

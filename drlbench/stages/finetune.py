@@ -5,9 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import psutil
 import torch
+from torch import Tensor
 
+from drlbench.backbones.base import VelocityModel
 from drlbench.data.sources import load_dataset
+from drlbench.errors import MissingPrerequisite
 from drlbench.finetune.train import train
 from drlbench.registry import ALGORITHMS
 from drlbench.rewards.base import Reward
@@ -17,6 +21,7 @@ from drlbench.stages.files import load_encoders, load_model, load_reward, save_f
 from drlbench.store import atomic
 from drlbench.training import to_float
 
+BATCH = 512
 CHECKPOINT_SECONDS = 600.0
 CURVE_POINTS = 200
 
@@ -26,14 +31,12 @@ def run(job: Job) -> None:
     s = job.settings
     policy = load_model(job.inputs["start"], job.device, trainable=True)
     reference = load_model(job.inputs["start"], job.device)
-    data = load_dataset(s["data"])
-    with torch.no_grad():
-        latents = reference.encode(to_float(data.train_images).to(job.device))
-    labels = torch.from_numpy(data.train_labels).to(job.device)
+    kind = ALGORITHMS.get(s["algorithm"])
+    data = _latents(job, reference) if getattr(kind, "needs_data", True) else None
     settings = dict(s["settings"])
     if s["lambda"] is not None:
         settings["lambda"] = s["lambda"]
-    algorithm = ALGORITHMS.get(s["algorithm"])(policy, reference, _reward(job), (latents, labels), settings, s["seed"])
+    algorithm = kind(policy, reference, _reward(job), data, settings, s["seed"])
     rows = train(
         algorithm,
         s["updates"],
@@ -43,6 +46,28 @@ def run(job: Job) -> None:
     )
     save_finetuned(job.out, algorithm.finished_policy(), job.inputs["start"])
     atomic.write_json(job.out / "curve.json", _curve(rows))
+
+
+def _latents(job: Job, model: VelocityModel) -> tuple[Tensor, Tensor]:
+    """The train images as the model's latents (N, C, H, W), with their labels (N,).
+
+    Raises:
+        MissingPrerequisite: they would not fit into memory.
+    """
+    data = load_dataset(job.settings["data"])
+    count, free = len(data.train_images), psutil.virtual_memory().available
+    needed = 4 * count * math.prod(model.latent_shape)
+    if needed > 0.8 * free:
+        raise MissingPrerequisite(
+            f"{job.settings['algorithm']} learns from the train images, whose {count:,} latents take "
+            f"{needed / 1e9:.0f} GB of memory; {free / 1e9:.0f} GB are free"
+        )
+    with torch.no_grad():
+        parts = [
+            model.encode(to_float(data.train_images[start : start + BATCH]).to(job.device))
+            for start in range(0, count, BATCH)
+        ]
+    return torch.cat(parts), torch.from_numpy(data.train_labels).to(job.device)
 
 
 def _reward(job: Job) -> Reward | None:

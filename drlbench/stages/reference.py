@@ -4,21 +4,36 @@ from __future__ import annotations
 
 import numpy as np
 
+from drlbench.data.lazy import LazyImages
 from drlbench.data.sources import load_dataset
-from drlbench.features.extract import extract
+from drlbench.features.extract import extract, extract_all
 from drlbench.stages import Job
 from drlbench.stages.files import load_encoder
 
 BATCH = 250
+MOMENTS = "train.safetensors"
 
 
 def run(job: Job) -> None:
-    """Keep train (m, D) and held-out features with the held-out labels."""
+    """Keep train (m, D) and held-out features with the held-out labels.
+
+    Of train images that do not fit into memory only the float64 moments are kept, which is all that is asked of them.
+    """
     data = load_dataset(job.settings["data"])
     encoder = load_encoder(job.inputs["encoder"], job.device)
-    np.savez(
-        job.out / "reference.npz",
-        train=extract(encoder, data.train_images, BATCH),
-        heldout=extract(encoder, data.heldout_images, BATCH),
-        heldout_labels=data.heldout_labels,
-    )
+    kept = {}
+    if isinstance(data.train_images, LazyImages):
+        total = len(data.train_images)
+        found = extract_all(
+            data.train_images.batches(BATCH),
+            {"space": encoder},
+            keep="moments",
+            batch_size=BATCH,
+            progress=lambda done: job.progress(0.9 * done / total),
+        )
+        found.moments["space"].save(job.out / MOMENTS)
+    else:
+        kept["train"] = extract(encoder, data.train_images, BATCH)
+    images = data.heldout_images
+    heldout = extract(encoder, images.batches(BATCH) if isinstance(images, LazyImages) else images, BATCH)
+    np.savez(job.out / "reference.npz", **kept, heldout=heldout, heldout_labels=data.heldout_labels)

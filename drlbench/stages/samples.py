@@ -44,7 +44,8 @@ def run(job: Job) -> None:
     if "model" not in job.inputs:
         data = load_dataset(s["data"])
         order = np.argsort(data.heldout_labels, kind="stable")
-        images, labels = data.heldout_images[order], data.heldout_labels[order]
+        images = np.concatenate([data.heldout_images[order[i : i + BATCH]] for i in range(0, len(order), BATCH)])
+        labels = data.heldout_labels[order]
         np.savez_compressed(job.out / "samples.npz", images=images, labels=labels, outside=np.zeros(len(images)))
         write_description(job.out, sampler="data")
         return

@@ -7,12 +7,15 @@ import json
 import numpy as np
 
 from drlbench import __version__
+from drlbench.data.lazy import LazyImages
 from drlbench.data.sources import load_dataset
+from drlbench.features.moments import Moments
 from drlbench.metrics.base import Evidence, Measurement
 from drlbench.metrics.bootstrap import mean_replicates, measurement, resample_counts
 from drlbench.registry import METRICS
 from drlbench.stages import VERSIONS, Job
 from drlbench.stages.files import read_samples, write_measurements
+from drlbench.stages.reference import MOMENTS
 from drlbench.store import atomic
 
 
@@ -24,7 +27,8 @@ def run(job: Job) -> None:
         counts=resample_counts(len(images), job.settings["resamples"]),
         images=images,
         labels=labels,
-        reference_images=data.heldout_images,
+        # Lazy images would be decoded anew for every cell; the `data` row holds their statistics anyway.
+        reference_images=None if isinstance(data.heldout_images, LazyImages) else data.heldout_images,
         num_classes=data.num_classes,
     )
     where = f"data:{data.sha256[:8]}"
@@ -38,7 +42,7 @@ def run(job: Job) -> None:
                 labels=labels,
                 num_classes=data.num_classes,
                 features=features,
-                reference=real["train"],
+                reference=real["train"] if "train" in real else Moments.load(job.inputs["reference"] / MOMENTS),
                 reference_val=real["heldout"],
                 reference_val_labels=real["heldout_labels"],
             )

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
+from drlbench.data.kinds import KINDS
 from drlbench.errors import UserError, did_you_mean
 from drlbench.registry import ALGORITHMS, BACKBONES, ENCODERS, METRICS, REWARDS, Registry
 from drlbench.suite.schema import RunSpec, SuiteSpec
 
 Location = tuple[str | int, ...]
 Found = tuple[Location, str]
-DATA_KINDS = ("digits", "parquet", "folder", "npz", "tar")
 
 
 def _unknown(what: str, name: str, valid: Collection[str]) -> str:
@@ -27,8 +27,8 @@ def _registered(registry: Registry, name: str, at: Location) -> Iterator[Found]:
 
 def cross_references(spec: SuiteSpec) -> Iterator[Found]:
     """Yield (location, message) for every name that leads nowhere and every combination that means nothing."""
-    if spec.data.kind not in DATA_KINDS:
-        yield ("data", "kind"), _unknown("data kind", spec.data.kind, DATA_KINDS)
+    if spec.data.kind not in KINDS:
+        yield ("data", "kind"), _unknown("data kind", spec.data.kind, KINDS)
     for name, encoder in spec.encoders.items():
         yield from _registered(ENCODERS, encoder.kind, ("encoders", name, "kind"))
     for i, space in enumerate(spec.spaces):
@@ -41,6 +41,8 @@ def cross_references(spec: SuiteSpec) -> Iterator[Found]:
             yield at, "give either `checkpoint` (an official or local one) or `pretrain` (train a small one here)"
         if backbone.align is not None and backbone.align not in spec.encoders:
             yield (*at, "align"), _unknown("encoder", backbone.align, spec.encoders)
+        if backbone.latent is not None and backbone.latent.encoder not in spec.encoders:
+            yield (*at, "latent", "encoder"), _unknown("encoder", backbone.latent.encoder, spec.encoders)
         if backbone.gate is not None and backbone.gate.space not in spec.spaces:
             yield (*at, "gate", "space"), _unknown("space", backbone.gate.space, spec.spaces)
     for name, reward in spec.rewards.items():

@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from drlbench.data.pictures import centre_crop
-from drlbench.data.sources import check_data, fingerprint, load_dataset
-from drlbench.errors import MissingPrerequisite, UserError
+from drlbench.data.sources import check_data, load_dataset
+from drlbench.errors import IntegrityError, MissingPrerequisite, UserError
 
 NAMES = ["cat", "dog"]
 
@@ -84,8 +84,11 @@ def test_shards_are_read_in_name_order(tmp_path: Path) -> None:
     write_parquet(tmp_path / "whole.parquet", images)
     write_parquet(tmp_path / "shards" / "a-1.parquet", images[4:])
     write_parquet(tmp_path / "shards" / "a-0.parquet", images[:4])
-    whole = fingerprint({"kind": "parquet", "path": str(tmp_path / "whole.parquet")})
-    assert fingerprint({"kind": "parquet", "path": str(tmp_path / "shards")}) == whole
+    whole = load_dataset({"kind": "parquet", "path": str(tmp_path / "whole.parquet")})
+    for pattern in ("shards", "shards/*.parquet", "shards/a-?.parquet"):
+        shards = load_dataset({"kind": "parquet", "path": str(tmp_path / pattern)})
+        np.testing.assert_array_equal(shards.train_images, whole.train_images)
+        np.testing.assert_array_equal(shards.heldout_labels, whole.heldout_labels)
 
 
 def test_size_and_grey_are_applied(tmp_path: Path) -> None:
@@ -131,11 +134,12 @@ def test_what_is_not_there_or_not_pictures_is_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"900\.png: is not a picture"):
         load_dataset({"kind": "folder", "path": str(tmp_path / "pets")})
     (tmp_path / "bad.parquet").write_bytes(b"PAR1 no")
-    with pytest.raises(UserError, match="not a parquet file"):
+    with pytest.raises(IntegrityError, match="not a parquet file"):
         load_dataset({"kind": "parquet", "path": str(tmp_path / "bad.parquet")})
-    write_parquet(tmp_path / "odd.parquet", pictures(4), column="imgage")
+    write_parquet(tmp_path / "odd.parquet", pictures(10), column="imgage")
+    assert len(load_dataset({"kind": "parquet", "path": str(tmp_path / "odd.parquet")}).train_images)
     with pytest.raises(UserError, match="did you mean 'imgage'"):
-        load_dataset({"kind": "parquet", "path": str(tmp_path / "odd.parquet")})
+        load_dataset({"kind": "parquet", "path": str(tmp_path / "odd.parquet"), "image_column": "image"})
 
 
 def test_pictures_of_different_size_need_a_size(tmp_path: Path) -> None:
