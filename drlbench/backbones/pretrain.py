@@ -3,12 +3,12 @@
 In the one convention: X_t = t X_1 + (1 - t) s X_0, target X_1 - s X_0. With `min_noise_level` = e the
 target is (X_1 - X_t) / max(1 - t, e), as JiT trains and samples with e = 0.05 (arXiv 2511.13720).
 
-Shapes: N latents, B batch, C channels, H and W latent height and width, D encoder's feature dimension.
+Shapes: N latents, B batch, C channels, H and W latent height and width, T tokens of Z features.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
@@ -16,11 +16,10 @@ from pydantic import Field
 from torch import Tensor
 
 from drlbench.backbones.base import VelocityModel
+from drlbench.backbones.repa import REPAVelocity, projection_loss
 from drlbench.errors import UserError
 from drlbench.settings import Settings, parse_settings
 from drlbench.training import TrainingLog, seeded, warmup_then_linear
-
-Alignment = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
 class PretrainSettings(Settings):
@@ -31,6 +30,7 @@ class PretrainSettings(Settings):
         ema: decay of the weight average that is kept, with a warm-up of (1 + n) / (10 + n).
         label_drop: share of a batch whose label becomes the null class (for classifier-free guidance).
         time: "uniform", or "logit-normal": sigmoid of a normal with mean time_mean and deviation time_std.
+        alignment_weight: of the projection loss of a REPA model (its authors' 0.5), where tokens are given.
         time_shift: alpha of t -> t / (alpha - (alpha - 1) t), which favours noise when above 1 (RAE).
     """
 
@@ -49,10 +49,16 @@ class PretrainSettings(Settings):
     time_std: float = Field(1.0, gt=0)
     time_shift: float = Field(1.0, ge=1)
     min_noise_level: float = Field(0.0, ge=0, lt=1)
+    alignment_weight: float = Field(0.5, ge=0)
 
 
 def pretrain(
-    model: VelocityModel, latents: Tensor, labels: Tensor, settings: Mapping[str, Any], seed: int
+    model: VelocityModel,
+    latents: Tensor,
+    labels: Tensor,
+    settings: Mapping[str, Any],
+    seed: int,
+    tokens: Tensor | None = None,
 ) -> TrainingLog:
     """Train `model` in place and leave the weight average in it, in eval mode without gradients.
 
@@ -62,9 +68,11 @@ def pretrain(
         labels: (N,) int64.
         settings: see `PretrainSettings`.
         seed: of every draw made here (not of the model's initial weights).
+        tokens: (N, T, Z) features of the clean images that a REPA model's projections are aligned to.
 
     Raises:
-        UserError: a setting is unknown or out of range, or the latents do not have the model's shape.
+        UserError: a setting is unknown or out of range, the latents do not have the model's shape, or there are tokens
+            for a model that projects none.
     """
     record = parse_settings(PretrainSettings, settings, "pretrain")
     if tuple(latents.shape[1:]) != model.latent_shape or len(latents) != len(labels) or len(latents) == 0:
@@ -72,9 +80,11 @@ def pretrain(
             f"pretrain: latents {tuple(latents.shape)} with {len(labels)} labels; the model takes (N, "
             f"{', '.join(map(str, model.latent_shape))}) and one label each"
         )
+    if tokens is not None and not isinstance(model, REPAVelocity):
+        raise UserError("pretrain: `align` is for the repa family; this model projects no tokens")
     log = TrainingLog()
     with seeded(seed) as generator:
-        average = _train(model, latents, labels, record, generator, log)
+        average = _train(model, latents, labels, tokens, record, generator, log)
     weights: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
     with torch.no_grad():
         for weight, mean in zip(weights, average, strict=True):
@@ -85,18 +95,32 @@ def pretrain(
 
 
 def flow_matching_loss(
-    model: VelocityModel, x1: Tensor, y: Tensor, settings: PretrainSettings, generator: torch.Generator
+    model: VelocityModel,
+    x1: Tensor,
+    y: Tensor,
+    settings: PretrainSettings,
+    generator: torch.Generator,
+    tokens: Tensor | None = None,
 ) -> Tensor:
-    """Mean squared velocity error of one batch x1 (B, C, H, W) with labels y (B,) int64; a scalar."""
+    """Mean squared velocity error of one batch x1 (B, C, H, W) with labels y (B,) int64; a scalar.
+
+    With `tokens` (B, T, Z), the features of the clean images, REPA's projection loss is added.
+    """
     count = len(x1)
     t = sample_times(count, settings, generator)
     t_ = t[:, None, None, None]
     x0 = torch.randn(x1.shape, generator=generator) * model.noise_scale
     x_t = t_ * x1 + (1 - t_) * x0
     dropped = torch.rand(count, generator=generator) < settings.label_drop
-    v = model.velocity(x_t, t, y.masked_fill(dropped, model.null_class))
+    given = y.masked_fill(dropped, model.null_class)
+    penalty: Tensor | float = 0.0
+    if tokens is not None and isinstance(model, REPAVelocity):
+        v, projections = model.velocity_and_projections(x_t, t, given)
+        penalty = settings.alignment_weight * projection_loss(projections, [tokens])
+    else:
+        v = model.velocity(x_t, t, given)
     target = (x1 - x_t) / (1 - t_).clamp(min=settings.min_noise_level) if settings.min_noise_level else x1 - x0
-    return (v - target).square().mean()
+    return (v - target).square().mean() + penalty
 
 
 def sample_times(count: int, settings: PretrainSettings, generator: torch.Generator) -> Tensor:
@@ -113,6 +137,7 @@ def _train(
     model: VelocityModel,
     latents: Tensor,
     labels: Tensor,
+    tokens: Tensor | None,
     s: PretrainSettings,
     generator: torch.Generator,
     log: TrainingLog,
@@ -126,7 +151,8 @@ def _train(
         factor = warmup_then_linear(step, s.steps, s.warmup, s.hold, s.floor)
         optimiser.param_groups[0]["lr"] = s.lr * factor
         index = torch.randint(len(latents), (s.batch,), generator=generator)
-        loss = flow_matching_loss(model, latents[index], labels[index], s, generator)
+        aligned = None if tokens is None else tokens[index]
+        loss = flow_matching_loss(model, latents[index], labels[index], s, generator, aligned)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

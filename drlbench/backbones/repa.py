@@ -142,3 +142,8 @@ class REPAVelocity(VelocityModel):
 
     def velocity(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
         return -self.net(x, 1 - t, y)
+
+    def velocity_and_projections(self, x: Tensor, t: Tensor, y: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """`velocity`, and the projected tokens (B, N, Z) of each encoder, for training with alignment."""
+        found = self.net(x, 1 - t, y, return_projections=True)
+        return -found[0], found[1]

@@ -55,6 +55,10 @@ class DenoisingAutoencoder(SmallEncoder):
     def features(self, images: Tensor) -> Tensor:
         return self.down(images * 2 - 1)
 
+    def tokens(self, images: Tensor) -> Tensor:
+        """Spatial features (B, N, Z) of images (B, C, H, W) in [0, 1]: the last convolution's grid, row-major."""
+        return self.down[:2](images * 2 - 1).flatten(2).transpose(1, 2)
+
     def reconstruct(self, features: Tensor) -> Tensor:
         """Images (B, C, H, W), nominally in [0, 1], from features before rescaling (B, D)."""
         hidden = self.up_conv(self.up_linear(features).unflatten(1, self.grid))
