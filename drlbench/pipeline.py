@@ -1,8 +1,8 @@
 """The only file that knows the order of the stages.
 
-    data -> encoder -> reference
-    base -> (reward -> finetune) x rounds -> samples -> features -> scores
-                                                     -> preference, kl
+data -> encoder -> reference
+base -> (reward -> finetune) x rounds -> samples -> features -> scores
+                                                 -> preference, kl
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from drlbench.backbones.cards import CARDS
 from drlbench.backbones.origin import identity
 from drlbench.backbones.sizes import default_autoencoder
 from drlbench.data.kinds import PLACES
+from drlbench.errors import UserError
 from drlbench.executors.local import Node
 from drlbench.registry import METRICS
 from drlbench.stages import VERSIONS
 from drlbench.store.atomic import file_sha256
 from drlbench.store.keys import seed_of, stage_key
 from drlbench.suite.cells import Cell, cells, origin
-from drlbench.suite.schema import BackboneSpec, GuidanceSpec, RunSpec, SuiteSpec
+from drlbench.suite.schema import BackboneSpec, GuidanceSpec, SuiteSpec
 
 
 @dataclass(frozen=True)
@@ -224,9 +225,56 @@ def _model(graph: Plan, data: Mapping[str, Any], cell: Cell) -> tuple[Node, list
             "seed": seed_of("finetune", cell.base_seed, cell.seed, number),
             "data": dict(data),
         }
+        if algorithm.watch is not None:
+            held_out, watching = _watched(graph, data, cell, base, terms)
+            sampling = graph.spec.sampling.model_dump(include={"sampler", "steps", "seed"})
+            settings["watch"] = {**algorithm.watch.model_dump(), **sampling, **held_out}
+            inputs |= watching
         model = graph.add("finetune", f"{cell.id} round {number}: {run.algorithm}", settings, start=model, **inputs)
         made.append((number, model))
     return model, made
+
+
+def _watched(
+    graph: Plan, data: Mapping[str, Any], cell: Cell, base: Node, terms: Mapping[str, float]
+) -> tuple[dict[str, list[str]], dict[str, Node]]:
+    """What this cell does not optimise: preferences that are no term, spaces that no term looks through.
+
+    Returns:
+        Names of the `rewards` and `spaces`, and the stages they come from.
+
+    Raises:
+        UserError: there is nothing of the kind.
+    """
+    spec = graph.spec
+    seen = {encoder for name in terms for encoder in spec.rewards[name].encoders}
+    rewards = [name for name in spec.preferences if name not in terms]
+    spaces = [name for name in spec.spaces if name not in seen]
+    if not rewards and not spaces:
+        run = spec.runs[cell.run]
+        raise UserError(
+            f"algorithms.{run.algorithm}.watch: run {cell.run!r} optimises every entry of `preferences` and looks "
+            "through every one of `spaces`, so nothing is held out; add one of either, or take `watch` out"
+        )
+    inputs: dict[str, Node] = {}
+    for name in rewards:
+        inputs[f"held-out:{name}"] = _judge(graph, data, cell, base, name)
+        inputs |= _looks_through(graph, spec.rewards[name].encoders)
+    for name in spaces:
+        inputs |= {f"encoder:{name}": graph.encoders[name], f"reference:{name}": _reference(graph, data, name)}
+    return {"rewards": rewards, "spaces": spaces}, inputs
+
+
+def _judge(graph: Plan, data: Mapping[str, Any], cell: Cell, base: Node, name: str) -> Node:
+    """A preference as a measure; a discriminator judges by the data against this cell's base, alike for all cells."""
+    if name in graph.rewards:
+        return graph.rewards[name]
+    return _discriminator(graph, data, name, base, f"{cell.backbone} base: reward {name}", cell.base_seed)
+
+
+def _reference(graph: Plan, data: Mapping[str, Any], space: str) -> Node:
+    label = f"reference features, {space}"
+    return graph.add("reference", label, {"data": dict(data)}, encoder=graph.encoders[space])
 
 
 def _cell(graph: Plan, data: Mapping[str, Any], cell: Cell) -> CellPlan:
@@ -234,16 +282,12 @@ def _cell(graph: Plan, data: Mapping[str, Any], cell: Cell) -> CellPlan:
     base = _base(graph, data, cell.backbone, cell.base_seed)
     model, made = _model(graph, data, cell)
     measured = {}
-    # A discriminator judges by the data against this cell's base, so that all cells of one base are judged alike.
-    judges = {
-        name: graph.rewards[name]
-        if name in graph.rewards
-        else _discriminator(graph, data, name, base, f"{cell.backbone} base: reward {name}", cell.base_seed)
-        for name in spec.preferences
-    }
+    judges = {name: _judge(graph, data, cell, base, name) for name in spec.preferences}
     for guidance in spec.guidance:
         if guidance.runs is None or cell.run in guidance.runs:
-            samples = graph.add("samples", f"{cell.id}: samples, {guidance.name}", _sampling(spec, guidance), model=model)
+            samples = graph.add(
+                "samples", f"{cell.id}: samples, {guidance.name}", _sampling(spec, guidance), model=model
+            )
             measured[guidance.name] = _measure(graph, data, samples, f"{cell.id}: {guidance.name}", judges)
     kl = None
     if spec.kl_samples and model is not base:
@@ -257,9 +301,7 @@ def _sampling(spec: SuiteSpec, guidance: GuidanceSpec) -> dict[str, Any]:
     return {**spec.sampling.model_dump(), "cfg": guidance.cfg, "low": guidance.low, "high": guidance.high}
 
 
-def _measure(
-    graph: Plan, data: Mapping[str, Any], samples: Node, label: str, judges: Mapping[str, Node]
-) -> Measured:
+def _measure(graph: Plan, data: Mapping[str, Any], samples: Node, label: str, judges: Mapping[str, Node]) -> Measured:
     spec = graph.spec
     scores = {}
     common = {"resamples": spec.resamples, "data": dict(data)}
@@ -267,7 +309,7 @@ def _measure(
     on_features = [m for m in spec.metrics if needs[m] == "features"]
     for space in spec.spaces:
         encoder = graph.encoders[space]
-        reference = graph.add("reference", f"reference features, {space}", {"data": dict(data)}, encoder=encoder)
+        reference = _reference(graph, data, space)
         features = graph.add("features", f"{label}: features, {space}", {}, samples=samples, encoder=encoder)
         settings = {**common, "metrics": on_features}
         scores[space] = graph.add(
@@ -275,7 +317,9 @@ def _measure(
         )
     on_images = [m for m in spec.metrics if needs[m] == "images"]
     if on_images:
-        scores[""] = graph.add("scores", f"{label}: image statistics", {**common, "metrics": on_images}, samples=samples)
+        scores[""] = graph.add(
+            "scores", f"{label}: image statistics", {**common, "metrics": on_images}, samples=samples
+        )
     preference = {}
     for name, judge in judges.items():
         inputs = {"samples": samples, "reward": judge} | _looks_through(graph, spec.rewards[name].encoders)

@@ -12,12 +12,14 @@ from torch import Tensor
 from drlbench.backbones.base import VelocityModel
 from drlbench.data.sources import load_dataset
 from drlbench.errors import MissingPrerequisite
+from drlbench.finetune.heldout import PREFIX, Turn, measure_every, turns
 from drlbench.finetune.train import train
 from drlbench.registry import ALGORITHMS
 from drlbench.rewards.base import Reward
 from drlbench.rewards.combined import Combined
 from drlbench.stages import Job
 from drlbench.stages.files import load_encoders, load_model, load_reward, save_finetuned
+from drlbench.stages.watch import HeldOut
 from drlbench.store import atomic
 from drlbench.training import to_float
 
@@ -37,15 +39,20 @@ def run(job: Job) -> None:
     if s["lambda"] is not None:
         settings["lambda"] = s["lambda"]
     algorithm = kind(policy, reference, _reward(job), data, settings, s["seed"])
-    rows = train(
-        algorithm,
-        s["updates"],
-        job.partial,
-        CHECKPOINT_SECONDS,
-        on_step=lambda row: job.progress(row["update"] / s["updates"]),
-    )
+    held_out = HeldOut(job) if "watch" in s else None
+    measure = measure_every(algorithm, s["watch"]["every"], held_out) if held_out is not None else None
+
+    def on_step(row: dict[str, Any]) -> None:
+        if measure is not None:
+            measure(row)
+        job.progress(row["update"] / s["updates"])
+
+    rows = train(algorithm, s["updates"], job.partial, CHECKPOINT_SECONDS, on_step)
     save_finetuned(job.out, algorithm.finished_policy(), job.inputs["start"])
-    atomic.write_json(job.out / "curve.json", _curve(rows))
+    curve = _curve(rows)
+    if held_out is not None:
+        _mark(curve, turns(rows, held_out.better))
+    atomic.write_json(job.out / "curve.json", curve)
 
 
 def _latents(job: Job, model: VelocityModel) -> tuple[Tensor, Tensor]:
@@ -82,11 +89,19 @@ def _reward(job: Job) -> Reward | None:
     return Combined([rewards[name] for name in terms], list(terms.values()))
 
 
+def _mark(curve: dict[str, Any], found: list[Turn]) -> None:
+    """Say where the first held-out measure turned, and what every one that did has lost since."""
+    if found:
+        curve["summary"]["stop_at"] = float(found[0].update)
+        curve["stop"] = {"at": found[0].update, "why": [str(t) for t in found]}
+
+
 def _curve(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """At most `CURVE_POINTS` evenly spaced rows; wall-clock columns are left out, they differ from run to run."""
+    """At most `CURVE_POINTS` evenly spaced rows and those with held-out measures; no wall-clock columns, they differ
+    from run to run."""
     stride = -(-len(rows) // CURVE_POINTS)
-    kept = rows[stride - 1 :: stride] if rows else []
-    names = [n for n in (kept[0] if kept else {}) if n not in ("update", "seconds")]
+    kept = [r for r in rows if r["update"] % stride == 0 or any(n.startswith(PREFIX) for n in r)]
+    names = [n for n in dict.fromkeys(n for row in kept for n in row) if n not in ("update", "seconds")]
 
     def number(value: Any) -> float | None:
         return float(value) if isinstance(value, int | float) and math.isfinite(value) else None

@@ -60,11 +60,23 @@ class RewardSpec(OpenSpec):
     description: str = ""
 
 
+class WatchSpec(Spec):
+    """Measure what a run does not optimise on `n` samples after every `every` updates of a round."""
+
+    every: Annotated[int, Field(gt=0)]
+    n: Annotated[int, Field(gt=1)] = 200
+
+
 class AlgorithmSpec(OpenSpec):
-    """A fine-tuning algorithm, its number of optimiser updates (per round) and its settings."""
+    """A fine-tuning algorithm, its number of optimiser updates (per round) and its settings.
+
+    With `watch`, held-out `preferences` and FD in held-out `spaces` join the training curves, with a marker where they
+    turn.
+    """
 
     kind: str
     updates: Annotated[int, Field(gt=0)]
+    watch: WatchSpec | None = None
 
 
 class GateSpec(Spec):
@@ -75,13 +87,21 @@ class GateSpec(Spec):
     tolerance: Positive
 
 
+class LatentSpec(OpenSpec):
+    """The latent a small RAE-style model is trained in: `encoder` names the frozen encoder, the rest are settings."""
+
+    encoder: str
+    seed: int = 0
+
+
 class BackboneSpec(Spec):
     """A base model: an official checkpoint, or a small one trained here by flow matching (`pretrain`).
 
     `checkpoint` is a card's name ("sit-xl-2-256") or a weights file; without `size` the architecture is read off its
     weights, and `ema` names the entry to take from a training checkpoint. `autoencoder` is `pixels`, a card's name
     ("sd-vae-ft-ema"), or the folder of an SD-VAE; left out, it is the card's or the official size's own.
-    `align` names the encoder that a REPA-style model is aligned to while it is trained.
+    `align` names the encoder that a REPA-style model is aligned to while it is trained; `latent` makes a model trained
+    here an RAE-style one.
     """
 
     family: str
@@ -92,6 +112,7 @@ class BackboneSpec(Spec):
     ema: str | None = None
     autoencoder: str | None = None
     align: str | None = None
+    latent: LatentSpec | None = None
     gate: GateSpec | None = None
     description: str = ""
 

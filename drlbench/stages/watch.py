@@ -1,0 +1,74 @@
+"""What a fine-tune is watched by: held-out rewards and distances on a small sample with fixed seeds."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from drlbench.backbones.base import VelocityModel
+from drlbench.encoders.base import Encoder
+from drlbench.features.extract import extract
+from drlbench.features.moments import Moments
+from drlbench.finetune.heldout import Better
+from drlbench.metrics.frechet import Gaussian, frechet_distance
+from drlbench.rewards.base import Reward
+from drlbench.sampling.generate import balanced_labels, generate, sample_seeds
+from drlbench.stages import Job
+from drlbench.stages.files import load_encoders, load_reward
+from drlbench.stages.reference import MOMENTS
+from drlbench.training import to_float
+
+BATCH = 250
+
+
+class HeldOut:
+    """Measures a model as the job's `watch` says.
+
+    Attributes:
+        better: name of each measure -> "higher" or "lower"; `fd/<space>` for distances, a reward's own name.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self.watch, self.device = job.settings["watch"], job.device
+        encoders = load_encoders(job.inputs, job.device)
+        self.rewards: dict[str, Reward] = {
+            name: load_reward(job.inputs[f"held-out:{name}"], encoders, job.device) for name in self.watch["rewards"]
+        }
+        self.spaces: dict[str, Encoder] = {name: encoders[name] for name in self.watch["spaces"]}
+        self.references = {name: _reference(job, name) for name in self.spaces}
+        self.better: dict[str, Better] = {name: "higher" for name in self.rewards}
+        self.better |= {f"fd/{name}": "lower" for name in self.spaces}
+
+    def __call__(self, model: VelocityModel) -> dict[str, tuple[float, float]]:
+        """Every measure's value and standard error over the samples; the seeds are the same at every call."""
+        w = self.watch
+        labels = balanced_labels(w["n"], model.num_classes)
+        images = generate(
+            model,
+            labels,
+            sample_seeds(w["seed"], w["n"]),
+            sampler=w["sampler"],
+            steps=w["steps"],
+            batch_size=BATCH,
+            device=self.device,
+        )
+        found = {}
+        for name, reward in self.rewards.items():
+            scores = []
+            with torch.no_grad():
+                for start in range(0, len(images), BATCH):
+                    y = torch.from_numpy(labels[start : start + BATCH]).to(self.device)
+                    scores.append(reward(to_float(images[start : start + BATCH]).to(self.device), y).double().cpu())
+            values = torch.cat(scores)
+            found[name] = float(values.mean()), float(values.std()) / len(values) ** 0.5
+        for name, encoder in self.spaces.items():
+            distance = frechet_distance(extract(encoder, images, BATCH), self.references[name])
+            assert distance.replicates is not None
+            found[f"fd/{name}"] = distance.value, float(distance.replicates.std())
+        return found
+
+
+def _reference(job: Job, space: str) -> Gaussian:
+    folder = job.inputs[f"reference:{space}"]
+    with np.load(folder / "reference.npz", allow_pickle=False) as real:
+        return Gaussian.of(real["train"] if "train" in real else Moments.load(folder / MOMENTS), "reference")
