@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from drlbench.errors import UserError, did_you_mean
+from drlbench.weights.asset import Asset
 
 FLOAT32 = 4
 SIT_DROPBOX = (
@@ -23,38 +24,6 @@ JIT_FOLDER = (
     "https://www.dropbox.com/scl/fo/3ken1avtsd81ip67b9qpi/AK218ZNvXKSv74igVvht4PQ?rlkey=14gjrblmljewpl6ygxzlr3njm&dl=0"
 )
 RAE_HUB = "nyu-visionx/RAE-collections"
-
-
-@dataclass(frozen=True)
-class Asset:
-    """One file of the outside world.
-
-    Attributes:
-        name: what messages and the cache call it; unique.
-        filename: in its repository, or in the cache.
-        hub: repository on the Hugging Face Hub, at `revision`; or
-        url: address of a plain download; or
-        page: address of a page where a person downloads it (a shared folder has no address per file).
-        size: bytes; `size_is_estimate` when counted from the parameters.
-        sha256: hex, or empty when unknown.
-        licence: of the weights, as far as known.
-    """
-
-    name: str
-    filename: str
-    hub: str = ""
-    revision: str = "main"
-    url: str = ""
-    page: str = ""
-    size: int = 0
-    size_is_estimate: bool = True
-    sha256: str = ""
-    licence: str = ""
-
-    @property
-    def source(self) -> str:
-        """Where it comes from, for people."""
-        return f"https://huggingface.co/{self.hub}" if self.hub else self.url or self.page
 
 
 @dataclass(frozen=True)

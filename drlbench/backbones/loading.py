@@ -13,7 +13,7 @@ from drlbench.backbones import create, wrap
 from drlbench.backbones.autoencoders import load_sd_vae
 from drlbench.backbones.base import Autoencoder, Backbone, PixelRange, VelocityModel
 from drlbench.backbones.cards import CARDS, autoencoder_card
-from drlbench.backbones.checkpoints import Progress, find, resolve
+from drlbench.backbones.checkpoints import find
 from drlbench.backbones.infer import BACKBONES as INFERRED
 from drlbench.backbones.infer import family_of, infer_architecture
 from drlbench.backbones.keys import unwrap
@@ -23,6 +23,7 @@ from drlbench.backbones.sizes import SIZES, default_autoencoder, size_key
 from drlbench.backbones.weights import read_checkpoint
 from drlbench.errors import UserError
 from drlbench.settings import Settings, parse_settings
+from drlbench.weights.files import Progress, resolve
 
 
 class ModelSpec(Settings):

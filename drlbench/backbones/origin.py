@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from drlbench.backbones.cards import CARDS, autoencoder_card
-from drlbench.backbones.checkpoints import resolve
 from drlbench.errors import IntegrityError, MissingPrerequisite, UserError
-from drlbench.store.atomic import file_sha256
+from drlbench.weights.files import file_hash, resolve
 
 VAE_FILES = {"config": "config.json", "weights": "diffusion_pytorch_model.safetensors"}
 
@@ -33,7 +32,7 @@ def _checkpoint(name: str) -> dict[str, str]:
     path = Path(name).expanduser()
     if path.is_dir():
         raise UserError(f"checkpoint {path}: is a folder; give the weights file in it")
-    return {"sha256": file_sha256(path)} if path.is_file() else {"missing": name}
+    return {"sha256": file_hash(path)} if path.is_file() else {"missing": name}
 
 
 def _autoencoder(name: str) -> str | dict[str, Any]:
@@ -73,7 +72,7 @@ def autoencoder_files(name: str, offline: bool | None = None) -> dict[str, Path]
 
 def hashes(files: Mapping[str, Path]) -> dict[str, str]:
     """Hex sha256 by role."""
-    return {role: file_sha256(path) for role, path in files.items()}
+    return {role: file_hash(path) for role, path in files.items()}
 
 
 def unchanged(path: Path, sha256: str) -> Path:
@@ -82,7 +81,7 @@ def unchanged(path: Path, sha256: str) -> Path:
     Raises:
         IntegrityError: it is another file.
     """
-    found = file_sha256(path)
+    found = file_hash(path)
     if found != sha256:
         raise IntegrityError(
             f"{path}: sha256 {found[:12]} is not the {sha256[:12]} that this run's base was made from; put that file "

@@ -18,7 +18,9 @@ from torch.nn import functional as F
 from drlbench.encoders.base import Encoder
 from drlbench.encoders.preprocess import OPENAI_CLIP, Preprocess
 from drlbench.encoders.pretrained import FromCard, load_transformers, pick
-from drlbench.encoders.weights import Source, load_strict, locate, read_state, weights_hash
+from drlbench.encoders.weights import load_strict, locate, read_state, weights_hash
+from drlbench.weights.asset import Asset
+from drlbench.weights.catalogue import ASSETS
 
 
 @dataclass(frozen=True)
@@ -26,25 +28,19 @@ class Card:
     """One published CLIP: open_clip's name of the architecture, where its weights are, and how images get in."""
 
     architecture: str
-    source: Source
+    source: Asset
     preprocess: Preprocess
-
-
-def _openai(letter: str, patch: int, size: int) -> Source:
-    word = {"b": "base", "l": "large"}[letter]
-    repository = f"timm/vit_{word}_patch{patch}_clip_{size}.openai"
-    return Source(f"CLIP ViT-{letter.upper()}/{patch} at {size}", "open_clip_model.safetensors", repository)
 
 
 PRESETS = {
     "clip-vitb32/224/bicubic-8bit/l2@1": Card(
-        "ViT-B-32-quickgelu", _openai("b", 32, 224), Preprocess(224, "bicubic", "crop", True, *OPENAI_CLIP)
+        "ViT-B-32-quickgelu", ASSETS["clip-vitb32"], Preprocess(224, "bicubic", "crop", True, *OPENAI_CLIP)
     ),
     "clip-vitl14/224/bicubic-8bit/l2@1": Card(
-        "ViT-L-14-quickgelu", _openai("l", 14, 224), Preprocess(224, "bicubic", "crop", True, *OPENAI_CLIP)
+        "ViT-L-14-quickgelu", ASSETS["clip-vitl14"], Preprocess(224, "bicubic", "crop", True, *OPENAI_CLIP)
     ),
     "clip-vitl14-336/336/bicubic-8bit-square/l2@1": Card(
-        "ViT-L-14-336-quickgelu", _openai("l", 14, 336), Preprocess(336, "bicubic", "square", True, *OPENAI_CLIP)
+        "ViT-L-14-336-quickgelu", ASSETS["clip-vitl14-336"], Preprocess(336, "bicubic", "square", True, *OPENAI_CLIP)
     ),
 }
 

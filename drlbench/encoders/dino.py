@@ -23,7 +23,9 @@ from torch import Tensor
 from drlbench.encoders.base import Encoder
 from drlbench.encoders.preprocess import IMAGENET, Preprocess
 from drlbench.encoders.pretrained import FromCard, load_transformers, pick
-from drlbench.encoders.weights import Source, locate, read_state, weights_hash
+from drlbench.encoders.weights import locate, read_state, weights_hash
+from drlbench.weights.asset import Asset
+from drlbench.weights.catalogue import ASSETS
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class ViT:
     """One published network: where its weights are and its shape."""
 
     family: str
-    source: Source
+    source: Asset
     width: int
     depth: int
     heads: int
@@ -51,24 +53,15 @@ class ViT:
         return DINOv3ViTModel, DINOv3ViTConfig(**shape, intermediate_size=4 * self.width, num_register_tokens=4)
 
 
-def _dinov2(letter: str, word: str, width: int, depth: int, heads: int) -> ViT:
-    return ViT(
-        "dinov2", Source(f"DINOv2-{letter}", "model.safetensors", f"facebook/dinov2-{word}"), width, depth, heads
-    )
-
-
-def _dinov3(letter: str, timm: str, width: int, depth: int, heads: int) -> ViT:
-    repository = f"facebook/dinov3-vit{letter}16-pretrain-lvd1689m"
-    source = Source(f"DINOv3-{letter.upper()}", "model.safetensors", repository, gated=True, ungated=timm)
-    return ViT("dinov3", source, width, depth, heads)
-
-
 NETWORKS = {
-    "dinov2-vitb14": _dinov2("B", "base", 768, 12, 12),
-    "dinov2-vitl14": _dinov2("L", "large", 1024, 24, 16),
-    "dinov3-vits16": _dinov3("s", "timm/vit_small_patch16_dinov3.lvd1689m", 384, 12, 6),
-    "dinov3-vitb16": _dinov3("b", "timm/vit_base_patch16_dinov3.lvd1689m", 768, 12, 12),
-    "dinov3-vitl16": _dinov3("l", "timm/vit_large_patch16_dinov3.lvd1689m", 1024, 24, 16),
+    name: ViT(name.partition("-")[0], ASSETS[name], *shape)
+    for name, shape in {
+        "dinov2-vitb14": (768, 12, 12),
+        "dinov2-vitl14": (1024, 24, 16),
+        "dinov3-vits16": (384, 12, 6),
+        "dinov3-vitb16": (768, 12, 12),
+        "dinov3-vitl16": (1024, 24, 16),
+    }.items()
 }
 RESIZERS = {
     "bicubic-8bit": Preprocess(224, "bicubic", "squash", True, *IMAGENET),

@@ -26,19 +26,15 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from drlbench.encoders.base import Encoder
 from drlbench.encoders.preprocess import to_rgb
 from drlbench.encoders.pretrained import FromCard
-from drlbench.encoders.weights import Source, load_strict, locate, read_state, weights_hash
+from drlbench.encoders.weights import load_strict, locate, read_state, weights_hash
 from drlbench.errors import UserError, did_you_mean
+from drlbench.weights.catalogue import ASSETS
 
 SIZE = 299
 VARIANTS = ("tf1", "clean", "legacy_pytorch")
 OUTPUTS = {"64": 64, "192": 192, "768": 768, "2048": 2048, "logits": 1008, "logits_unbiased": 1008, "spatial": 2023}
 
-SOURCE = Source(
-    name="Inception-v3 (2015-12-05)",
-    filename="weights-inception-2015-12-05-6726825d.pth",
-    address="https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth",
-    sha256="6726825d",
-)
+SOURCE = ASSETS["inception-v3"]
 
 # Branch by branch: (name, output channels, kernel). 3 x 3 strides and pools are set by the block's class below.
 Layer = tuple[str, int, int | tuple[int, int]]

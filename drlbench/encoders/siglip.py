@@ -15,14 +15,16 @@ from torch import Tensor
 from drlbench.encoders.base import Encoder
 from drlbench.encoders.preprocess import HALF, Preprocess
 from drlbench.encoders.pretrained import FromCard, load_transformers, pick
-from drlbench.encoders.weights import Source, locate, read_state, weights_hash
+from drlbench.encoders.weights import locate, read_state, weights_hash
+from drlbench.weights.asset import Asset
+from drlbench.weights.catalogue import ASSETS
 
 
 @dataclass(frozen=True)
 class Tower:
     """One published vision tower."""
 
-    source: Source
+    source: Asset
     size: int
     patch: int
     width: int
@@ -46,14 +48,10 @@ class Tower:
         return SiglipVisionConfig(**shape)
 
 
-def _source(name: str) -> Source:
-    return Source(f"SigLIP {name}", "model.safetensors", f"google/siglip-{name}")
-
-
 PRESETS = {
-    "siglip-vitb16/256/bicubic-8bit/map@1": Tower(_source("base-patch16-256"), 256, 16, 768, 3072, 12, 12),
-    "siglip-vitl16/256/bicubic-8bit/map@1": Tower(_source("large-patch16-256"), 256, 16, 1024, 4096, 24, 16),
-    "siglip-so400m14/384/bicubic-8bit/map@1": Tower(_source("so400m-patch14-384"), 384, 14, 1152, 4304, 27, 16),
+    "siglip-vitb16/256/bicubic-8bit/map@1": Tower(ASSETS["siglip-vitb16"], 256, 16, 768, 3072, 12, 12),
+    "siglip-vitl16/256/bicubic-8bit/map@1": Tower(ASSETS["siglip-vitl16"], 256, 16, 1024, 4096, 24, 16),
+    "siglip-so400m14/384/bicubic-8bit/map@1": Tower(ASSETS["siglip-so400m14"], 384, 14, 1152, 4304, 27, 16),
 }
 
 

@@ -20,9 +20,11 @@ from drlbench.encoders.base import Encoder
 from drlbench.encoders.clip import CLIP
 from drlbench.encoders.pretrained import FromCard
 from drlbench.encoders.siglip import SigLIP
-from drlbench.encoders.weights import Source, load_strict, locate, read_state, weights_hash
+from drlbench.encoders.weights import load_strict, locate, read_state, weights_hash
 from drlbench.errors import UserError
 from drlbench.rewards.base import Reward
+from drlbench.weights.asset import Asset
+from drlbench.weights.catalogue import ASSETS
 
 WIDTHS = (1024, 128, 64, 16, 1)
 # Places of the linear layers inside the published nn.Sequential; what lies between is dropout, or ReLU and dropout.
@@ -56,7 +58,7 @@ class AestheticReward(FromCard, Reward):
     """Head on the L2-normalised embedding of an encoder; labels are not looked at."""
 
     needs_labels: ClassVar[bool] = False
-    source: ClassVar[Source]
+    source: ClassVar[Asset]
 
     def __init__(self, encoder: Encoder, head: str | Path | None) -> None:
         super().__init__()
@@ -80,13 +82,7 @@ class LAIONAesthetic(AestheticReward):
     """LAION's aesthetic predictor v2 (sac+logos+ava1-l14-linearMSE)."""
 
     kind = name = "laion-aesthetic"
-    source = Source(
-        "LAION aesthetic v2",
-        "sac+logos+ava1-l14-linearMSE.pth",
-        address="https://github.com/christophschuhmann/improved-aesthetic-predictor/raw/main/"
-        "sac%2Blogos%2Bava1-l14-linearMSE.pth",
-        sha256="21dd590f3ccdc646f0d53120778b296013b096a035a2718c9cb0d511bff0f1e0",
-    )
+    source = ASSETS["laion-aesthetic"]
 
     def __init__(self, weights: str | Path | None = None, head: str | Path | None = None) -> None:
         """weights: of CLIP ViT-L/14; head: of the predictor; by default from the cache or their published places."""
@@ -102,11 +98,7 @@ class AestheticV25(AestheticReward):
     """aesthetic-predictor-v2-5."""
 
     kind = name = "aesthetic-v2.5"
-    source = Source(
-        "Aesthetic v2.5",
-        "aesthetic_predictor_v2_5.pth",
-        address="https://github.com/discus0434/aesthetic-predictor-v2-5/raw/main/models/aesthetic_predictor_v2_5.pth",
-    )
+    source = ASSETS["aesthetic-v2.5"]
 
     def __init__(self, weights: str | Path | None = None, head: str | Path | None = None) -> None:
         """weights: of SigLIP so400m-patch14-384; head: of the predictor."""

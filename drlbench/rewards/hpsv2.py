@@ -13,13 +13,15 @@ from pathlib import Path
 from drlbench.encoders.clip import build_open_clip, tokenize
 from drlbench.encoders.preprocess import OPENAI_CLIP, Preprocess
 from drlbench.encoders.pretrained import pick
-from drlbench.encoders.weights import Source, locate, read_state, weights_hash
+from drlbench.encoders.weights import locate, read_state, weights_hash
 from drlbench.rewards.contrastive import ContrastiveReward
 from drlbench.rewards.prompts import TEMPLATE, class_prompts
+from drlbench.weights.asset import Asset
+from drlbench.weights.catalogue import ASSETS
 
 SOURCES = {
-    "2.0": Source("HPSv2", "HPS_v2_compressed.pt", "xswu/HPSv2"),
-    "2.1": Source("HPSv2.1", "HPS_v2.1_compressed.pt", "xswu/HPSv2"),
+    "2.0": ASSETS["hpsv2"],
+    "2.1": ASSETS["hpsv2.1"],
 }
 ARCHITECTURE = "ViT-H-14"
 PREPROCESS = Preprocess(224, "bicubic", "pad", False, *OPENAI_CLIP)
@@ -39,7 +41,7 @@ class HPSv2(ContrastiveReward):
     ) -> None:
         """Load, embed the prompts and freeze; arguments and errors as for `PickScore`. version: "2.0" or "2.1"."""
         super().__init__()
-        source: Source = pick(SOURCES, version, "HPSv2 version")
+        source: Asset = pick(SOURCES, version, "HPSv2 version")
         prompts = class_prompts(class_names, template)
         self.settings = {
             "version": version,

@@ -19,14 +19,15 @@ from torch import Tensor, nn
 
 from drlbench.encoders.preprocess import OPENAI_CLIP, Preprocess
 from drlbench.encoders.pretrained import FromCard, load_transformers
-from drlbench.encoders.weights import Source, load_strict, locate, read_state, weights_hash
+from drlbench.encoders.weights import load_strict, locate, read_state, weights_hash
 from drlbench.rewards.aesthetic import build_head
 from drlbench.rewards.base import Reward
 from drlbench.rewards.contrastive import check_labels
 from drlbench.rewards.prompts import TEMPLATE, class_prompts
+from drlbench.weights.catalogue import ASSETS
 
-SOURCE = Source("ImageReward v1.0", "ImageReward.pt", "zai-org/ImageReward")
-VOCABULARY = Source("BERT vocabulary", "vocab.txt", "google-bert/bert-base-uncased")
+SOURCE = ASSETS["imagereward"]
+VOCABULARY = ASSETS["bert-vocabulary"]
 PREPROCESS = Preprocess(224, "bicubic", "crop", True, *OPENAI_CLIP)
 MEAN, STD = 0.16717362830052426, 1.0333394966054072
 MAX_TOKENS = 35

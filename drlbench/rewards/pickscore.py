@@ -15,11 +15,12 @@ from torch import Tensor, nn
 from drlbench.encoders.clip import tokenize
 from drlbench.encoders.preprocess import OPENAI_CLIP, Preprocess
 from drlbench.encoders.pretrained import load_transformers
-from drlbench.encoders.weights import Source, locate, read_state, weights_hash
+from drlbench.encoders.weights import locate, read_state, weights_hash
 from drlbench.rewards.contrastive import ContrastiveReward
 from drlbench.rewards.prompts import TEMPLATE, class_prompts
+from drlbench.weights.catalogue import ASSETS
 
-SOURCE = Source("PickScore v1", "model.safetensors", "yuvalkirstain/PickScore_v1")
+SOURCE = ASSETS["pickscore"]
 PREPROCESS = Preprocess(224, "bicubic", "crop", True, *OPENAI_CLIP)
 VISION = {"hidden_size": 1280, "intermediate_size": 5120, "num_hidden_layers": 32, "num_attention_heads": 16,
           "patch_size": 14, "image_size": 224, "hidden_act": "gelu"}  # fmt: skip

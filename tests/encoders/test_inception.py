@@ -133,10 +133,10 @@ def test_messages(tmp_path, weights, monkeypatch):
     with pytest.raises(UserError, match="missing"):
         InceptionV3(weights=tmp_path / "other.pth")
     monkeypatch.setenv("DRLBENCH_OFFLINE", "1")
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    with pytest.raises(MissingPrerequisite, match="offline mode is on"):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    with pytest.raises(MissingPrerequisite, match="offline: the network was not touched"):
         InceptionV3()
-    (tmp_path / "checkpoints").mkdir()
-    (tmp_path / "checkpoints" / "weights-inception-2015-12-05-6726825d.pth").write_bytes(b"truncated")
-    with pytest.raises(IntegrityError, match="fetch again"):
+    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "hub" / "checkpoints" / "weights-inception-2015-12-05-6726825d.pth").write_bytes(b"truncated")
+    with pytest.raises(IntegrityError, match="fetch it again"):
         InceptionV3()

@@ -14,8 +14,10 @@ from safetensors.torch import save_file
 
 from drlbench.encoders import clip, dino, siglip
 from drlbench.encoders.pretrained import load_transformers
-from drlbench.encoders.weights import Source, locate
+from drlbench.encoders.weights import locate
 from drlbench.errors import IntegrityError, MissingPrerequisite, UserError
+from drlbench.weights.asset import Asset
+from drlbench.weights.files import OFFLINE_VARIABLES
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "metrics"
 
@@ -214,10 +216,10 @@ def test_messages(tiny_dino, tmp_path, monkeypatch):
     with pytest.raises(MissingPrerequisite) as raised:
         dino.DINOv3()
     message = str(raised.value)
-    for part in ("offline mode is on", "hf download facebook/dinov3-vitl16", "Accept the licence", "timm/vit_large"):
+    for part in ("offline: the network was not touched", "hf download facebook/dinov3-vitl16", "Accept the licence", "timm/vit_large"):
         assert part in message
     with pytest.raises(MissingPrerequisite, match="as `weights`"):
-        locate(Source("X", "model.safetensors", "facebook/dinov2-base"))
+        locate(Asset("X", "model.safetensors", "facebook/dinov2-base"))
 
 
 def test_a_refused_gate_says_how_to_get_in(monkeypatch):
@@ -228,5 +230,7 @@ def test_a_refused_gate_says_how_to_get_in(monkeypatch):
         raise GatedRepoError.__new__(GatedRepoError)
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", refuse)
+    for variable in OFFLINE_VARIABLES:
+        monkeypatch.setenv(variable, "0")
     with pytest.raises(MissingPrerequisite, match=r"access refused.*hf auth login.*without a gate"):
         locate(dino.NETWORKS["dinov3-vitl16"].source)

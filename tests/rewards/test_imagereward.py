@@ -120,7 +120,7 @@ def test_messages(checkpoint, monkeypatch):
     with pytest.raises(UserError, match="1 missing"):
         Network(state, "x", VISION, TEXT)
     (checkpoint / "vocab.txt").unlink()
-    with pytest.raises(MissingPrerequisite, match="BERT vocabulary"):
+    with pytest.raises(MissingPrerequisite, match="bert-vocabulary"):
         ImageReward(["dog"], weights=checkpoint, vocabulary=checkpoint)
 
 

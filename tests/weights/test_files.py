@@ -11,11 +11,12 @@ from typing import Any, ClassVar
 
 import pytest
 
-from drlbench.backbones import checkpoints
-from drlbench.backbones.cards import AUTOENCODERS, CARDS, Asset, check_published_fid
-from drlbench.backbones.checkpoints import assets_of, cached, find, missing, resolve
+from drlbench.backbones.cards import AUTOENCODERS, CARDS, check_published_fid
+from drlbench.backbones.checkpoints import assets_of, find
 from drlbench.backbones.sizes import SIZES
 from drlbench.errors import IntegrityError, MissingPrerequisite, UserError
+from drlbench.weights.asset import Asset
+from drlbench.weights.files import OFFLINE_VARIABLES, cached, missing, resolve
 
 CONTENT = bytes(range(256)) * 40
 
@@ -49,7 +50,7 @@ class Server(BaseHTTPRequestHandler):
 @pytest.fixture
 def asset(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Asset]:
     monkeypatch.setenv("DRLBENCH_CACHE", str(tmp_path))
-    for name in checkpoints.OFFLINE_VARIABLES:
+    for name in OFFLINE_VARIABLES:
         monkeypatch.delenv(name, raising=False)
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
@@ -127,7 +128,7 @@ def test_unreachable_server(asset: Asset) -> None:
         resolve(changed(asset, url="http://127.0.0.1:9/x"))
 
 
-@pytest.mark.parametrize("variable", [*checkpoints.OFFLINE_VARIABLES, None])
+@pytest.mark.parametrize("variable", [*OFFLINE_VARIABLES, None])
 def test_offline_never_touches_the_network(asset: Asset, monkeypatch: pytest.MonkeyPatch, variable: str | None) -> None:
     if variable:
         monkeypatch.setenv(variable, "1")

@@ -1,0 +1,125 @@
+"""Every file that the published encoders and rewards need, by name, and which ones an entry of a suite needs.
+
+Sizes are estimates from the number of parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from drlbench.weights.asset import Asset
+
+FLOAT32, FLOAT16 = 4, 2
+SAFETENSORS = "model.safetensors"
+
+
+def _hub(name: str, filename: str, hub: str, size: int, licence: str, gated: bool = False, ungated: str = "") -> Asset:
+    return Asset(name, filename, hub=hub, size=size, licence=licence, gated=gated, ungated=ungated)
+
+
+def _dinov2(name: str, hub: str, parameters: int) -> Asset:
+    return _hub(name, SAFETENSORS, f"facebook/{hub}", parameters * FLOAT32, "Apache-2.0")
+
+
+def _dinov3(name: str, letter: str, ungated: str, parameters: int) -> Asset:
+    hub = f"facebook/dinov3-vit{letter}16-pretrain-lvd1689m"
+    return _hub(name, SAFETENSORS, hub, parameters * FLOAT32, "DINOv3 License", True, f"timm/{ungated}")
+
+
+def _siglip(name: str, model: str, parameters: int) -> Asset:
+    return _hub(name, SAFETENSORS, f"google/siglip-{model}", parameters * FLOAT32, "Apache-2.0")
+
+
+def _clip(name: str, model: str, parameters: int) -> Asset:
+    return _hub(name, "open_clip_model.safetensors", f"timm/{model}.openai", parameters * FLOAT32, "MIT")
+
+
+_ASSETS = (
+    Asset(
+        "inception-v3",
+        "weights-inception-2015-12-05-6726825d.pth",
+        url="https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
+        "weights-inception-2015-12-05-6726825d.pth",
+        size=23_900_000 * FLOAT32,
+        sha256="6726825d",
+        licence="Apache-2.0",
+        torch_hub=True,
+    ),
+    _dinov2("dinov2-vitb14", "dinov2-base", 86_580_480),
+    _dinov2("dinov2-vitl14", "dinov2-large", 304_368_640),
+    _dinov3("dinov3-vits16", "s", "vit_small_patch16_dinov3.lvd1689m", 21_600_000),
+    _dinov3("dinov3-vitb16", "b", "vit_base_patch16_dinov3.lvd1689m", 85_700_000),
+    _dinov3("dinov3-vitl16", "l", "vit_large_patch16_dinov3.lvd1689m", 303_100_000),
+    _siglip("siglip-vitb16", "base-patch16-256", 203_000_000),
+    _siglip("siglip-vitl16", "large-patch16-256", 652_000_000),
+    _siglip("siglip-so400m14", "so400m-patch14-384", 878_000_000),
+    _clip("clip-vitb32", "vit_base_patch32_clip_224", 151_300_000),
+    _clip("clip-vitl14", "vit_large_patch14_clip_224", 427_600_000),
+    _clip("clip-vitl14-336", "vit_large_patch14_clip_336", 427_900_000),
+    _hub("imagereward", "ImageReward.pt", "zai-org/ImageReward", 447_000_000 * FLOAT32, "Apache-2.0"),
+    _hub("bert-vocabulary", "vocab.txt", "google-bert/bert-base-uncased", 232_000, "Apache-2.0"),
+    _hub("pickscore", SAFETENSORS, "yuvalkirstain/PickScore_v1", 986_000_000 * FLOAT32, "MIT (of the code)"),
+    _hub("hpsv2", "HPS_v2_compressed.pt", "xswu/HPSv2", 986_000_000 * FLOAT16, "Apache-2.0"),
+    _hub("hpsv2.1", "HPS_v2.1_compressed.pt", "xswu/HPSv2", 986_000_000 * FLOAT16, "Apache-2.0"),
+    Asset(
+        "aesthetic-v2.5",
+        "aesthetic_predictor_v2_5.pth",
+        url="https://github.com/discus0434/aesthetic-predictor-v2-5/raw/main/models/aesthetic_predictor_v2_5.pth",
+        size=1_321_000 * FLOAT32,
+        licence="AGPL-3.0 (of the code)",
+        torch_hub=True,
+    ),
+    Asset(
+        "laion-aesthetic",
+        "sac+logos+ava1-l14-linearMSE.pth",
+        url="https://github.com/christophschuhmann/improved-aesthetic-predictor/raw/main/"
+        "sac%2Blogos%2Bava1-l14-linearMSE.pth",
+        size=927_000 * FLOAT32,
+        sha256="21dd590f3ccdc646f0d53120778b296013b096a035a2718c9cb0d511bff0f1e0",
+        licence="Apache-2.0 (of the code)",
+        torch_hub=True,
+    ),
+)
+ASSETS: Mapping[str, Asset] = {asset.name: asset for asset in _ASSETS}
+
+# What a preset-less entry of that kind takes, as its class says.
+DEFAULTS = {
+    "dinov2": "dinov2-vitl14/224/bicubic-8bit/cls@1",
+    "dinov3": "dinov3-vitl16/224/bilinear-aa/cls@1",
+    "siglip": "siglip-vitl16/256/bicubic-8bit/map@1",
+    "clip": "clip-vitl14-336/336/bicubic-8bit-square/l2@1",
+}
+
+
+def network_of(preset: str) -> str:
+    """The file behind a preset's name, which begins with its network's: "dinov2-vitl14/224/...\"."""
+    return preset.partition("/")[0]
+
+
+def _clipscore(settings: Mapping[str, Any]) -> list[str]:
+    return ["clip-vitb32" if settings.get("convention") == "hessel" else "clip-vitl14"]
+
+
+_NEEDS: Mapping[str, Callable[[Mapping[str, Any]], list[str]]] = {
+    "inception-v3": lambda s: ["inception-v3"],
+    **{kind: lambda s, kind=kind: [network_of(s.get("preset", DEFAULTS[kind]))] for kind in DEFAULTS},  # type: ignore[misc]
+    "imagereward": lambda s: ["imagereward", "bert-vocabulary"],
+    "pickscore": lambda s: ["pickscore"],
+    "hpsv2": lambda s: ["hpsv2.1" if s.get("version") == "2.1" else "hpsv2"],
+    "hpsv2.1": lambda s: ["hpsv2" if s.get("version") == "2.0" else "hpsv2.1"],
+    "aesthetic-v2.5": lambda s: ["aesthetic-v2.5", "siglip-so400m14"],
+    "laion-aesthetic": lambda s: ["laion-aesthetic", "clip-vitl14"],
+    "clipscore": _clipscore,
+}
+
+
+def needed(kind: str, settings: Mapping[str, Any]) -> list[Asset]:
+    """Files that a registered encoder or reward fetches; none for small ones, and for plug-ins, which are not known.
+
+    A file that the settings give as a local path (`weights`) is not fetched.
+    """
+    names = _NEEDS[kind](settings) if kind in _NEEDS else []
+    if settings.get("weights"):
+        names = names[1:] if kind != "aesthetic-v2.5" and kind != "laion-aesthetic" else names[:1]
+    return [ASSETS[name] for name in names if name in ASSETS]
