@@ -39,6 +39,13 @@ def seeds_for(run: RunSpec, weight: float | None) -> list[int]:
     return run.headline.seeds if run.headline is not None and weight in run.headline.lambda_ else run.seeds
 
 
+def _weights(run: RunSpec, whole: bool) -> list[float] | list[None]:
+    """The lambdas of a run: all of them, or the headline's alone; [None] for a run without a reward."""
+    if run.reward is None or run.lambda_ is None:
+        return [None]
+    return run.lambda_ if whole or run.headline is None else run.headline.lambda_
+
+
 def cells(spec: SuiteSpec) -> list[Cell]:
     """Every cell of the suite in the order of the file."""
     found = []
@@ -47,8 +54,10 @@ def cells(spec: SuiteSpec) -> list[Cell]:
             for name, run in spec.runs.items():
                 if run.backbones is not None and backbone not in run.backbones:
                     continue
-                for weight in run.lambda_ if run.reward is not None and run.lambda_ is not None else [None]:
-                    found += [Cell(backbone, name, weight, base_seed, seed) for seed in seeds_for(run, weight)]
+                whole = run.sweep is None or backbone in run.sweep
+                for weight in _weights(run, whole):
+                    seeds = seeds_for(run, weight) if whole else run.seeds[:1]
+                    found += [Cell(backbone, name, weight, base_seed, seed) for seed in seeds]
     return found
 
 

@@ -93,6 +93,11 @@ def _run(spec: SuiteSpec, name: str, run: RunSpec) -> Iterator[Found]:
         n in spec.rewards and spec.rewards[n].kind == "discriminator" for n in [run.reward, *run.with_] if n
     ):
         yield (*at, "rounds"), "rounds re-fit a discriminator, and this run has none"
+    if run.sweep is not None and run.headline is None:
+        yield (*at, "sweep"), "the backbones outside `sweep` run the headline's lambdas, and there is no `headline`"
+    for i, backbone in enumerate(run.sweep or []):
+        if backbone not in spec.backbones:
+            yield (*at, "sweep", i), _unknown("backbone", backbone, spec.backbones)
     for i, weight in enumerate(run.headline.lambda_ if run.headline else []):
         if weight not in (run.lambda_ or []):
             yield (*at, "headline", "lambda", i), f"{weight:g} is not in this run's lambda list"

@@ -135,7 +135,8 @@ class RunSpec(Spec):
     """A family of cells: one per backbone, lambda and seed.
 
     The objective is E[sum_i with_i r_i + lambda * reward] - KL; `with` is used by combined runs only.
-    `rounds` re-fits the discriminator on the current model and takes the KL to it.
+    `rounds` re-fits the discriminator on the current model and takes the KL to it. Backbones outside `sweep` run the
+    headline's lambdas only, with the first of `seeds`.
     """
 
     reward: str | None = None
@@ -145,6 +146,7 @@ class RunSpec(Spec):
     rounds: Annotated[int, Field(gt=0)] = 1
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = [0]
     headline: HeadlineSpec | None = None
+    sweep: list[str] | None = None
     start: StartSpec | None = None
     backbones: list[str] | None = None
     description: str = ""
