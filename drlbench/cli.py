@@ -20,7 +20,7 @@ from drlbench.cli_tools import offline_from_now
 from drlbench.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
-    from drlbench.pipeline import Plan
+    from drlbench.graph import Plan
     from drlbench.report.summary import Summary
     from drlbench.suite.load import Suite
 

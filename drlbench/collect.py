@@ -21,7 +21,7 @@ from drlbench.suite.cells import origin
 
 if TYPE_CHECKING:
     from drlbench.executors.local import Node
-    from drlbench.pipeline import CellPlan, Measured, Plan
+    from drlbench.graph import CellPlan, Measured, Plan
 
 GAP, GAP_GREY = 2, 96  # pixels between tiles, so that neighbouring digits do not run into each other
 TILE_PIXELS = 24  # the smallest side a digit is recognised at on a phone

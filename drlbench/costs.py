@@ -12,7 +12,7 @@ from drlbench.progress import FIRST_GUESS, clock
 from drlbench.store.layout import Store
 
 if TYPE_CHECKING:
-    from drlbench.pipeline import Plan
+    from drlbench.graph import Plan
 
 
 @dataclass(frozen=True)

@@ -8,82 +8,22 @@ base -> (reward -> finetune) x rounds -> samples -> features -> scores
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from drlbench.backbones.cards import CARDS
 from drlbench.backbones.origin import identity
 from drlbench.backbones.sizes import default_autoencoder
-from drlbench.data.kinds import PLACES
 from drlbench.errors import UserError
 from drlbench.executors.local import Node
+from drlbench.finetune.presets import preset
+from drlbench.graph import CellPlan, Measured, Plan
 from drlbench.registry import METRICS
-from drlbench.stages import VERSIONS
 from drlbench.store.atomic import file_sha256
-from drlbench.store.keys import seed_of, stage_key
+from drlbench.store.keys import seed_of
 from drlbench.suite.cells import Cell, cells, origin
 from drlbench.suite.schema import BackboneSpec, GuidanceSpec, SuiteSpec
-
-
-@dataclass(frozen=True)
-class Measured:
-    """The stages that measure one cell under one guidance.
-
-    Attributes:
-        samples: key of the samples stage.
-        scores: space ("" for image statistics) -> key; preference: reward -> key.
-    """
-
-    samples: Node
-    scores: dict[str, Node]
-    preference: dict[str, Node]
-
-
-@dataclass(frozen=True)
-class CellPlan:
-    """All stages of one cell, in order.
-
-    Attributes:
-        training: (round, stage) of every reward and finetune stage made for this cell, for the training curves.
-        kl: the stage that estimates the KL from the base, or None for the base itself.
-    """
-
-    cell: Cell
-    model: Node
-    training: tuple[tuple[int, Node], ...]
-    measured: dict[str, Measured]
-    kl: Node | None
-
-
-@dataclass
-class Plan:
-    """The graph of a suite: every stage once, inputs before users, and what belongs to which cell."""
-
-    spec: SuiteSpec
-    nodes: dict[str, Node] = field(default_factory=dict)
-    cells: list[CellPlan] = field(default_factory=list)
-    data: Measured | None = None
-    encoders: dict[str, Node] = field(default_factory=dict)
-    rewards: dict[str, Node] = field(default_factory=dict)
-    identities: dict[str, dict[str, Any]] = field(default_factory=dict)
-
-    def add(self, kind: str, label: str, settings: Mapping[str, Any], **inputs: Node) -> Node:
-        """Enter a stage; the same settings and inputs give the same node whoever asks."""
-        keys = {name: node.key for name, node in inputs.items()}
-        key = stage_key(kind, VERSIONS[kind], without_places(settings), keys)
-        if key not in self.nodes:
-            links = {name: (node.kind, node.key) for name, node in inputs.items()}
-            self.nodes[key] = Node(key, kind, VERSIONS[kind], dict(settings), links, label)
-        return self.nodes[key]
-
-
-def without_places(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings as the key sees them: where weights and images lie is no part of what they are."""
-    kept = {name: value for name, value in settings.items() if name != "where"}
-    if "data" in kept:
-        kept["data"] = {name: value for name, value in kept["data"].items() if name not in PLACES}
-    return kept
 
 
 def plan(spec: SuiteSpec, data: Mapping[str, Any], wanted: frozenset[str] | None = None) -> Plan:
@@ -174,7 +114,22 @@ def autoencoder_of(spec: BackboneSpec) -> str:
     return spec.autoencoder or (card.autoencoder if card else default_autoencoder(spec.size or spec.family))
 
 
-def _discriminator(graph: Plan, data: Mapping[str, Any], name: str, model: Node, label: str, seed: int) -> Node:
+def _gate(graph: Plan, data: Mapping[str, Any], backbone: str, base: Node) -> Node | None:
+    """The stage that every fine-tune of a backbone waits for, where the suite states an FD for its base."""
+    spec, gate = graph.spec, graph.spec.backbones[backbone].gate
+    if gate is None:
+        return None
+    guidance = next(g for g in spec.guidance if gate.guidance in (None, g.name))
+    label = f"{backbone} base: {guidance.name}"
+    samples = graph.add("samples", f"{backbone} base: samples, {guidance.name}", _sampling(spec, guidance), model=base)
+    scores = _scores(graph, data, samples, gate.space, label)
+    settings = {**gate.model_dump(exclude={"guidance"}), "backbone": backbone, "guidance": guidance.name}
+    return graph.add("gate", f"{backbone} base: gate", settings, scores=scores)
+
+
+def _discriminator(
+    graph: Plan, data: Mapping[str, Any], name: str, model: Node, label: str, seed: int, after: Node | None
+) -> Node:
     """The discriminator between the data and `model`'s own samples."""
     spec = graph.spec.rewards[name]
     settings = {
@@ -188,7 +143,7 @@ def _discriminator(graph: Plan, data: Mapping[str, Any], name: str, model: Node,
         "fake_steps": spec.fake_steps or graph.spec.sampling.steps,
         "data": dict(data),
     }
-    return graph.add("reward", label, settings, model=model, **_looks_through(graph, spec.encoders))
+    return graph.add("reward", label, settings, after, model=model, **_looks_through(graph, spec.encoders))
 
 
 def _model(graph: Plan, data: Mapping[str, Any], cell: Cell) -> tuple[Node, list[tuple[int, Node]]]:
@@ -200,6 +155,8 @@ def _model(graph: Plan, data: Mapping[str, Any], cell: Cell) -> tuple[Node, list
     model = base if start is None else _model(graph, data, start)[0]
     made: list[tuple[int, Node]] = []
     algorithm = graph.spec.algorithms[run.algorithm]
+    own = preset(algorithm.kind, graph.spec.backbones[cell.backbone].family) if algorithm.preset else {}
+    gate = _gate(graph, data, cell.backbone, base)
     for number in range(1, run.rounds + 1):
         terms = dict(run.with_)
         if run.reward is not None:
@@ -210,7 +167,7 @@ def _model(graph: Plan, data: Mapping[str, Any], cell: Cell) -> tuple[Node, list
             if reward.kind == "discriminator":
                 # Discriminators of one model are shared by all lambdas and RL seeds that start from it.
                 inputs[f"reward:{name}"] = _discriminator(
-                    graph, data, name, model, f"{cell.id} round {number}: reward {name}", cell.base_seed
+                    graph, data, name, model, f"{cell.id} round {number}: reward {name}", cell.base_seed, gate
                 )
                 made.append((number, inputs[f"reward:{name}"]))
             else:
@@ -218,7 +175,7 @@ def _model(graph: Plan, data: Mapping[str, Any], cell: Cell) -> tuple[Node, list
             inputs |= _looks_through(graph, reward.encoders)
         settings = {
             "algorithm": algorithm.kind,
-            "settings": algorithm.settings,
+            "settings": {**own, **algorithm.settings},
             "updates": algorithm.updates,
             "terms": terms,
             "lambda": 1.0 if run.with_ else cell.lambda_,
@@ -230,7 +187,8 @@ def _model(graph: Plan, data: Mapping[str, Any], cell: Cell) -> tuple[Node, list
             sampling = graph.spec.sampling.model_dump(include={"sampler", "steps", "seed"})
             settings["watch"] = {**algorithm.watch.model_dump(), **sampling, **held_out}
             inputs |= watching
-        model = graph.add("finetune", f"{cell.id} round {number}: {run.algorithm}", settings, start=model, **inputs)
+        label = f"{cell.id} round {number}: {run.algorithm}"
+        model = graph.add("finetune", label, settings, gate, start=model, **inputs)
         made.append((number, model))
     return model, made
 
@@ -269,7 +227,7 @@ def _judge(graph: Plan, data: Mapping[str, Any], cell: Cell, base: Node, name: s
     """A preference as a measure; a discriminator judges by the data against this cell's base, alike for all cells."""
     if name in graph.rewards:
         return graph.rewards[name]
-    return _discriminator(graph, data, name, base, f"{cell.backbone} base: reward {name}", cell.base_seed)
+    return _discriminator(graph, data, name, base, f"{cell.backbone} base: reward {name}", cell.base_seed, None)
 
 
 def _reference(graph: Plan, data: Mapping[str, Any], space: str) -> Node:
@@ -301,21 +259,27 @@ def _sampling(spec: SuiteSpec, guidance: GuidanceSpec) -> dict[str, Any]:
     return {**spec.sampling.model_dump(), "cfg": guidance.cfg, "low": guidance.low, "high": guidance.high}
 
 
+@cache
+def _needs(metric: str) -> str:
+    """Whether a metric looks at features or at images."""
+    return str(METRICS.get(metric).needs)
+
+
+def _scores(graph: Plan, data: Mapping[str, Any], samples: Node, space: str, label: str) -> Node:
+    """The numbers of some samples in one space."""
+    encoder, reference = graph.encoders[space], _reference(graph, data, space)
+    features = graph.add("features", f"{label}: features, {space}", {}, samples=samples, encoder=encoder)
+    on_features = [m for m in graph.spec.metrics if _needs(m) == "features"]
+    settings = {"resamples": graph.spec.resamples, "data": dict(data), "metrics": on_features}
+    inputs = {"samples": samples, "features": features, "reference": reference}
+    return graph.add("scores", f"{label}: scores, {space}", settings, **inputs)
+
+
 def _measure(graph: Plan, data: Mapping[str, Any], samples: Node, label: str, judges: Mapping[str, Node]) -> Measured:
     spec = graph.spec
-    scores = {}
+    scores = {space: _scores(graph, data, samples, space, label) for space in spec.spaces}
     common = {"resamples": spec.resamples, "data": dict(data)}
-    needs = {name: METRICS.get(name).needs for name in spec.metrics}
-    on_features = [m for m in spec.metrics if needs[m] == "features"]
-    for space in spec.spaces:
-        encoder = graph.encoders[space]
-        reference = _reference(graph, data, space)
-        features = graph.add("features", f"{label}: features, {space}", {}, samples=samples, encoder=encoder)
-        settings = {**common, "metrics": on_features}
-        scores[space] = graph.add(
-            "scores", f"{label}: scores, {space}", settings, samples=samples, features=features, reference=reference
-        )
-    on_images = [m for m in spec.metrics if needs[m] == "images"]
+    on_images = [m for m in spec.metrics if _needs(m) == "images"]
     if on_images:
         scores[""] = graph.add(
             "scores", f"{label}: image statistics", {**common, "metrics": on_images}, samples=samples

@@ -23,7 +23,7 @@ from drlbench.store import atomic, provenance
 from drlbench.store.layout import Store, run_lock
 
 if TYPE_CHECKING:
-    from drlbench.pipeline import Plan
+    from drlbench.graph import Plan
     from drlbench.suite.load import Suite
 
 SCHEMA = 1
@@ -170,7 +170,7 @@ def _check_folder(folder: Path, suite: Suite, store: Store) -> None:
 
 def _mark_failures(cells: list[dict[str, Any]], plan: Plan, outcomes: Mapping[str, local.Outcome]) -> None:
     """Say for each unfinished cell which of its stages failed and why."""
-    upstream = {key: [k for _, k in node.inputs.values()] for key, node in plan.nodes.items()}
+    upstream = {key: [k for _, k in (*node.inputs.values(), *node.after)] for key, node in plan.nodes.items()}
 
     def reason(key: str) -> str | None:
         if outcomes[key].status == "failed":

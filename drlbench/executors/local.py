@@ -34,6 +34,7 @@ class Node:
     Attributes:
         label: what the reader is told; not part of the key.
         inputs: name -> (kind, key) of other stages.
+        after: (kind, key) of stages that must succeed first and are not read; no part of the key.
     """
 
     key: str
@@ -42,6 +43,7 @@ class Node:
     settings: Mapping[str, Any]
     inputs: Mapping[str, tuple[str, str]]
     label: str
+    after: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,8 @@ def execute(nodes: Sequence[Node], store: Store, workers: int, device: str, list
     try:
         while waiting or running:
             for node in list(waiting):
-                states = [outcomes[key].status if key in outcomes else None for _, key in node.inputs.values()]
+                upstream = [*node.inputs.values(), *node.after]
+                states = [outcomes[key].status if key in outcomes else None for _, key in upstream]
                 if any(s in ("failed", "skipped") for s in states):
                     waiting.remove(node)
                     settle(node, Outcome("skipped", error="a stage it needs failed"))

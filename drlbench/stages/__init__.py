@@ -16,6 +16,7 @@ VERSIONS = {
     "encoder": 1,
     "reference": 1,
     "base": 1,
+    "gate": 1,
     "reward": 1,
     "finetune": 1,
     "samples": 1,

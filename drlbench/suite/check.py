@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 
 from drlbench.data.kinds import KINDS
 from drlbench.errors import UserError, did_you_mean
+from drlbench.finetune.presets import ADJOINT_MATCHING
 from drlbench.registry import ALGORITHMS, BACKBONES, ENCODERS, METRICS, REWARDS, Registry
 from drlbench.suite.schema import RunSpec, SuiteSpec
 
@@ -45,6 +46,11 @@ def cross_references(spec: SuiteSpec) -> Iterator[Found]:
             yield (*at, "latent", "encoder"), _unknown("encoder", backbone.latent.encoder, spec.encoders)
         if backbone.gate is not None and backbone.gate.space not in spec.spaces:
             yield (*at, "gate", "space"), _unknown("space", backbone.gate.space, spec.spaces)
+        names = [g.name for g in spec.guidance]
+        if backbone.gate is not None and backbone.gate.guidance not in (None, *names):
+            yield (*at, "gate", "guidance"), _unknown("guidance", str(backbone.gate.guidance), names)
+        if backbone.gate is not None and "fd" not in spec.metrics:
+            yield (*at, "gate"), "the gate compares `fd`, which is not among this suite's metrics"
     for name, reward in spec.rewards.items():
         yield from _registered(REWARDS, reward.kind, ("rewards", name, "kind"))
         for i, encoder_name in enumerate(reward.encoders):
@@ -82,6 +88,11 @@ def _run(spec: SuiteSpec, name: str, run: RunSpec) -> Iterator[Found]:
         return
     if run.algorithm not in spec.algorithms:
         yield (*at, "algorithm"), _unknown("algorithm", run.algorithm, spec.algorithms)
+    elif spec.algorithms[run.algorithm].preset:
+        for name_ in run.backbones or spec.backbones:
+            family = spec.backbones[name_].family if name_ in spec.backbones else "sit"
+            if family not in ADJOINT_MATCHING:
+                yield (*at, "algorithm"), f"{run.algorithm!r} takes the paper's preset, which has none for {family!r}"
     if run.reward is not None and run.reward not in spec.rewards:
         yield (*at, "reward"), _unknown("reward", run.reward, spec.rewards)
     for other in run.with_:

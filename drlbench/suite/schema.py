@@ -32,10 +32,25 @@ class OpenSpec(Spec):
         return dict(self.model_extra or {})
 
 
+class OriginSpec(Spec):
+    """Where data come from, for the reader of a plan: how to get them, how big they are, on which terms."""
+
+    name: str
+    source: str
+    licence: str
+    gigabytes: Positive
+    command: str
+
+
 class DataSpec(OpenSpec):
-    """Real images: `kind` is digits, parquet, folder, npz or tar; the other keys are that reader's."""
+    """Real images: `kind` is digits, parquet, folder, npz or tar; the other keys are that reader's.
+
+    `counts` are the numbers of train and held-out images, for a plan made where the images are not.
+    """
 
     kind: str
+    origin: OriginSpec | None = None
+    counts: Annotated[list[Annotated[int, Field(gt=0)]], Field(min_length=2, max_length=2)] | None = None
 
 
 class EncoderSpec(OpenSpec):
@@ -71,20 +86,27 @@ class AlgorithmSpec(OpenSpec):
     """A fine-tuning algorithm, its number of optimiser updates (per round) and its settings.
 
     With `watch`, held-out `preferences` and FD in held-out `spaces` join the training curves, with a marker where they
-    turn.
+    turn. With `preset: paper` the settings are the paper's for the backbone's family; those given here override them.
     """
 
     kind: str
+    preset: Literal["paper"] | None = None
     updates: Annotated[int, Field(gt=0)]
     watch: WatchSpec | None = None
 
 
 class GateSpec(Spec):
-    """Refuse to go on when the base's FD in `space` is further than `tolerance` (relative) from `fd`."""
+    """Refuse to go on when the base's FD in `space` is further than `tolerance` (relative) from `fd`.
+
+    Measured on the suite's own samples under its guidance `guidance` (its first one by default); `source` says who
+    published `fd`, and under which protocol.
+    """
 
     space: str
     fd: Positive
     tolerance: Positive
+    guidance: str | None = None
+    source: str = ""
 
 
 class LatentSpec(OpenSpec):

@@ -1,0 +1,99 @@
+"""The base gate: what passes, what does not, and that nothing is trained behind a closed one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from drlbench import pipeline
+from drlbench.cli import lay_out
+from drlbench.errors import CellsFailed, UserError
+from drlbench.run import Options, perform
+from drlbench.stages import Job, gate
+from drlbench.store.layout import Store
+from drlbench.suite.load import load_suite
+
+TINY = Path(__file__).parents[1] / "fault" / "tiny.yaml"
+SETTINGS = {
+    "space": "pixels",
+    "fd": 10.0,
+    "tolerance": 0.05,
+    "source": "a paper",
+    "backbone": "sit",
+    "guidance": "none",
+}
+
+
+def measured(tmp_path: Path, value: float) -> Job:
+    (tmp_path / "scores").mkdir()
+    rows = [{"metric": "fd_val", "value": 0.0}, {"metric": "fd", "value": value, "n": 60, "signature": "s"}]
+    (tmp_path / "scores" / "rows.json").write_text(json.dumps(rows))
+    (tmp_path / "out").mkdir()
+    return Job(SETTINGS, {"scores": tmp_path / "scores"}, tmp_path / "out", tmp_path, "cpu", lambda done: None)
+
+
+@pytest.mark.parametrize("value", [9.51, 10.0, 10.49])
+def test_a_base_as_published_passes(tmp_path: Path, value: float) -> None:
+    gate.run(measured(tmp_path, value))
+    kept = json.loads((tmp_path / "out" / "gate.json").read_text())
+    assert (kept["measured"], kept["fd"], kept["source"]) == (value, 10.0, "a paper")
+
+
+@pytest.mark.parametrize("value", [9.4, 10.6, float("nan")])
+def test_another_base_does_not(tmp_path: Path, value: float) -> None:
+    with pytest.raises(
+        UserError, match=r"base gate of sit: FD .* off the stated 10 \(a paper\); at most 5.0% is allowed"
+    ):
+        gate.run(measured(tmp_path, value))
+    assert not list((tmp_path / "out").iterdir())
+
+
+def gated(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "gated.yaml"
+    path.write_text(TINY.read_text().replace("    family: sit\n", f"    family: sit\n    gate: {text}\n"))
+    return path
+
+
+def test_training_waits_for_it_and_its_tolerance_is_in_no_other_key(tmp_path: Path) -> None:
+    graphs = []
+    for tolerance in (0.1, 0.2):
+        suite = load_suite(gated(tmp_path, f"{{space: pixels, fd: 3, tolerance: {tolerance}}}"))
+        graphs.append(pipeline.plan(suite.spec, {"kind": "digits", "fingerprint": "0"}))
+    nodes = graphs[0].nodes
+    (door,) = [n for n in nodes.values() if n.kind == "gate"]
+    waiting = {n.kind for n in nodes.values() if (door.kind, door.key) in n.after}
+    assert waiting == {"reward", "finetune"}
+    assert all(n.after for n in nodes.values() if n.kind == "finetune")
+    different = set(graphs[0].nodes) ^ set(graphs[1].nodes)
+    assert {(graphs[0].nodes.get(k) or graphs[1].nodes[k]).kind for k in different} == {"gate"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{space: pixel, fd: 3, tolerance: 0.1}", "unknown space 'pixel'"),
+        ("{space: pixels, fd: 3, tolerance: 0.1, guidance: cfg}", "unknown guidance 'cfg'"),
+        ("{space: pixels, fd: -3, tolerance: 0.1}", "greater than 0"),
+    ],
+)
+def test_a_gate_that_leads_nowhere(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        load_suite(gated(tmp_path, text))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_behind_a_closed_gate_nothing_is_trained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    suite = load_suite(gated(tmp_path, "{space: pixels, fd: 0.001, tolerance: 0.1, source: nobody}"))
+    store = Store(tmp_path / "store")
+    with pytest.raises(CellsFailed, match=r"3 of 4 cells failed"):
+        perform(suite, lay_out(suite, "*"), store, tmp_path / "run", Options(1, "cpu", "drlbench run", False))
+    assert capsys.readouterr().err.count("base gate of sit: FD") == 1
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    status = {c["id"]: c for c in record["cells"]}
+    assert status["sit/base/seed=0.0"]["status"] == "ok"
+    failed = [c for c in record["cells"] if c["status"] == "failed"]
+    assert len(failed) == 3
+    assert all("off the stated 0.001 (nobody)" in c["error"] for c in failed)
+    assert not {kind for kind, _ in store.entries()} & {"reward", "finetune"}
