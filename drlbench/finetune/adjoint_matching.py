@@ -22,10 +22,10 @@ from drlbench.finetune.learner import ORDER, TIMES, Learner
 from drlbench.finetune.memory import Chunks
 from drlbench.finetune.minibatches import Minibatches
 from drlbench.finetune.outliers import OutlierThreshold
+from drlbench.finetune.ranks import all_sum
 from drlbench.finetune.regression import masked_regression
 from drlbench.finetune.settings import Settings
 from drlbench.finetune.timesteps import timestep_subset
-from drlbench.finetune.updater import all_sum
 from drlbench.rewards.base import Reward
 from drlbench.sampling.memoryless import Scheme, lean_adjoint, rollout, scheme
 
@@ -75,7 +75,7 @@ class AdjointMatching(Learner):
         self.table: Scheme = scheme(s.integrator, s.steps, policy.noise_scale)
         self.order = Minibatches(s.buffer, s.batch, s.passes, "buffer")
         self.buffer = TrajectoryBuffer(s.steps, len(self.order.own))
-        self.rollout_chunks, self.reward_chunks = Chunks(s.rollout_batch), Chunks(s.reward_batch)
+        self.rollout_chunks, self.reward_chunks = self.chunked(s.rollout_batch), Chunks(s.reward_batch)
         self.outliers = OutlierThreshold(s.outlier_quantile, s.outlier_memory, s.outlier_spike_cap)
         self.times = torch.tensor(self.table.t, device=self.device)  # (K + 1,)
         self.sigma = torch.tensor(self.table.sigma, device=self.device)  # (K,)

@@ -13,8 +13,8 @@ from pydantic import Field
 from torch import Tensor
 
 from drlbench.finetune.learner import Learner
+from drlbench.finetune.ranks import all_sum
 from drlbench.finetune.settings import Settings
-from drlbench.finetune.updater import all_sum
 from drlbench.sampling.ode import time_grid
 
 

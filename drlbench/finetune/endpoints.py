@@ -19,10 +19,9 @@ from torch import Tensor
 from drlbench.backbones.base import VelocityModel
 from drlbench.errors import UserError
 from drlbench.finetune.learner import ORDER, Learner
-from drlbench.finetune.memory import Chunks
 from drlbench.finetune.minibatches import Minibatches
+from drlbench.finetune.ranks import all_sum
 from drlbench.finetune.settings import Settings
-from drlbench.finetune.updater import all_sum
 from drlbench.rewards.base import Reward
 from drlbench.sampling.memoryless import Velocity
 from drlbench.sampling.ode import sampler, time_grid
@@ -85,7 +84,7 @@ class EndpointLearner(Learner, Generic[R]):
         if s.endpoints % s.group:
             raise UserError(f"{self.name}: endpoints ({s.endpoints}) must be a multiple of group ({s.group})")
         self.order = Minibatches(s.endpoints, s.batch, s.passes, "endpoints")
-        self.rollout_chunks = Chunks(s.rollout_batch)
+        self.rollout_chunks = self.chunked(s.rollout_batch)
         self.own = torch.tensor(self.order.own, device=self.device)
         own = len(self.own)
         self.x1 = torch.zeros(own, *policy.latent_shape, device=self.device)

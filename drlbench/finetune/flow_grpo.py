@@ -22,9 +22,8 @@ from pydantic import Field
 from torch import Tensor
 
 from drlbench.backbones.base import VelocityModel
-from drlbench.errors import UserError
 from drlbench.finetune.endpoints import EndpointLearner, EndpointSettings, RowSet
-from drlbench.finetune.updater import world
+from drlbench.finetune.ranks import all_sum
 from drlbench.rewards.base import Reward
 from drlbench.sampling.memoryless import Scheme, Velocity, rollout, scheme
 
@@ -90,8 +89,6 @@ class FlowGRPO(EndpointLearner[Transitions]):
     ) -> None:
         super().__init__(policy, reference, reward, data, settings, seed)
         s = self.settings
-        if world()[1] > 1:
-            raise UserError("flow-grpo runs on one rank: its returns are compared within groups of trajectories")
         if s.variant == "published":
             self.table = published_sde(s.sampler_steps, s.eta, policy.noise_scale)
             self.trained = max(1, int(s.timestep_fraction * s.sampler_steps))
@@ -120,12 +117,13 @@ class FlowGRPO(EndpointLearner[Transitions]):
         return self.states[-1, piece]
 
     def step_advantages(self) -> Tensor:
-        """Advantage of each transition (K', N)."""
+        """Advantage of each transition (K', all endpoints of the draw), the same on every rank."""
         s = self.settings
         if s.variant == "published":
             return self.advantage.clamp(-s.advantage_clip, s.advantage_clip).expand(self.trained, -1)
         gap = (self.old - self.anchor).flatten(2).square().sum(2)  # (K', N)
         cost = self._column(self.table.drive).square() * gap / (2 * self._column(self.table.spread).square())
+        cost = all_sum(torch.zeros(self.trained, s.endpoints, device=self.device).index_copy_(1, self.own, cost))
         later = cost.flip(0).cumsum(0).flip(0) - cost  # sum over j > k
         returns = (s.lam * self.rewards - later).view(self.trained, -1, s.group)
         others = (returns.sum(2, keepdim=True) - returns) / (s.group - 1)
@@ -143,9 +141,9 @@ class FlowGRPO(EndpointLearner[Transitions]):
         def picked(values: Tensor) -> Tensor:
             return values[: self.trained, places].flatten(0, 1)
 
-        table = self.table
+        table, advantage = self.table, self.step_advantages()[:, self.own[places]]
         return Transitions(
-            spread_out(table.t), self.y[places].repeat(self.trained), self.step_advantages()[:, places].flatten(),
+            spread_out(table.t), self.y[places].repeat(self.trained), advantage.flatten(),
             picked(self.states), picked(self.states[1:]), spread_out(table.keep), spread_out(table.drive),
             spread_out(table.spread), spread_out(table.sigma), picked(self.anchor), picked(self.old),
         )  # fmt: skip

@@ -21,8 +21,10 @@ from drlbench.errors import UserError
 from drlbench.finetune.base import Algorithm
 from drlbench.finetune.lora import add_low_rank, merge_low_rank
 from drlbench.finetune.memory import Chunks, recompute_activations
+from drlbench.finetune.ranks import world
 from drlbench.finetune.settings import Settings, validated
-from drlbench.finetune.updater import Updater, world
+from drlbench.finetune.sharding import shard
+from drlbench.finetune.updater import Updater
 from drlbench.rewards.base import Reward
 from drlbench.sampling.memoryless import PathNoise, Velocity, derive_seed
 
@@ -72,11 +74,26 @@ class Learner(Algorithm):
         self.data = data
         if self.settings.lora_rank is not None:
             add_low_rank(self.policy.net, self.settings.lora_rank, self.settings.lora_alpha, seed)
+        self.sharded = self.settings.sharding == "fsdp" and world()[1] > 1
+        if self.sharded:
+            self._check_sharding()
+            shard(self.policy.net)
         self.updater = Updater(self.policy.net, self.settings)
         self.device = self.updater.parameters[0].device
-        self.chunks = Chunks(self.settings.micro_batch)
+        self.chunks = self.chunked(self.settings.micro_batch)
         self.policy_velocity = self.in_precision(self.policy)
         self.reference_velocity = self.in_precision(self.reference)
+
+    def _check_sharding(self) -> None:
+        s, ranks = self.settings, world()[1]
+        if s.lora_rank is not None:
+            raise UserError(f"{self.name}: sharding fsdp is for full fine-tuning; low-rank updates fit on every rank")
+        if s.batch % ranks:
+            raise UserError(f"{self.name}: with sharding fsdp, batch ({s.batch}) must be a multiple of {ranks} ranks")
+
+    def chunked(self, size: int | None) -> Chunks:
+        """Chunks of at most `size` rows; ranks that share a network keep to one size."""
+        return Chunks(size, fixed=self.sharded)
 
     @property
     def signature(self) -> str:
@@ -141,13 +158,18 @@ class Learner(Algorithm):
         """Context in which the policy's activations are recomputed, when the settings ask for it."""
         return recompute_activations(self.policy.net, self.settings.activation_checkpointing)
 
+    def shadow_of_policy(self, averaged: bool = False) -> VelocityModel:
+        """A frozen copy with whole weights, or their average where one is kept; every rank gets it."""
+        # A sharded network cannot be copied, but the reference has the same layers.
+        twin = shadow(self.reference if self.sharded else self.policy)
+        own = dict(twin.net.named_parameters())
+        for name, value in zip(self.updater.names, self.updater.whole_weights(averaged), strict=True):
+            own[name].copy_(value)
+        return twin
+
     def finished_policy(self) -> VelocityModel:
         """A frozen copy of the policy: the weight average where one is kept, low-rank updates merged in."""
-        finished = shadow(self.policy)
-        if self.updater.average is not None:
-            own = dict(finished.net.named_parameters())
-            for name, value in zip(self.updater.names, self.updater.average, strict=True):
-                own[name].copy_(value)
+        finished = self.shadow_of_policy(averaged=True)
         if self.settings.lora_rank is not None:
             merge_low_rank(finished.net)
         return finished

@@ -19,22 +19,31 @@ class Chunks:
 
     The function must leave no trace of a chunk it did not finish. Results do not depend on the size beyond
     the order of floating-point sums.
+
+    Args:
+        size: none: all rows at once.
+        fixed: never halve: ranks that share one network must all run it equally often.
     """
 
-    def __init__(self, size: int | None) -> None:
-        self.size = size
+    def __init__(self, size: int | None, fixed: bool = False) -> None:
+        self.size, self.fixed = size, fixed
 
     def run(self, rows: int, work: Callable[[slice], None]) -> None:
         """Call `work` on consecutive slices that cover `range(rows)`.
 
         Raises:
-            MissingPrerequisite: one row alone does not fit.
+            MissingPrerequisite: one row alone does not fit, or a chunk of fixed size.
         """
         start = 0
         while start < rows:
             size = min(self.size or rows, rows - start)
             if self._fits(work, slice(start, start + size)):
                 start += size
+            elif self.fixed:
+                raise MissingPrerequisite(
+                    f"out of memory with {size} rows at a time; with sharding fsdp chunks do not shrink by themselves: "
+                    f"set micro_batch (rollout_batch for rollouts) to {max(1, size // 2)}"
+                )
             elif size == 1:
                 raise MissingPrerequisite(
                     "out of memory with a single row at a time; use a smaller network, precision bf16, "
@@ -55,7 +64,8 @@ class Chunks:
         return True
 
 
-def _block_lists(network: nn.Module) -> Iterator[nn.Module]:
+def block_lists(network: nn.Module) -> Iterator[nn.Module]:
+    """Every block of a network's repeated stacks."""
     for module in network.modules():
         if isinstance(module, nn.ModuleList) and len(module) > 1 and len({type(block) for block in module}) == 1:
             yield from module
@@ -64,7 +74,7 @@ def _block_lists(network: nn.Module) -> Iterator[nn.Module]:
 @contextmanager
 def recompute_activations(network: nn.Module, enabled: bool) -> Iterator[None]:
     """Inside, every block of the network's repeated stacks keeps only its input for the backward pass."""
-    blocks = list(_block_lists(network)) if enabled else []
+    blocks = list(block_lists(network)) if enabled else []
 
     def recomputing(forward: Callable[..., Any]) -> Callable[..., Any]:
         return functools.partial(checkpoint, forward, use_reentrant=False)

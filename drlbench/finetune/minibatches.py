@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from drlbench.errors import UserError
-from drlbench.finetune.updater import world
+from drlbench.finetune.ranks import world
 
 
 class Minibatches:

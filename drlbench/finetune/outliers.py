@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor, distributed
 
-from drlbench.finetune.updater import world
+from drlbench.finetune.ranks import world
 
 
 class OutlierThreshold:

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from drlbench.finetune.memory import Chunks
 from drlbench.finetune.outliers import OutlierThreshold
-from drlbench.finetune.updater import Diverged, Updater, all_sum
+from drlbench.finetune.ranks import all_sum, largest
+from drlbench.finetune.updater import Diverged, Updater
 
 
 def masked_regression(
@@ -37,7 +38,7 @@ def masked_regression(
         `loss` of the kept rows, share `masked`, and the `threshold` tau_n.
 
     Raises:
-        Diverged: no row of this rank is finite.
+        Diverged: no row is finite.
     """
     rows = len(finite)
     norms = torch.full((rows,), torch.nan, device=finite.device)
@@ -68,9 +69,14 @@ def masked_regression(
     chunks.run(rows, first_pass)
     if tau is None:
         tau = outliers.update(norms)
-        undecided = ((norms < tau) & ~kept).nonzero()[:, 0]
+        open_rows = (norms < tau) & ~kept
+        undecided = open_rows.nonzero()[:, 0]
+        if updater.sharded:  # all ranks run the network equally often; a settled row adds nothing
+            missing = largest(len(undecided)) - len(undecided)
+            if missing:
+                undecided = torch.cat([undecided, (~open_rows).nonzero()[:1, 0].expand(missing)])
         chunks.run(len(undecided), lambda piece: learn(undecided[piece], residual_of(undecided[piece]), tau or 0.0))
-    if not bool(torch.isfinite(norms).any()):
+    if int(all_sum(torch.isfinite(norms).sum())) == 0:
         raise Diverged(
             f"update {updater.updates + 1}: not one of the {rows} residuals is finite; "
             "lower learning_rate or lambda, or set gradient_clip"

@@ -35,6 +35,9 @@ class Settings(BaseModel):
     compile: bool = Field(False, description="torch.compile the velocity with static shapes")
     lora_rank: int | None = Field(None, ge=1, description="train low-rank updates of the linear layers only")
     lora_alpha: float = Field(64.0, gt=0)
+    sharding: Literal["none", "fsdp"] = Field(
+        "none", description="fsdp: with several ranks, each keeps its part of weights, gradients and moments"
+    )
     activation_checkpointing: bool = Field(False, description="recompute each block's activations in the backward")
 
 

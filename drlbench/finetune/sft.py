@@ -15,8 +15,8 @@ from pydantic import Field
 from torch import Tensor
 
 from drlbench.finetune.learner import ORDER, Learner
+from drlbench.finetune.ranks import all_sum
 from drlbench.finetune.settings import Settings
-from drlbench.finetune.updater import all_sum
 
 
 class SFTSettings(Settings):

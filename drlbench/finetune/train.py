@@ -2,8 +2,8 @@
 
 `metrics.jsonl` grows by one line per update while the run goes on; a resumed run cuts it back to the checkpoint.
 
-A checkpoint is `state-<update>.safetensors` and `progress.json`, which names it and its checksum and is
-replaced last: whatever is killed when, `progress.json` points to a whole state.
+A checkpoint is `state-<update>-<rank>.safetensors` of every rank and `progress.json`, which names them and their
+checksums and is replaced last: whatever is killed when, `progress.json` points to a whole state.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from typing import Any
 import safetensors.torch
 from torch import Tensor
 
-from drlbench.errors import IntegrityError
+from drlbench.errors import IntegrityError, UserError
 from drlbench.finetune.base import Algorithm
-from drlbench.finetune.updater import Diverged, world
+from drlbench.finetune.ranks import gathered, largest, world
+from drlbench.finetune.updater import Diverged
 from drlbench.store.atomic import file_sha256, write_bytes, write_json, write_text
 
 PROGRESS, METRICS = "progress.json", "metrics.jsonl"
@@ -38,7 +39,7 @@ def train(
     Args:
         algorithm: freshly built; with a checkpoint in `checkpoint_dir` it continues exactly where that one was.
         updates: total number of updates.
-        checkpoint_dir: none: nothing is saved. With several ranks each keeps a state of its own there.
+        checkpoint_dir: none: nothing is saved. The same folder for all ranks.
         checkpoint_seconds: at most this long between checkpoints (longer while a large buffer is in use).
         on_step: called with each finished row; it may add to the row (held-out metrics).
 
@@ -48,13 +49,11 @@ def train(
     Raises:
         Diverged: a logged value is not finite.
         IntegrityError: the checkpoint is damaged or belongs to other settings.
+        UserError: it was written on another number of ranks.
     """
-    folder = None
-    if checkpoint_dir is not None:
-        rank, ranks = world()
-        folder = checkpoint_dir / f"rank{rank}" if ranks > 1 else checkpoint_dir
+    folder, leads = checkpoint_dir, world()[0] == 0
     rows = _resume(algorithm, folder) if folder is not None else []
-    if folder is not None:
+    if folder is not None and leads:
         write_text(folder / METRICS, "".join(json.dumps(row) + "\n" for row in rows))
     spent = rows[-1]["seconds"] if rows else 0.0
     saved_at, saved_rows = time.monotonic(), len(rows)
@@ -72,11 +71,12 @@ def train(
         if on_step is not None:
             on_step(row)
         rows.append(row)
-        if folder is not None:
+        if folder is not None and leads:
             with (folder / METRICS).open("a") as live:
                 live.write(json.dumps(row) + "\n")
         due = time.monotonic() - saved_at >= checkpoint_seconds
-        if folder is not None and due and algorithm.cheap_to_save():
+        # Clocks differ from rank to rank, so the first one asks all others.
+        if folder is not None and largest(due and algorithm.cheap_to_save()):
             _save(algorithm, folder, rows)
             saved_at, saved_rows = time.monotonic(), len(rows)
     if folder is not None and saved_rows < len(rows):
@@ -86,22 +86,25 @@ def train(
 
 def _save(algorithm: Algorithm, folder: Path, rows: list[dict[str, Any]]) -> None:
     state: dict[str, Tensor] = {name: value.contiguous() for name, value in algorithm.state_dict().items()}
-    name = f"state-{len(rows):07d}.safetensors"
+    rank = world()[0]
+    name = f"state-{len(rows):07d}-{rank}.safetensors"
     write_bytes(folder / name, safetensors.torch.save(state))
-    record = {"state": name, "sha256": file_sha256(folder / name), "signature": algorithm.signature, "rows": rows}
-    write_json(folder / PROGRESS, record)
-    for old in folder.glob("state-*.safetensors"):
-        if old.name != name:
-            old.unlink()
+    states = gathered((name, file_sha256(folder / name)))
+    if rank == 0:
+        write_json(folder / PROGRESS, {"states": states, "signature": algorithm.signature, "rows": rows})
+        for old in folder.glob("state-*.safetensors"):
+            if old.name not in dict(states):
+                old.unlink()
+    gathered(None)  # nobody goes on to overwrite a state before the record of it is there
 
 
 def _resume(algorithm: Algorithm, folder: Path) -> list[dict[str, Any]]:
-    path = folder / PROGRESS
+    path, (rank, ranks) = folder / PROGRESS, world()
     if not path.is_file():
         return []
     try:
         record = json.loads(path.read_text())
-        state_path, checksum, signature = folder / record["state"], record["sha256"], record["signature"]
+        states, signature = [(folder / name, checksum) for name, checksum in record["states"]], record["signature"]
         rows: list[dict[str, Any]] = record["rows"]
     except (ValueError, KeyError, TypeError) as error:
         raise IntegrityError(
@@ -112,6 +115,12 @@ def _resume(algorithm: Algorithm, folder: Path) -> list[dict[str, Any]]:
             f"{path}: was written under other settings\n  there: {signature}\n  here:  {algorithm.signature}\n"
             f"delete {folder} to start again"
         )
+    if len(states) != ranks:
+        raise UserError(
+            f"{path}: was written on {len(states)} ranks, this is a run on {ranks}; go on with --gpus {len(states)}, "
+            f"or delete {folder} to start again"
+        )
+    state_path, checksum = states[rank]
     if not state_path.is_file() or file_sha256(state_path) != checksum:
         raise IntegrityError(f"{state_path}: missing or does not match its checksum; delete {folder} to start again")
     algorithm.load_state_dict(safetensors.torch.load_file(state_path))

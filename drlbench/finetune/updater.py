@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from drlbench.errors import UserError
+from drlbench.finetune.ranks import all_sum, world
 from drlbench.finetune.settings import Settings
+from drlbench.finetune.sharding import give_back, own_part, whole
 
 
 class Diverged(UserError):
@@ -15,25 +18,14 @@ class Diverged(UserError):
     exit_code = 1
 
 
-def world() -> tuple[int, int]:
-    """(rank, number of ranks); (0, 1) outside `torchrun`."""
-    if distributed.is_available() and distributed.is_initialized():
-        return distributed.get_rank(), distributed.get_world_size()
-    return 0, 1
-
-
-def all_sum(values: Tensor) -> Tensor:
-    """Sum over ranks, in place."""
-    if world()[1] > 1:
-        distributed.all_reduce(values)
-    return values
-
-
 class Updater:
     """Owns the optimiser of the trainable parameters of a network.
 
     Gradients are taken with `torch.autograd.grad` and added only when a micro-batch is whole, so that a
     micro-batch that ran out of memory leaves no trace. Ranks add their sums once per update.
+
+    Of a sharded network, FSDP gathers and adds the gradients in the backward pass of every micro-batch, and all state
+    here is this rank's part.
     """
 
     def __init__(self, network: nn.Module, settings: Settings) -> None:
@@ -42,9 +34,11 @@ class Updater:
             raise UserError("the policy has no trainable parameters")
         self.names = [name for name, _ in named]
         self.parameters = [p for _, p in named]
+        self.network, self.sharded = network, any(isinstance(p, DTensor) for p in self.parameters)
+        self.parts = [own_part(p) for p in self.parameters]
         self.settings = settings
         self.optimiser = torch.optim.AdamW(
-            self.parameters,
+            self.parts,
             lr=settings.learning_rate,
             betas=settings.betas,
             weight_decay=settings.weight_decay,
@@ -52,10 +46,13 @@ class Updater:
         )
         self.updates = 0
         self.gradients: list[Tensor] | None = None
-        self.average = [p.detach().clone() for p in self.parameters] if settings.ema is not None else None
+        self.average = [p.detach().clone() for p in self.parts] if settings.ema is not None else None
 
     def accumulate(self, loss: Tensor) -> None:
         """Add the gradient of one micro-batch's share of the loss."""
+        if self.sharded:
+            loss.backward()
+            return
         found = torch.autograd.grad(loss, self.parameters, allow_unused=True)
         fresh = [
             torch.zeros_like(p) if g is None else g for g, p in zip(found, self.parameters, strict=True)
@@ -74,13 +71,10 @@ class Updater:
         Raises:
             Diverged: a gradient is not finite; nothing has been applied.
         """
-        gradients = self.gradients or [torch.zeros_like(p) for p in self.parameters]
-        self.gradients = None
-        if world()[1] > 1:
-            flat = all_sum(torch.cat([g.reshape(-1) for g in gradients]))
-            pieces = flat.split([g.numel() for g in gradients])
-            gradients = [piece.view_as(g) for piece, g in zip(pieces, gradients, strict=True)]
+        gradients = self._summed()
         norm = torch.stack(torch._foreach_norm(gradients)).norm()
+        if self.sharded:
+            norm = all_sum(norm.square()).sqrt()
         value = float(norm)
         if not torch.isfinite(norm):
             bad = [n for n, g in zip(self.names, gradients, strict=True) if not torch.isfinite(g).all()]
@@ -93,7 +87,7 @@ class Updater:
             torch._foreach_mul_(gradients, clip / value)
         rate = self.settings.learning_rate * min(1.0, (self.updates + 1) / max(1, self.settings.warmup))
         self.optimiser.param_groups[0]["lr"] = rate
-        for p, g in zip(self.parameters, gradients, strict=True):
+        for p, g in zip(self.parts, gradients, strict=True):
             p.grad = g
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
@@ -101,14 +95,37 @@ class Updater:
             assert self.settings.ema is not None
             # The usual ramp: early on the average follows the weights, so that it never remembers the start.
             decay = min(self.settings.ema, (1 + self.updates) / (10 + self.updates))
-            torch._foreach_lerp_(self.average, [p.detach() for p in self.parameters], 1 - decay)
+            torch._foreach_lerp_(self.average, [p.detach() for p in self.parts], 1 - decay)
         self.updates += 1
         return {"gradient_norm": value, "learning_rate": rate}
+
+    def _summed(self) -> list[Tensor]:
+        """The gradients accumulated by all ranks; of a sharded network, this rank's part of them."""
+        if self.sharded:
+            give_back(self.network)
+            found = []
+            for p, part in zip(self.parameters, self.parts, strict=True):
+                # FSDP averages over ranks; a loss here is already each rank's share of the whole.
+                found.append(torch.zeros_like(part) if p.grad is None else own_part(p.grad).detach() * world()[1])
+                p.grad = None
+            return found
+        gradients = self.gradients or [torch.zeros_like(p) for p in self.parameters]
+        self.gradients = None
+        if world()[1] > 1:
+            flat = all_sum(torch.cat([g.reshape(-1) for g in gradients]))
+            pieces = flat.split([g.numel() for g in gradients])
+            gradients = [piece.view_as(g) for piece, g in zip(pieces, gradients, strict=True)]
+        return gradients
+
+    def whole_weights(self, averaged: bool = False) -> list[Tensor]:
+        """The trained parameters, or their average where one is kept, whole on every rank."""
+        parts = self.average if averaged and self.average is not None else self.parts
+        return [whole(p, part.detach()) for p, part in zip(self.parameters, parts, strict=True)]
 
     def state_dict(self) -> dict[str, Tensor]:
         """Weights, Adam moments, weight average and the update count, as flat named tensors."""
         state: dict[str, Tensor] = {"updates": torch.tensor(self.updates)}
-        for i, (name, p) in enumerate(zip(self.names, self.parameters, strict=True)):
+        for i, (name, p) in enumerate(zip(self.names, self.parts, strict=True)):
             state[f"weight/{name}"] = p.detach()
             for key, value in self.optimiser.state.get(p, {}).items():
                 state[f"adam/{key}/{name}"] = value
@@ -123,7 +140,7 @@ class Updater:
             UserError: a tensor is missing or has another shape.
         """
         self.updates = int(state["updates"])
-        for i, (name, p) in enumerate(zip(self.names, self.parameters, strict=True)):
+        for i, (name, p) in enumerate(zip(self.names, self.parts, strict=True)):
             saved = state.get(f"weight/{name}")
             if saved is None or saved.shape != p.shape:
                 raise UserError(f"the checkpoint has no tensor '{name}' of shape {tuple(p.shape)}: another network?")

@@ -30,16 +30,16 @@ SETTINGS: dict[str, dict[str, object]] = {
 }
 
 
-def build(run: str) -> Algorithm:
+def build(run: str, **extra: object) -> Algorithm:
     generator = torch.Generator().manual_seed(5)
     data = (torch.randn(20, 1, 2, 2, generator=generator), torch.arange(20) % 3)
     kind = ALGORITHMS.get(run.split()[0])
-    return kind(TinyModel(), TinyModel(), quadratic_reward(), data, _SHARED | SETTINGS[run], 7)
+    return kind(TinyModel(), TinyModel(), quadratic_reward(), data, _SHARED | SETTINGS[run] | extra, 7)
 
 
-def rows(run: str, updates: int = UPDATES, folder: Path | None = None) -> list[dict[str, float]]:
+def rows(run: str, updates: int = UPDATES, folder: Path | None = None, **extra: object) -> list[dict[str, float]]:
     """Log rows without the wall clock."""
-    return [{k: v for k, v in row.items() if k != "seconds"} for row in train(build(run), updates, folder)]
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in train(build(run, **extra), updates, folder)]
 
 
 if __name__ == "__main__":
