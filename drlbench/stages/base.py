@@ -12,13 +12,23 @@ from drlbench.backbones import loading, origin
 from drlbench.backbones.base import Backbone, VelocityModel
 from drlbench.backbones.cards import CARDS
 from drlbench.backbones.pretrain import pretrain
+from drlbench.backbones.small_rae import LatentSettings, SmallRAE
 from drlbench.data.sources import load_dataset
 from drlbench.errors import UserError
 from drlbench.stages import Job
-from drlbench.stages.files import CONFIG, save_model, write_curve, write_description
+from drlbench.settings import parse_settings
+from drlbench.stages.files import (
+    AUTOENCODER,
+    CONFIG,
+    load_encoders,
+    save_model,
+    save_small_rae,
+    write_curve,
+    write_description,
+)
 from drlbench.store import atomic
 from drlbench.store.keys import seed_of
-from drlbench.training import seeded, to_float
+from drlbench.training import TrainingLog, seeded, to_float
 
 
 def run(job: Job) -> None:
@@ -77,15 +87,52 @@ def _train(job: Job) -> None:
     spec: dict[str, Any] = job.settings["backbone"]
     data = load_dataset(job.settings["data"])
     seed = job.settings["seed"]
+    images, labels = to_float(data.train_images), torch.from_numpy(data.train_labels)
     with seeded(seed_of("base", "weights", seed)):
         net = backbones.create(spec["size"] or spec["family"], **spec["architecture"])
     assert isinstance(net, Backbone)
-    model = backbones.wrap(net)
+    autoencoder, latent_log = _latent(job, images) if spec["latent"] else (None, TrainingLog())
+    model = backbones.wrap(net, autoencoder)
+    tokens = None
     with torch.no_grad():
-        latents = model.encode(to_float(data.train_images))
-    labels = torch.from_numpy(data.train_labels)
-    log = pretrain(model, latents, labels, spec["pretrain"], seed_of("base", "training", seed))
-    config = {"family": spec["size"] or spec["family"], "architecture": spec["architecture"], "autoencoder": "pixels"}
+        latents = model.encode(images)
+        if spec["align"]:
+            tokens = _token_encoder(job, spec["align"]).tokens(images)
+    log = pretrain(model, latents, labels, spec["pretrain"], seed_of("base", "training", seed), tokens)
+    log.summary |= latent_log.summary
+    config = {
+        "family": spec["size"] or spec["family"],
+        "architecture": spec["architecture"],
+        "autoencoder": AUTOENCODER if spec["latent"] else "pixels",
+    }
     save_model(job.out, model, config)
     write_curve(job.out, log)
     write_description(job.out, parameters=sum(p.numel() for p in model.net.parameters()), report=log.summary)
+
+
+def _latent(job: Job, images: torch.Tensor) -> tuple[SmallRAE, TrainingLog]:
+    """The autoencoder of an RAE-style model, fitted; it is kept beside the model with its encoder."""
+    spec = dict(job.settings["backbone"]["latent"])
+    name, seed = spec.pop("encoder"), spec.pop("seed")
+    settings = parse_settings(LatentSettings, spec, "latent")
+    encoder = _token_encoder(job, name)
+    with torch.no_grad():
+        tokens = encoder.tokens(images[:1])
+    with seeded(seed_of("latent", seed)) as generator:
+        shape = (images.shape[1], images.shape[2], images.shape[3])
+        autoencoder = SmallRAE(encoder, settings, shape, (tokens.shape[1], tokens.shape[2]))
+        log = autoencoder.fit(images, generator)
+    save_small_rae(job.out, autoencoder, job.inputs[f"encoder:{name}"])
+    return autoencoder, log
+
+
+def _token_encoder(job: Job, name: str) -> Any:
+    """An input encoder that has spatial features.
+
+    Raises:
+        UserError: it has none.
+    """
+    encoder = load_encoders(job.inputs)[name]
+    if not hasattr(encoder, "tokens"):
+        raise UserError(f"encoder {name!r} has no spatial features (`tokens`); small-dae has")
+    return encoder

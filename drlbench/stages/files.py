@@ -8,6 +8,7 @@ official weights of gigabytes stay where they are. Autoencoders are always refer
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from drlbench import backbones
 from drlbench.backbones import loading, origin
 from drlbench.backbones.base import Autoencoder, VelocityModel
 from drlbench.backbones.origin import unchanged
+from drlbench.backbones.small_rae import LatentSettings, SmallRAE
 from drlbench.encoders.base import Encoder
 from drlbench.errors import IntegrityError
 from drlbench.metrics.base import Measurement
@@ -31,6 +33,7 @@ from drlbench.training import TrainingLog
 
 WEIGHTS = "weights.safetensors"
 CONFIG = "config.json"
+AUTOENCODER = "autoencoder"  # of a latent model trained here: the name in its config and of its folder
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -51,6 +54,30 @@ def save_finetuned(folder: Path, model: VelocityModel, start: Path) -> None:
     config = read_config(start)
     config.pop("checkpoint", None)
     save_model(folder, model, config)
+    if (start / AUTOENCODER).is_dir():
+        shutil.copytree(start / AUTOENCODER, folder / AUTOENCODER)
+
+
+def save_small_rae(folder: Path, autoencoder: SmallRAE, encoder: Path) -> None:
+    """Keep a small autoencoder under a model's folder, with a copy of its encoder's folder."""
+    place = folder / AUTOENCODER
+    place.mkdir()
+    save_file({name: tensor.contiguous() for name, tensor in autoencoder.state_dict().items()}, place / WEIGHTS)
+    tokens = (autoencoder.grid**2, autoencoder.basis.shape[0])
+    settings = autoencoder.settings.model_dump(mode="json")
+    shape = list(autoencoder.image_shape)
+    atomic.write_json(place / CONFIG, {"settings": settings, "image_shape": shape, "tokens": list(tokens)})
+    kept = (CONFIG, WEIGHTS)
+    shutil.copytree(encoder, place / "encoder", ignore=lambda _, names: [n for n in names if n not in kept])
+
+
+def _small_rae(folder: Path) -> SmallRAE:
+    config = read_config(folder)
+    encoder: Any = load_encoder(folder / "encoder")
+    settings = LatentSettings(**config["settings"])
+    autoencoder = SmallRAE(encoder, settings, tuple(config["image_shape"]), tuple(config["tokens"]))
+    autoencoder.load_state_dict(load_file(folder / WEIGHTS))
+    return autoencoder.requires_grad_(False).eval()
 
 
 def load_model(folder: Path, device: str = "cpu", trainable: bool = False) -> VelocityModel:
@@ -70,7 +97,10 @@ def load_model(folder: Path, device: str = "cpu", trainable: bool = False) -> Ve
     else:
         net = backbones.create(config["family"], **config["architecture"])
         net.load_state_dict(load_file(folder / WEIGHTS))
-    model = backbones.wrap(net, _autoencoder(config["autoencoder"]))
+    if config["autoencoder"] == AUTOENCODER:
+        model = backbones.wrap(net, _small_rae(folder / AUTOENCODER))
+    else:
+        model = backbones.wrap(net, _autoencoder(config["autoencoder"]))
     if not trainable:
         model.requires_grad_(False)
     elif isinstance(model.autoencoder, nn.Module):
