@@ -48,8 +48,8 @@ def check_settings(suite: Suite) -> None:
         raise suite.error(problems)
 
 
-def check_device(device: str) -> None:
-    """Refuse a device that is not there.
+def check_device(device: str, gpus: int = 1) -> None:
+    """Refuse a device that is not there, or too few of them.
 
     Raises:
         UserError: not a device name. MissingPrerequisite: no such device on this machine.
@@ -62,6 +62,10 @@ def check_device(device: str) -> None:
 
         if not torch.cuda.is_available():
             raise MissingPrerequisite("--device cuda: torch sees no CUDA device here; use --device cpu")
+        if gpus > 1 and ":" in device:
+            raise UserError(f"--device {device} is one GPU; with --gpus {gpus} give --device cuda")
+        if gpus > torch.cuda.device_count():
+            raise MissingPrerequisite(f"--gpus {gpus}: torch sees {torch.cuda.device_count()} CUDA devices here")
 
 
 def diagnose() -> str:

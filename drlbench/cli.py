@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from drlbench import __version__, cli_tools
+from drlbench import __version__, cli_tools, cli_weights
 from drlbench.cli_tools import offline_from_now
-from drlbench.errors import UserError, did_you_mean
+from drlbench.errors import MissingPrerequisite, UserError, did_you_mean
 
 if TYPE_CHECKING:
     from drlbench.graph import Plan
@@ -36,12 +36,14 @@ app.command()(cli_tools.figures)
 app.command()(cli_tools.compare)
 app.command("eval")(cli_tools.evaluate)
 app.command()(cli_tools.bench)
+app.command()(cli_weights.sample)
 
 SuitePath = Annotated[Path, typer.Argument(help="A suite file, or the name of a built-in one (digits, digits-small).")]
 SetOption = Annotated[list[str], typer.Option("--set", help="Override: key.path=value (repeatable).")]
 StoreOption = Annotated[Path, typer.Option("--store", envvar="DRLBENCH_STORE", help="Folder of stage results.")]
 CellsOption = Annotated[str, typer.Option("--cells", help="Only cells whose id matches this pattern.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+OfflineOption = Annotated[bool, typer.Option("--offline", help="Never touch the network.")]
 RunPath = Annotated[Path, typer.Argument(help="A run's folder, e.g. reports/digits.")]
 DEFAULT_STORE = Path(".drlbench")
 
@@ -100,8 +102,8 @@ def load(path: Path, overrides: list[str]) -> Suite:
     return load_suite(find_suite(path), tuple(overrides))
 
 
-def lay_out(suite: Suite, pattern: str, limit: int | None = None) -> Plan:
-    """Resolve the data and plan the stages of the cells that match."""
+def lay_out(suite: Suite, pattern: str, limit: int | None = None, absent_ok: bool = False) -> Plan:
+    """Resolve the data and plan the stages of the cells that match; `absent_ok` plans without the images too."""
     from fnmatch import fnmatchcase
 
     from drlbench import pipeline
@@ -113,7 +115,13 @@ def lay_out(suite: Suite, pattern: str, limit: int | None = None) -> Plan:
     if not wanted:
         raise UserError(f"--cells {pattern!r} matches none of the {len(names)} cells{did_you_mean(pattern, names)}")
     data = {"kind": suite.spec.data.kind, **suite.spec.data.settings}
-    return pipeline.plan(suite.spec, {**data, "fingerprint": fingerprint(data)}, frozenset(wanted))
+    try:
+        mark = fingerprint(data)
+    except MissingPrerequisite:
+        if not absent_ok:
+            raise
+        mark = "absent"
+    return pipeline.plan(suite.spec, {**data, "fingerprint": mark}, frozenset(wanted))
 
 
 def tell(summary: Summary, folder: Path) -> None:
@@ -131,7 +139,15 @@ def run(
     cells: CellsOption = "*",
     executor: Annotated[str, typer.Option("--executor", help="local (ray is planned).")] = "local",
     workers: Annotated[int | None, typer.Option("--workers", min=1, help="Processes (default: one per core).")] = None,
-    device: Annotated[str, typer.Option("--device", help="cpu or cuda.")] = "cpu",
+    device: Annotated[
+        str | None, typer.Option("--device", help="cpu or cuda (default: cuda with --gpus, else cpu).")
+    ] = None,
+    gpus: Annotated[
+        int | None, typer.Option("--gpus", min=1, help="Ranks of each fine-tune, one GPU each (processes on cpu).")
+    ] = None,
+    tracker: Annotated[
+        str | None, typer.Option("--tracker", help="Show fine-tunes live: tensorboard or wandb.")
+    ] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Never touch the network.")] = False,
     limit: Annotated[
         int | None, typer.Option("--limit", min=1, help="First N cells only; marks the result partial.")
@@ -144,20 +160,26 @@ def run(
     if executor != "local":
         raise UserError(f"--executor {executor!r} is not available{did_you_mean(executor, ['local'])}; valid: local")
     from drlbench.checks import check_device, check_settings
+    from drlbench.prerequisites import check_ready
     from drlbench.report.build import build_report
     from drlbench.run import Options, perform
     from drlbench.store.layout import Store
+    from drlbench.tracking import check_tracker
 
     loaded = load(suite, overrides)
     check_settings(loaded)
-    check_device(device)
+    device, ranks = device or ("cuda" if gpus else "cpu"), gpus or 1
+    check_device(device, ranks)
+    if tracker:
+        check_tracker(tracker)
+    check_ready(loaded.spec, offline)
     folder = out or Path("reports") / loaded.spec.suite
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     partial = limit is not None or cells != "*"
     command = shlex.join(["drlbench", *sys.argv[1:]])
-    record = perform(
-        loaded, lay_out(loaded, cells, limit), Store(store), folder, Options(workers or cores, device, command, partial)
-    )
+    # Ranks take every GPU of a fine-tune, so stages then follow one another unless the user says otherwise.
+    options = Options(workers or (cores if ranks == 1 else 1), device, command, partial, ranks, tracker)
+    record = perform(loaded, lay_out(loaded, cells, limit), Store(store), folder, options)
     summary = build_report(folder)
     if as_json:
         told = [s.text for s in summary.headline]
@@ -199,7 +221,7 @@ def plan(
     from drlbench.costs import cost_table
     from drlbench.store.layout import Store
 
-    table = cost_table(lay_out(load(suite, overrides), cells), Store(store))
+    table = cost_table(lay_out(load(suite, overrides), cells, absent_ok=True), Store(store))
     print(json.dumps(table.to_json(), indent=1) if as_json else table.to_text())
 
 
@@ -269,35 +291,9 @@ def schema(what: Annotated[str, typer.Argument(help="suite or results")] = "suit
 
 
 @app.command()
-def sample(
-    checkpoint: Annotated[str, typer.Argument(help="A weights file, or a card: sit-xl-2-256, jit-h-16, ...")],
-    backbone: Annotated[str | None, typer.Option(help="sit-xl-2, ..., or sit, jit, repa, rae (read off the weights).")] = None,
-    n: Annotated[int, typer.Option("-n", min=1, max=10_000, help="Images.")] = 16,
-    classes: Annotated[list[int], typer.Option("--class", help="Class index (repeatable; default: spread over all).")] = [],  # noqa: B006
-    cfg: Annotated[float, typer.Option(min=0, help="Guidance scale; 1 is none.")] = 1.0,
-    interval: Annotated[tuple[float, float], typer.Option(help="Times with guidance, 0 noise, 1 data.")] = (0.0, 1.0),
-    steps: Annotated[int | None, typer.Option(min=1, help="Default 50, or the backbone's own.")] = None,
-    sampler: Annotated[str, typer.Option(help="heun, euler, dopri5 or official.")] = "heun",
-    seed: Annotated[int, typer.Option(min=0, help="Sample i is the same whatever n and the batch are.")] = 0,
-    batch: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 4,
-    architecture: Annotated[list[str], typer.Option(help="key=value or JSON file, for what weights do not tell.")] = [],  # noqa: B006
-    autoencoder: Annotated[str | None, typer.Option(help="pixels, sd-vae-ft-ema, ..., or a local folder.")] = None,
-    ema: Annotated[str | None, typer.Option(help="Entry of a training checkpoint, e.g. model_ema1.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu or cuda (default: cuda where there is one).")] = None,
-    out: Annotated[Path, typer.Option(help="PNG to write.")] = Path("grid.png"),
-    offline: Annotated[bool, typer.Option("--offline", help="Never touch the network.")] = False,
-) -> None:
-    """Sample a grid of images from a checkpoint."""
-    if offline:
-        offline_from_now()
-    from drlbench.checks import check_device
-    from drlbench.sample import Request
-    from drlbench.sample import sample as make
-
-    if device:
-        check_device(device)
-    weights = (checkpoint, backbone, architecture, autoencoder, ema)
-    print(make(Request(*weights, n, classes, cfg, interval, steps, sampler, seed, batch, device, out)))
+def fetch(suite: SuitePath, overrides: SetOption = [], offline: OfflineOption = False) -> None:  # noqa: B006
+    """Bring every weights file of a suite to the cache, for machines without network."""
+    cli_weights.fetch(lambda: load(suite, overrides), offline)
 
 
 @cache_app.command("ls")

@@ -21,8 +21,9 @@ RunPath = Annotated[Path, typer.Argument(help="A run's folder, e.g. reports/digi
 
 
 def offline_from_now() -> None:
-    """huggingface_hub reads these when it is imported, so they are set before anything imports it."""
+    """huggingface_hub and wandb read these when they are imported, so they are set before anything imports them."""
     os.environ["HF_HUB_OFFLINE"] = os.environ["TRANSFORMERS_OFFLINE"] = "1"
+    os.environ["WANDB_MODE"] = "offline"
 
 
 def figures(

@@ -21,6 +21,7 @@ from drlbench.executors import local
 from drlbench.progress import Watcher
 from drlbench.store import atomic, provenance
 from drlbench.store.layout import Store, run_lock
+from drlbench.tracking import Tracking
 
 if TYPE_CHECKING:
     from drlbench.graph import Plan
@@ -45,6 +46,8 @@ class Options:
     device: str
     command: str
     partial: bool
+    ranks: int = 1
+    tracker: str | None = None
 
 
 @contextmanager
@@ -108,7 +111,10 @@ def perform(suite: Suite, plan: Plan, store: Store, folder: Path, options: Optio
         try:
             with watcher:
                 watcher.write("run", command=options.command, stages=len(nodes), workers=options.workers)
-                outcomes = local.execute(nodes, store, options.workers, options.device, watcher)
+                tracking = Tracking(options.tracker, folder.resolve(), plan.spec.suite) if options.tracker else None
+                outcomes = local.execute(
+                    nodes, store, options.workers, options.device, watcher, options.ranks, tracking
+                )
         except Interrupted as stop:
             record |= collect(plan, store, folder)
             _finish(folder, record, "interrupted", started, seconds_before, watcher)

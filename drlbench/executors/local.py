@@ -18,13 +18,14 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from drlbench.errors import UserError
 from drlbench.store import atomic
 from drlbench.store.layout import Store
+from drlbench.tracking import Tracking
 
 
 @dataclass(frozen=True)
@@ -61,12 +62,8 @@ Listener = Callable[[str, Node, Outcome | float | None], None]
 _reports: Any = None
 
 
-def _enter_worker(reports: Any, parent: int) -> None:
-    """One thread, no Ctrl-C (the parent decides), and no life after the parent."""
-    global _reports
-    _reports = reports
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+def end_with(parent: int) -> None:
+    """End this process soon after its parent, however that one ends."""
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -74,14 +71,25 @@ def _enter_worker(reports: Any, parent: int) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def _enter_worker(reports: Any, parent: int) -> None:
+    """One thread, no Ctrl-C (the parent decides), and no life after the parent."""
+    global _reports
+    _reports = reports
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    end_with(parent)
     import torch
 
     torch.set_num_threads(1)
 
 
-def _execute(node: Node, root: Path, device: str) -> Outcome:
+def _execute(node: Node, root: Path, device: str, ranks: int, tracking: Tracking | None) -> Outcome:
     """Make one stage's folder; what goes wrong comes back as text, so that other cells go on."""
-    from drlbench.stages import Job, stage_function
+    from drlbench.executors.ranks import run_on_ranks
+    from drlbench.stages import ON_RANKS, Job, stage_function
 
     store, started = Store(root), time.monotonic()
     folder, partial = store.folder(node.kind, node.key), store.partial(node.key)
@@ -98,9 +106,12 @@ def _execute(node: Node, root: Path, device: str) -> Outcome:
         }
         with atomic.artefact(folder, record) as out:
             inputs = {name: store.folder(kind, key) for name, (kind, key) in node.inputs.items()}
-            stage_function(node.kind)(
-                Job(node.settings, inputs, out, partial, device, lambda done: _reports.put((node.key, done)))
-            )
+            shown = replace(tracking, label=node.label, key=node.key) if tracking else None
+            job = Job(node.settings, inputs, out, partial, device, lambda x: _reports.put((node.key, x)), shown)
+            if ranks > 1 and node.kind in ON_RANKS:
+                run_on_ranks(node.kind, job, ranks)
+            else:
+                stage_function(node.kind)(job)
             atomic.write_json(out / "seconds.json", round(time.monotonic() - started, 3))
         shutil.rmtree(partial, ignore_errors=True)
         return Outcome("made", time.monotonic() - started)
@@ -116,12 +127,22 @@ def _worker_environment() -> None:
         os.environ[name] = "1"
 
 
-def execute(nodes: Sequence[Node], store: Store, workers: int, device: str, listen: Listener) -> dict[str, Outcome]:
+def execute(
+    nodes: Sequence[Node],
+    store: Store,
+    workers: int,
+    device: str,
+    listen: Listener,
+    ranks: int = 1,
+    tracking: Tracking | None = None,
+) -> dict[str, Outcome]:
     """Run every stage whose result is not in the store, inputs before users, up to `workers` at a time.
 
     Args:
         nodes: the stages in an order in which inputs come before their users.
         listen: called with ("start" | "progress" | "end", node, outcome or fraction).
+        ranks: processes of a fine-tune, one GPU each where the device is cuda.
+        tracking: where fine-tunes show their rows.
 
     Returns:
         key -> outcome for every node. A failed stage never stops the others; its users are `skipped`.
@@ -157,7 +178,7 @@ def execute(nodes: Sequence[Node], store: Store, workers: int, device: str, list
                 elif all(s is not None for s in states) and len(running) < workers:
                     waiting.remove(node)
                     listen("start", node, None)
-                    running[executor.submit(_execute, node, store.root, device)] = node
+                    running[executor.submit(_execute, node, store.root, device, ranks, tracking)] = node
             done, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
             broken = False
             for future in done:

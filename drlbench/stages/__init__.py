@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from drlbench.tracking import Tracking
+
 VERSIONS = {
     "encoder": 1,
     "reference": 1,
@@ -26,6 +28,9 @@ VERSIONS = {
     "kl": 1,
 }
 
+# Stages that run on all ranks of `drlbench run --gpus`; every other one is a single process.
+ON_RANKS = frozenset({"finetune"})
+
 
 @dataclass(frozen=True)
 class Job:
@@ -38,6 +43,7 @@ class Job:
         partial: a folder that survives a kill, for work that can be taken up again.
         device: where to compute; not part of the key.
         progress: called with a fraction done in [0, 1].
+        tracking: where rows of training are shown while it goes on; not part of the key.
     """
 
     settings: Mapping[str, Any]
@@ -46,6 +52,7 @@ class Job:
     partial: Path
     device: str
     progress: Callable[[float], None]
+    tracking: Tracking | None = None
 
 
 def stage_function(kind: str) -> Callable[[Job], None]:

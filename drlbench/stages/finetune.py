@@ -13,6 +13,7 @@ from drlbench.backbones.base import VelocityModel
 from drlbench.data.sources import load_dataset
 from drlbench.errors import MissingPrerequisite
 from drlbench.finetune.heldout import PREFIX, Turn, measure_every, turns
+from drlbench.finetune.ranks import world
 from drlbench.finetune.train import train
 from drlbench.registry import ALGORITHMS
 from drlbench.rewards.base import Reward
@@ -21,6 +22,7 @@ from drlbench.stages import Job
 from drlbench.stages.files import load_encoders, load_model, load_reward, save_finetuned
 from drlbench.stages.watch import HeldOut
 from drlbench.store import atomic
+from drlbench.tracking import open_tracker
 from drlbench.training import to_float
 
 BATCH = 512
@@ -42,13 +44,23 @@ def run(job: Job) -> None:
     held_out = HeldOut(job) if "watch" in s else None
     measure = measure_every(algorithm, s["watch"]["every"], held_out) if held_out is not None else None
 
+    leads = world()[0] == 0
+    tracker = open_tracker(job.tracking, s) if job.tracking is not None and leads else None
+
     def on_step(row: dict[str, Any]) -> None:
         if measure is not None:
             measure(row)
+        if tracker is not None:
+            tracker.log(row)
         job.progress(row["update"] / s["updates"])
 
     rows = train(algorithm, s["updates"], job.partial, CHECKPOINT_SECONDS, on_step)
-    save_finetuned(job.out, algorithm.finished_policy(), job.inputs["start"])
+    if tracker is not None:
+        tracker.close()
+    finished = algorithm.finished_policy()  # every rank takes part
+    if not leads:
+        return
+    save_finetuned(job.out, finished, job.inputs["start"])
     curve = _curve(rows)
     if held_out is not None:
         _mark(curve, turns(rows, held_out.better))

@@ -1,20 +1,25 @@
-"""The fine-tune stage: what it is watched by, and what stays as it was when it is not."""
+"""The fine-tune stage: what it is watched by, that it is the same on two ranks, and where its rows go."""
 
 from __future__ import annotations
 
 import json
+import multiprocessing
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
 
 import pytest
+from safetensors.torch import load_file
 
 from drlbench import pipeline
 from drlbench.data.sources import fingerprint
-from drlbench.errors import UserError
+from drlbench.errors import MissingPrerequisite, UserError
 from drlbench.executors.local import Node
+from drlbench.executors.ranks import RankFailed, _follow, run_on_ranks
 from drlbench.pipeline import Plan
 from drlbench.stages import Job, stage_function
 from drlbench.suite.load import load_suite
+from drlbench.tracking import Tracking, check_tracker
 
 SUITE = """
 suite: watched
@@ -35,8 +40,10 @@ rewards:
   bold-held-out: {kind: bradley-terry, seed: 6, count: 200, network: mlp, width: 12, steps: 40}
 algorithms:
   am: {kind: adjoint-matching, updates: 6, steps: 4, buffer: 16, batch: 16, passes: 1, learning_rate: 1e-2, warmup: 0}
+  sft: {kind: sft, updates: 6, batch: 32, learning_rate: 1e-2, warmup: 0}
 runs:
   base: {}
+  sft: {algorithm: sft}
   prl: {reward: bold, algorithm: am, lambda: [1]}
 sampling: {sampler: euler, steps: 4, n: 40}
 metrics: [fd]
@@ -52,20 +59,24 @@ def laid_out(folder: Path, *overrides: str) -> Plan:
     return pipeline.plan(spec, {**data, "fingerprint": fingerprint(data)})
 
 
-def tuned(plan: Plan) -> Node:
-    return next(n for n in plan.nodes.values() if n.kind == "finetune")
+def tuned(plan: Plan, run: str = "prl") -> Node:
+    return next(n for n in plan.nodes.values() if n.kind == "finetune" and f"/{run}/" in n.label)
 
 
-def make(plan: Plan, key: str, folder: Path, **job: Any) -> Path:
+def make(plan: Plan, key: str, folder: Path) -> Path:
     """Run a stage and those it needs, in this process; finished ones are not run again."""
-    out, node = folder / key, plan.nodes[key]
+    out = folder / key
     if not out.exists():
-        inputs = {name: make(plan, k, folder) for name, (_, k) in node.inputs.items()}
-        out.mkdir()
-        stage_function(node.kind)(
-            Job(node.settings, inputs, out, folder / f"partial-{key}", "cpu", lambda _: None, **job)
-        )
+        stage_function(plan.nodes[key].kind)(job_of(plan, key, folder, out))
     return out
+
+
+def job_of(plan: Plan, key: str, folder: Path, out: Path) -> Job:
+    """A stage's job with its inputs made."""
+    node = plan.nodes[key]
+    inputs = {name: make(plan, k, folder) for name, (_, k) in node.inputs.items()}
+    out.mkdir()
+    return Job(node.settings, inputs, out, out / "partial", "cpu", lambda _: None)
 
 
 @pytest.fixture(scope="module")
@@ -118,3 +129,61 @@ def test_nothing_held_out_is_a_mistake(tmp_path: Path) -> None:
             "spaces=[dae]",
             "rewards.bold={kind: discriminator, encoders: [dae]}",
         )
+
+
+@pytest.mark.parametrize(("run", "sharding"), [("prl", "none"), ("sft", "fsdp")])
+def test_two_ranks_make_the_model_of_one(store: Path, tmp_path: Path, run: str, sharding: str) -> None:
+    plan = laid_out(tmp_path, "algorithms.am.watch={every: 3, n: 40}", f"algorithms.sft.sharding={sharding}")
+    key = tuned(plan, run).key
+    alone = make(plan, key, store)
+    done: list[float] = []
+    job = job_of(plan, key, store, tmp_path / "two")
+    run_on_ranks("finetune", replace(job, progress=done.append), 2)
+    assert done == pytest.approx([i / 6 for i in range(1, 7)]), "rank 0 tells, the other is silent"
+    curves = [json.loads((folder / "curve.json").read_text()) for folder in (alone, job.out)]
+    for name, values in curves[0]["series"].items():
+        for mine, theirs in zip(values, curves[1]["series"][name], strict=True):
+            assert theirs == (None if mine is None else pytest.approx(mine, rel=2e-3, abs=1e-4)), name
+    weights = [load_file(folder / "weights.safetensors") for folder in (alone, job.out)]
+    for name, value in weights[0].items():
+        assert (weights[1][name] - value).abs().max() < 2e-3, name
+
+
+def test_a_rank_that_fails_is_told_as_it_was(store: Path, tmp_path: Path) -> None:
+    plan = laid_out(tmp_path, "algorithms.sft.batch=33", "algorithms.sft.sharding=fsdp")
+    job = job_of(plan, tuned(plan, "sft").key, store, tmp_path / "two")
+    with pytest.raises(UserError, match=r"batch \(33\) must be a multiple of 2 ranks"):
+        run_on_ranks("finetune", job, 2)
+
+
+def test_a_rank_that_is_killed_ends_the_stage(store: Path, tmp_path: Path) -> None:
+    plan = laid_out(tmp_path)
+    job = job_of(plan, tuned(plan, "sft").key, store, tmp_path / "two")
+    processes = [SimpleNamespace(exitcode=None), SimpleNamespace(exitcode=-9)]
+    with pytest.raises(RankFailed, match="rank 1 died with exit code -9"):
+        _follow(processes, multiprocessing.get_context("spawn").Queue(), job)
+
+
+def test_rows_reach_tensorboard(store: Path, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard", reason="an optional package of --tracker")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    plan = laid_out(tmp_path)
+    job = job_of(plan, tuned(plan, "sft").key, store, tmp_path / "out")
+    tracking = Tracking("tensorboard", tmp_path, "watched", "sit/sft round 1", "0123456789abcdef")
+    stage_function("finetune")(replace(job, tracking=tracking))
+    (folder,) = (tmp_path / "tensorboard").iterdir()
+    assert folder.name == "sit_sft_round_1-01234567"
+    events = EventAccumulator(str(folder)).Reload()
+    found = [(e.step, e.value) for e in events.Scalars("loss")]
+    curve = json.loads((job.out / "curve.json").read_text())
+    assert [step for step, _ in found] == curve["step"]
+    assert [value for _, value in found] == pytest.approx(curve["series"]["loss"])
+
+
+def test_a_tracker_that_cannot_work_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match="did you mean 'tensorboard'"):
+        check_tracker("tensorbord")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MissingPrerequisite, match="pip install wandb"):
+        check_tracker("wandb")
