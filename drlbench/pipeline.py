@@ -12,9 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from drlbench.backbones.cards import CARDS
-from drlbench.backbones.origin import identity
-from drlbench.backbones.sizes import default_autoencoder
+from drlbench.backbones.origin import autoencoder_for, identity
 from drlbench.errors import UserError
 from drlbench.executors.local import Node
 from drlbench.finetune.presets import preset
@@ -109,9 +107,8 @@ def _base(graph: Plan, data: Mapping[str, Any], backbone: str, seed: int) -> Nod
 
 
 def autoencoder_of(spec: BackboneSpec) -> str:
-    """The autoencoder of a backbone from a checkpoint: as the suite says, else its card's, else its size's."""
-    card = CARDS.get(spec.checkpoint or "")
-    return spec.autoencoder or (card.autoencoder if card else default_autoencoder(spec.size or spec.family))
+    """See `autoencoder_for`."""
+    return autoencoder_for(spec.checkpoint, spec.size or spec.family, spec.autoencoder)
 
 
 def _gate(graph: Plan, data: Mapping[str, Any], backbone: str, base: Node) -> Node | None:

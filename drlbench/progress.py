@@ -9,6 +9,8 @@ import json
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -106,6 +108,22 @@ class Watcher:
                 f"[{count}/{len(self.nodes)}] {node.label}: {outcome.seconds:.1f} s, about {clock(left)} left",
                 file=sys.stderr,
             )
+
+
+@contextmanager
+def bars() -> Iterator[Callable[[str, float], None]]:
+    """A bar on stderr per name told, with the fraction done."""
+    share = TextColumn("{task.percentage:>3.0f}%")
+    columns = (TextColumn("{task.description}"), BarColumn(), share, TimeElapsedColumn())
+    tasks: dict[str, TaskID] = {}
+    with Progress(*columns, console=Console(stderr=True)) as shown:
+
+        def tell(name: str, done: float) -> None:
+            if name not in tasks:
+                tasks[name] = shown.add_task(name, total=1.0)
+            shown.update(tasks[name], completed=done)
+
+        yield tell
 
 
 def clock(seconds: float) -> str:

@@ -10,10 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from drlbench.backbones.cards import CARDS, autoencoder_card
+from drlbench.backbones.sizes import default_autoencoder
 from drlbench.errors import IntegrityError, MissingPrerequisite, UserError
 from drlbench.weights.files import file_hash, resolve
 
 VAE_FILES = {"config": "config.json", "weights": "diffusion_pytorch_model.safetensors"}
+
+
+def autoencoder_for(checkpoint: str | None, backbone: str, given: str | None) -> str:
+    """The autoencoder of a backbone from a checkpoint: as the suite says, else its card's, else its size's."""
+    card = CARDS.get(checkpoint or "")
+    return given or (card.autoencoder if card else default_autoencoder(backbone))
 
 
 def identity(checkpoint: str, autoencoder: str) -> dict[str, Any]:

@@ -1,0 +1,169 @@
+"""What a suite needs from outside: which files are here, which are missing, and how they are brought.
+
+Nothing here imports torch, so that a plan is made in seconds on any machine.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from drlbench.backbones.cards import CARDS
+from drlbench.backbones.checkpoints import assets_of
+from drlbench.backbones.origin import autoencoder_for
+from drlbench.data.sources import fingerprint
+from drlbench.errors import MissingPrerequisite
+from drlbench.suite.schema import SuiteSpec
+from drlbench.weights.asset import Asset
+from drlbench.weights.catalogue import needed
+from drlbench.weights.files import cached, command, gate, human_size, resolve
+
+GATED = "asks for an accepted licence and a login"
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Something that is not here, for people.
+
+    Attributes:
+        used_by: the entries of the suite that need it.
+        how: the command that gets it, or what to do by hand.
+    """
+
+    name: str
+    file: str
+    size: str
+    source: str
+    licence: str
+    how: str
+    used_by: tuple[str, ...]
+    gigabytes: float
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def to_text(self) -> str:
+        """Four lines: what and how big, from where, on which terms, and how."""
+        head = f"  {self.name}: {self.file}, {self.size} (for {', '.join(self.used_by)})"
+        return f"{head}\n      from {self.source}\n      licence: {self.licence}\n      $ {self.how}"
+
+
+def weights_of(spec: SuiteSpec) -> dict[Asset, tuple[str, ...]]:
+    """Every file of published weights a suite needs, and the entries that need it.
+
+    Raises:
+        UserError: an unknown checkpoint or autoencoder. MissingPrerequisite: a local path that is not there.
+    """
+    found: dict[Asset, dict[str, None]] = {}
+    for user, asset in _uses(spec):
+        found.setdefault(asset, {})[user] = None
+    return {asset: tuple(users) for asset, users in found.items()}
+
+
+def _uses(spec: SuiteSpec) -> Iterator[tuple[str, Asset]]:
+    for name, backbone in spec.backbones.items():
+        if backbone.checkpoint is None:
+            continue
+        there = backbone.checkpoint in CARDS or Path(backbone.checkpoint).expanduser().exists()
+        autoencoder = autoencoder_for(backbone.checkpoint, backbone.size or backbone.family, backbone.autoencoder)
+        for asset in assets_of(backbone.checkpoint if there else None, autoencoder):
+            yield f"backbone {name}", asset
+    for name, encoder in spec.encoders.items():
+        for asset in needed(encoder.kind, encoder.settings):
+            yield f"encoder {name}", asset
+    for name, reward in spec.rewards.items():
+        for asset in needed(reward.kind, reward.settings):
+            yield f"reward {name}", asset
+
+
+def missing(spec: SuiteSpec) -> list[Missing]:
+    """What is not on this machine: weights, local checkpoints and images. Touches no network."""
+    found = []
+    for asset, users in weights_of(spec).items():
+        if cached(asset) is None:
+            how = command(asset) + (f"   # {GATED}{gate(asset)}" if asset.gated else "")
+            licence = asset.licence or "not stated"
+            size = human_size(asset)
+            found.append(Missing(asset.name, asset.filename, size, asset.source, licence, how, users, asset.size / 1e9))
+    for name, backbone in spec.backbones.items():
+        path = backbone.checkpoint
+        if path is not None and path not in CARDS and not Path(path).expanduser().exists():
+            how = f"put the file there, or --set backbones.{name}.checkpoint=PATH"
+            found.append(Missing(path, path, "size unknown", "you", "yours", how, (f"backbone {name}",), 0.0))
+    if (images := missing_images(spec)) is not None:
+        found.append(images)
+    return found
+
+
+def data_of(spec: SuiteSpec) -> dict[str, Any]:
+    """The data entry as readers take it."""
+    return {"kind": spec.data.kind, **spec.data.settings}
+
+
+def missing_images(spec: SuiteSpec) -> Missing | None:
+    """The suite's images, when they are not where it says."""
+    try:
+        fingerprint(data_of(spec))
+    except MissingPrerequisite as error:
+        origin = spec.data.origin
+        where = str(spec.data.settings.get("path"))
+        if origin is None:
+            how = "put the images there, or --set data.path=PATH"
+            return Missing("images", where, "size unknown", "you", "yours", f"{how}   # {error}", ("data",), 0.0)
+        size = f"about {origin.gigabytes:g} GB"
+        how = f"{origin.command}   # or --set data.path=PATH where you have them"
+        return Missing(origin.name, where, size, origin.source, origin.licence, how, ("data",), origin.gigabytes)
+    return None
+
+
+def fetch(spec: SuiteSpec, tell: Callable[[Asset, float], None]) -> list[str]:
+    """Bring every weights file of a suite to the cache.
+
+    Args:
+        tell: called with a file and the fraction of it that is here.
+
+    Returns:
+        A line per file: its name and where it lies.
+
+    Raises:
+        MissingPrerequisite: after everything else was fetched; names each file that could not be.
+        IntegrityError: a file is not the one its card describes.
+    """
+    lines, failures = [], []
+    for asset in weights_of(spec):
+        try:
+            path = resolve(asset, progress=lambda done, asset=asset: tell(asset, done))  # type: ignore[misc]
+            tell(asset, 1.0)
+            lines.append(f"{asset.name}: {path}")
+        except MissingPrerequisite as error:
+            failures.append(str(error))
+    failures += [m.to_text().strip() for m in missing(spec) if m.used_by == ("data",) or m.source == "you"]
+    if failures:
+        for line in lines:
+            print(line, file=sys.stderr)
+        raise MissingPrerequisite(
+            f"{len(failures)} of {len(failures) + len(lines)} are missing:\n" + "\n".join(failures)
+        )
+    return lines
+
+
+def check_ready(spec: SuiteSpec, offline: bool) -> None:
+    """Refuse a run before any work when something is missing that the run itself cannot fetch.
+
+    Raises:
+        MissingPrerequisite: names everything of the kind at once.
+    """
+    absent = {m.name: m for m in missing(spec)}
+    fetchable = set() if offline else {a.name for a in weights_of(spec) if not a.by_hand}
+    stuck = [m.to_text() for name, m in absent.items() if name not in fetchable]
+    if stuck:
+        raise MissingPrerequisite(f"{len(stuck)} things are missing before this can run:\n" + "\n".join(stuck))
+
+
+def has_gpu() -> bool:
+    """Whether an NVIDIA driver is here, as far as can be told without torch."""
+    return shutil.which("nvidia-smi") is not None or Path("/proc/driver/nvidia/version").exists()
