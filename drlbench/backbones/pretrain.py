@@ -64,10 +64,10 @@ def pretrain(
 
     Args:
         model: freshly made; its parameters that require gradients are trained.
-        latents: (N, C, H, W) float32 of the train split.
+        latents: (N, C, H, W) float32 of the train split, where the model is.
         labels: (N,) int64.
         settings: see `PretrainSettings`.
-        seed: of every draw made here (not of the model's initial weights).
+        seed: of every draw made here (not of the model's initial weights); draws are made on the CPU.
         tokens: (N, T, Z) features of the clean images that a REPA model's projections are aligned to.
 
     Raises:
@@ -106,12 +106,12 @@ def flow_matching_loss(
 
     With `tokens` (B, T, Z), the features of the clean images, REPA's projection loss is added.
     """
-    count = len(x1)
-    t = sample_times(count, settings, generator)
+    count, device = len(x1), x1.device
+    t = sample_times(count, settings, generator).to(device)
     t_ = t[:, None, None, None]
-    x0 = torch.randn(x1.shape, generator=generator) * model.noise_scale
+    x0 = torch.randn(x1.shape, generator=generator).to(device) * model.noise_scale
     x_t = t_ * x1 + (1 - t_) * x0
-    dropped = torch.rand(count, generator=generator) < settings.label_drop
+    dropped = (torch.rand(count, generator=generator) < settings.label_drop).to(device)
     given = y.masked_fill(dropped, model.null_class)
     penalty: Tensor | float = 0.0
     if tokens is not None and isinstance(model, REPAVelocity):
@@ -150,7 +150,7 @@ def _train(
     for step in range(s.steps):
         factor = warmup_then_linear(step, s.steps, s.warmup, s.hold, s.floor)
         optimiser.param_groups[0]["lr"] = s.lr * factor
-        index = torch.randint(len(latents), (s.batch,), generator=generator)
+        index = torch.randint(len(latents), (s.batch,), generator=generator).to(latents.device)
         aligned = None if tokens is None else tokens[index]
         loss = flow_matching_loss(model, latents[index], labels[index], s, generator, aligned)
         optimiser.zero_grad()

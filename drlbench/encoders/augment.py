@@ -32,4 +32,4 @@ def deform(
     first = torch.stack([cos, slant * cos - sin, uniform(shift)], 1)
     second = torch.stack([sin, slant * sin + cos, uniform(shift)], 1)
     grid = F.affine_grid(torch.stack([first, second], 1), list(images.shape), align_corners=False)
-    return F.grid_sample(images, grid, align_corners=False)
+    return F.grid_sample(images, grid.to(images.device), align_corners=False)

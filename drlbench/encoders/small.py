@@ -51,9 +51,16 @@ class SmallEncoder(Encoder):
 
     @classmethod
     def fit(
-        cls, images: NDArray[np.uint8], labels: NDArray[np.int64], settings: Mapping[str, Any], seed: int
+        cls,
+        images: NDArray[np.uint8],
+        labels: NDArray[np.int64],
+        settings: Mapping[str, Any],
+        seed: int,
+        device: str = "cpu",
     ) -> tuple[Self, TrainingLog]:
         """Train on images (N, H, W, C) uint8 with labels (N,) and freeze; the same seed gives the same bits.
+
+        Training runs on `device`, with draws made on the CPU; the encoder comes back on the CPU.
 
         Raises:
             UserError: a setting is unknown or out of range, or there are too few images.
@@ -66,9 +73,12 @@ class SmallEncoder(Encoder):
         pixels = to_float(images)
         with seeded(seed) as generator:
             encoder = cls(record, (pixels.shape[1], pixels.shape[2], pixels.shape[3]), int(labels.max()) + 1)
-            log = encoder._train(pixels, torch.from_numpy(labels), generator)
+            encoder.to(device)
+            pixels = pixels.to(device)
+            log = encoder._train(pixels, torch.from_numpy(labels).to(device), generator)
             encoder.freeze()
             encoder._rescale(pixels)
+        encoder.cpu()
         log.summary["parameters"] = float(sum(p.numel() for p in encoder.parameters()))
         return encoder, log
 

@@ -68,9 +68,9 @@ class SmallClassifier(SmallEncoder):
             optimiser, lambda step: warmup_then_cosine(step, s.steps, min(30, s.steps))
         )
         for step in range(s.steps):
-            index = torch.randint(len(pixels), (s.batch,), generator=generator)
+            index = torch.randint(len(pixels), (s.batch,), generator=generator).to(pixels.device)
             images = deform(pixels[index], generator, angle=0.15, scale=0.1, shear=0.1, shift=0.15)
-            images = images + 0.05 * torch.randn(images.shape, generator=generator)
+            images = images + 0.05 * torch.randn(images.shape, generator=generator).to(images.device)
             loss = F.cross_entropy(self.logits(images), labels[index], label_smoothing=s.smoothing)
             optimiser.zero_grad()
             loss.backward()

@@ -55,6 +55,7 @@ class Contrastive(SmallEncoder):
     def _train(self, pixels: Tensor, labels: Tensor, generator: torch.Generator) -> TrainingLog:
         s, log = self.settings, TrainingLog()
         project = nn.Sequential(nn.ReLU(), nn.Linear(self.dim, self.dim), nn.ReLU(), nn.Linear(self.dim, 32))
+        project.to(pixels.device)
         weights = [*self.parameters(), *project.parameters()]
         optimiser = torch.optim.AdamW(weights, lr=s.lr, weight_decay=s.weight_decay)
         schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -62,7 +63,7 @@ class Contrastive(SmallEncoder):
         )
         count = min(s.batch, len(pixels))
         for step in range(s.steps):
-            images = pixels[torch.randperm(len(pixels), generator=generator)[:count]]
+            images = pixels[torch.randperm(len(pixels), generator=generator)[:count].to(pixels.device)]
             views = torch.cat([self._view(images, generator), self._view(images, generator)])  # (2B, C, H, W)
             loss = contrastive_loss(project(self.features(views)), s.temperature)
             optimiser.zero_grad()
@@ -77,11 +78,13 @@ class Contrastive(SmallEncoder):
     def _view(images: Tensor, generator: torch.Generator) -> Tensor:
         moved = deform(images, generator, angle=0.25, scale=0.15, shear=0.2, shift=0.25)
         gain = 0.8 + 0.4 * torch.rand(len(images), 1, 1, 1, generator=generator)
-        return moved * gain + 0.08 * torch.randn(images.shape, generator=generator)
+        noise = 0.08 * torch.randn(images.shape, generator=generator)
+        return moved * gain.to(images.device) + noise.to(images.device)
 
 
 def contrastive_loss(z: Tensor, temperature: float) -> Tensor:
     """NT-Xent of z (2B, d), where rows i and i + B are two views of one image; a scalar."""
     z = F.normalize(z, dim=1)
-    similarity = (z @ z.T / temperature).masked_fill(torch.eye(len(z), dtype=torch.bool), -torch.inf)  # (2B, 2B)
-    return F.cross_entropy(similarity, torch.arange(len(z)).roll(len(z) // 2))
+    itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
+    similarity = (z @ z.T / temperature).masked_fill(itself, -torch.inf)  # (2B, 2B)
+    return F.cross_entropy(similarity, torch.arange(len(z), device=z.device).roll(len(z) // 2))

@@ -71,7 +71,7 @@ class DenoisingAutoencoder(SmallEncoder):
             optimiser, lambda step: warmup_then_cosine(step, s.steps, min(30, s.steps))
         )
         for step in range(s.steps):
-            clean = pixels[torch.randint(len(pixels), (s.batch,), generator=generator)]
+            clean = pixels[torch.randint(len(pixels), (s.batch,), generator=generator).to(pixels.device)]
             loss = F.mse_loss(self.reconstruct(self.features(self._corrupt(clean, generator))), clean)
             optimiser.zero_grad()
             loss.backward()
@@ -84,8 +84,8 @@ class DenoisingAutoencoder(SmallEncoder):
     def _corrupt(self, clean: Tensor, generator: torch.Generator) -> Tensor:
         count, _, height, width = clean.shape
         strength = self.settings.noise * torch.rand(count, 1, 1, 1, generator=generator)
-        noisy = clean + strength * torch.randn(clean.shape, generator=generator)
+        noisy = clean + (strength * torch.randn(clean.shape, generator=generator)).to(clean.device)
         patches = torch.rand(count, 1, -(-height // 2), -(-width // 2), generator=generator) < self.settings.mask
         patches &= (torch.arange(count) % 2 == 0)[:, None, None, None]
         blank = patches.repeat_interleave(2, 2).repeat_interleave(2, 3)[..., :height, :width]
-        return noisy.masked_fill(blank, 0.0)
+        return noisy.masked_fill(blank.to(clean.device), 0.0)

@@ -15,8 +15,8 @@ from drlbench.backbones.pretrain import pretrain
 from drlbench.backbones.small_rae import LatentSettings, SmallRAE
 from drlbench.data.sources import load_dataset
 from drlbench.errors import UserError
-from drlbench.stages import Job
 from drlbench.settings import parse_settings
+from drlbench.stages import Job
 from drlbench.stages.files import (
     AUTOENCODER,
     CONFIG,
@@ -92,12 +92,13 @@ def _train(job: Job) -> None:
         net = backbones.create(spec["size"] or spec["family"], **spec["architecture"])
     assert isinstance(net, Backbone)
     autoencoder, latent_log = _latent(job, images) if spec["latent"] else (None, TrainingLog())
-    model = backbones.wrap(net, autoencoder)
+    model = backbones.wrap(net, autoencoder).to(job.device)
+    images, labels = images.to(job.device), labels.to(job.device)
     tokens = None
     with torch.no_grad():
         latents = model.encode(images)
         if spec["align"]:
-            tokens = _token_encoder(job, spec["align"]).tokens(images)
+            tokens = _token_encoder(job, spec["align"]).to(job.device).tokens(images)
     log = pretrain(model, latents, labels, spec["pretrain"], seed_of("base", "training", seed), tokens)
     log.summary |= latent_log.summary
     config = {

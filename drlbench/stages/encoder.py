@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from drlbench.data.sources import load_dataset
+from drlbench.encoders.small import SmallEncoder
 from drlbench.registry import ENCODERS
 from drlbench.stages import Job
 from drlbench.stages.files import CONFIG, write_curve, write_description
@@ -15,7 +16,8 @@ def run(job: Job) -> None:
     kind = ENCODERS.get(settings["kind"])
     if hasattr(kind, "fit"):
         data = load_dataset(settings["data"])
-        encoder, log = kind.fit(data.train_images, data.train_labels, settings["settings"], settings["seed"])
+        where = {"device": job.device} if issubclass(kind, SmallEncoder) else {}
+        encoder, log = kind.fit(data.train_images, data.train_labels, settings["settings"], settings["seed"], **where)
         encoder.save(job.out)
         write_curve(job.out, log)
         summary = log.summary
