@@ -8,7 +8,7 @@ from collections import defaultdict
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from drlbench.estimate import Estimate, estimate
+from drlbench.estimate import Estimate, estimate, is_known
 from drlbench.prerequisites import Missing, has_gpu, missing
 from drlbench.progress import FIRST_GUESS, clock
 from drlbench.store.layout import Store
@@ -110,15 +110,16 @@ def cost_table(plan: Plan, store: Store) -> Costs:
     for kind, count in counts.items():
         each = math.fsum(seen[kind]) / len(seen[kind]) if seen[kind] else FIRST_GUESS.get(kind, 1.0)
         kinds.append(KindCost(kind, count, done[kind], each, bool(seen[kind])))
-    large = any(b.checkpoint is not None for b in plan.spec.backbones.values())
+    large = any(b.checkpoint is not None and is_known(b) for b in plan.spec.backbones.values())
     arithmetic = estimate(plan, left) if large else None
     disk = arithmetic.disk_bytes if arithmetic else _disk(plan)
     return Costs(plan.spec.suite, len(plan.cells), kinds, disk, arithmetic, missing(plan.spec), has_gpu())
 
 
 def _disk(plan: Plan) -> int:
-    """Bytes of samples and features; an embedded suite's images are at most 32 x 32, and features 64 wide."""
+    """Bytes of samples and features; where a suite does not say otherwise, images of 32 x 32 and features 64 wide."""
     spec = plan.spec
-    samples = sum(n.kind == "samples" for n in plan.nodes.values()) * spec.sampling.n * 32 * 32
+    side = int(spec.data.settings.get("size", 32))
+    samples = sum(n.kind == "samples" for n in plan.nodes.values()) * spec.sampling.n * side * side
     features = sum(n.kind == "features" for n in plan.nodes.values()) * spec.sampling.n * 64 * 4
     return samples + features

@@ -172,8 +172,18 @@ def _owners(plan: Plan) -> dict[str, str]:
     return owner
 
 
+def is_known(backbone: BackboneSpec) -> bool:
+    """Whether the suite says how large the network is: an official size or card, or an architecture in full."""
+    return backbone.size is not None or backbone.checkpoint in CARDS or "hidden_size" in backbone.architecture
+
+
 def _name(backbone: BackboneSpec) -> str:
-    return backbone.size or backbone.family
+    card = CARDS.get(backbone.checkpoint or "")
+    return backbone.size or (card.size if card else backbone.family)
+
+
+def _forward(backbone: BackboneSpec) -> float:
+    return forward_tflop(_name(backbone), backbone.architecture) if is_known(backbone) else 0.0
 
 
 def _decoder(backbone: BackboneSpec) -> float:
@@ -210,7 +220,7 @@ def _tflop(plan: Plan, node: Node, owner: str | None) -> float:
     if owner is None:
         return 0.0
     backbone = spec.backbones[owner]
-    forward, decoder = forward_tflop(_name(backbone), backbone.architecture), _decoder(backbone)
+    forward, decoder = _forward(backbone), _decoder(backbone)
     if node.kind == "samples":
         return float(s["n"]) * sampling_tflop(forward, decoder, s["sampler"], s["steps"], s["cfg"], s["low"], s["high"])
     if node.kind == "reward":
@@ -235,7 +245,7 @@ def _encoder_of(plan: Plan, node: Node) -> float:
 
 def _backbone(plan: Plan, name: str, floor: float) -> BackboneCost:
     backbone = plan.spec.backbones[name]
-    forward, decoder = forward_tflop(_name(backbone), backbone.architecture), _decoder(backbone)
+    forward, decoder = _forward(backbone), _decoder(backbone)
     tunes = [n for c in plan.cells if c.cell.backbone == name for _, n in c.training if n.kind == "finetune"]
     settings: Mapping[str, Any] = tunes[0].settings["settings"] if tunes else {}
     one = trajectories(PAPER_UPDATES, settings) * trajectory_tflop(forward, decoder, settings) / PEAK_TFLOPS / HOUR

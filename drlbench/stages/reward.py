@@ -19,6 +19,7 @@ from drlbench.data.lazy import LazyImages
 from drlbench.data.pairs import load_pairs
 from drlbench.data.sources import EAGER_BYTES, load_dataset
 from drlbench.data.synthetic_annotator import synthetic_pairs
+from drlbench.errors import UserError
 from drlbench.registry import REWARDS
 from drlbench.rewards.base import Reward
 from drlbench.rewards.bradley_terry import SYNTHETIC, BradleyTerry, BradleyTerrySettings
@@ -73,7 +74,7 @@ def _discriminator(job: Job) -> tuple[Reward, TrainingLog]:
     s, data = job.settings, load_dataset(job.settings["data"])
     encoders = load_encoders(job.inputs, job.device)
     real, held_real = _real(data, job.device)
-    fake, held_fake = _fake(job, s)
+    fake, held_fake = _fake(job, s, data.num_classes)
     reward = fit_discriminator(
         [encoders[name] for name in s["encoders"]],
         real,
@@ -92,7 +93,11 @@ def _discriminator(job: Job) -> tuple[Reward, TrainingLog]:
 
 def _real(data: Dataset, device: str) -> tuple[Labelled, Labelled]:
     """Train images for fitting and for validation, split by content within each class."""
-    fit, check = split_by_content(data.train_images, data.train_labels, VALIDATION)
+    # Where classes are too small for a share of each, the share is one of all images.
+    strata = data.train_labels
+    if round(np.unique(strata, return_counts=True)[1].min() * VALIDATION) < 1:
+        strata = np.zeros_like(strata)
+    fit, check = split_by_content(data.train_images, strata, VALIDATION)
     if isinstance(data.train_images, LazyImages):
         return _stored(data.train_images, data.train_labels, fit, device), _stored(
             data.train_images, data.train_labels, check, device
@@ -102,9 +107,14 @@ def _real(data: Dataset, device: str) -> tuple[Labelled, Labelled]:
     return (images[fit], labels[fit]), (images[check], labels[check])
 
 
-def _fake(job: Job, s: Mapping[str, Any]) -> tuple[Labelled, Labelled]:
+def _fake(job: Job, s: Mapping[str, Any], classes: int) -> tuple[Labelled, Labelled]:
     """Samples of the model, every class equally often, for fitting and for validation."""
     model = load_model(job.inputs["model"], job.device)
+    if model.num_classes != classes:
+        raise UserError(
+            f"the model has {model.num_classes} classes and the data have {classes}; a discriminator compares images "
+            "class by class, so both need the same ones"
+        )
     labels = balanced_labels(s["fakes"], model.num_classes)
     seeds = sample_seeds(seed_of("fakes", s["seed"]), len(labels))
     # Every k-th sample: labels are in class order, so that takes the same share of each class.
