@@ -45,6 +45,12 @@ class Learner(Algorithm):
     kind: ClassVar[type[Settings]]
     needs_reward: ClassVar[bool] = True
     needs_data: ClassVar[bool] = False
+    Record: ClassVar[type[Settings]]  # what `drlbench validate` checks a suite's settings against: `kind`
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "kind" in cls.__dict__:
+            cls.Record = cls.kind
 
     def __init__(
         self,

@@ -12,6 +12,7 @@ import pytest
 from safetensors.torch import load_file
 
 from drlbench import pipeline
+from drlbench.checks import check_settings
 from drlbench.data.sources import fingerprint
 from drlbench.errors import MissingPrerequisite, UserError
 from drlbench.executors.local import Node
@@ -187,3 +188,10 @@ def test_a_tracker_that_cannot_work_is_refused_at_once(monkeypatch: pytest.Monke
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingPrerequisite, match="pip install wandb"):
         check_tracker("wandb")
+
+
+def test_settings_of_an_algorithm_are_checked_before_the_run(tmp_path: Path) -> None:
+    path = tmp_path / "suite.yaml"
+    path.write_text(SUITE.replace("updates: 6, steps: 4", "updates: 6, stepps: 4"))
+    with pytest.raises(UserError, match=r"suite\.yaml:\d+:\d+: .*unknown setting 'stepps' .*did you mean 'steps'"):
+        check_settings(load_suite(path))
