@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import inspect
 import shutil
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from drlbench.backbones.checkpoints import assets_of, find
+from drlbench.backbones.sizes import resolve
 from drlbench.data.sources import check_data
-from drlbench.errors import MissingPrerequisite, UserError
+from drlbench.errors import MissingPrerequisite, UserError, did_you_mean
 from drlbench.registry import ALGORITHMS, ENCODERS, REGISTRIES, REWARDS, Registry
 from drlbench.settings import parse_settings
 from drlbench.store.provenance import hardware, versions
 from drlbench.suite.load import Location, Problem, Suite
+from drlbench.suite.schema import BackboneSpec
 
 
 def check_settings(suite: Suite) -> None:
@@ -20,11 +26,14 @@ def check_settings(suite: Suite) -> None:
     Raises:
         UserError: every mistake at once, each with file:line:column.
     """
-    spec, problems = suite.spec, []
+    spec = suite.spec
+    problems: list[Problem] = []
 
     def check(at: Location, registry: Registry, kind: str, settings: dict[str, Any]) -> None:
-        record = getattr(registry.get(kind), "Record", None)
+        found = registry.get(kind)
+        record = getattr(found, "Record", None)
         if record is None:
+            problems.extend(Problem((*at, name), text) for name, text in _misfits(kind, found, settings))
             return
         try:
             parse_settings(record, settings, "")
@@ -38,6 +47,8 @@ def check_settings(suite: Suite) -> None:
         check_data({"kind": spec.data.kind, **spec.data.settings})
     except UserError as error:
         problems.append(Problem(("data",), str(error)))
+    for name, backbone in spec.backbones.items():
+        problems.extend(Problem(("backbones", name, key), text) for key, text in _unknown_weights(backbone))
     for name, encoder in spec.encoders.items():
         check(("encoders", name), ENCODERS, encoder.kind, encoder.settings)
     for name, reward in spec.rewards.items():
@@ -46,6 +57,37 @@ def check_settings(suite: Suite) -> None:
         check(("algorithms", name), ALGORITHMS, algorithm.kind, algorithm.settings)
     if problems:
         raise suite.error(problems)
+
+
+def _unknown_weights(backbone: BackboneSpec) -> Iterator[tuple[str, str]]:
+    """Names of sizes, checkpoints and autoencoders that stand for nothing; a path that is not there is no mistake."""
+    lookups: list[tuple[str, str | None, Callable[[str], object]]] = [
+        ("size", backbone.size, lambda name: resolve(name, [])),
+        ("checkpoint", backbone.checkpoint, find),
+        ("autoencoder", backbone.autoencoder, lambda name: assets_of(None, name) if "/" not in name else None),
+    ]
+    for key, name, look_up in lookups:
+        try:
+            if name is not None:
+                look_up(name)
+        except MissingPrerequisite:
+            continue
+        except UserError as error:
+            yield key, str(error)
+
+
+def _misfits(kind: str, found: Any, settings: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Settings that a constructor without a record does not take, and presets that its module does not have."""
+    parameters = inspect.signature(found).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return
+    presets = getattr(sys.modules[found.__module__], "PRESETS", None)
+    for name, value in settings.items():
+        if name not in parameters:
+            near = did_you_mean(name, parameters)
+            yield name, f"{kind} takes no setting {name!r}{near}; valid: {', '.join(parameters)}"
+        elif name == "preset" and presets is not None and value not in presets:
+            yield name, f"unknown preset {value!r}{did_you_mean(str(value), presets)}; valid: {', '.join(presets)}"
 
 
 def check_device(device: str, gpus: int = 1) -> None:

@@ -30,6 +30,7 @@ from drlbench.arithmetic import (
 from drlbench.backbones.cards import AUTOENCODERS, CARDS
 from drlbench.backbones.origin import autoencoder_for
 from drlbench.backbones.sizes import size_key
+from drlbench.finetune.presets import preset
 from drlbench.suite.schema import BackboneSpec
 from drlbench.weights.catalogue import needed
 
@@ -250,9 +251,13 @@ def _backbone(plan: Plan, name: str, floor: float) -> BackboneCost:
     settings: Mapping[str, Any] = tunes[0].settings["settings"] if tunes else {}
     one = trajectories(PAPER_UPDATES, settings) * trajectory_tflop(forward, decoder, settings) / PEAK_TFLOPS / HOUR
     paper = PAPER_HOURS.get(backbone.family)
-    share, measured = (one / paper, "from the paper's hours") if paper and one else (None, "")
-    if (found := _benchmark(_name(backbone), one)) is not None:
-        share, measured = found
+    share, measured = None, ""
+    if paper and one:
+        recipe = preset("adjoint-matching", backbone.family)
+        theirs = trajectories(PAPER_UPDATES, recipe) * trajectory_tflop(forward, decoder, recipe) / PEAK_TFLOPS / HOUR
+        share, measured = theirs / paper, "from the paper's hours"
+        if (found := _benchmark(_name(backbone), theirs)) is not None:
+            share, measured = found
     sampling = plan.spec.sampling
     each = sampling_tflop(forward, decoder, sampling.sampler, sampling.steps, 1.0, 0, 1)
     values = latent_values(_name(backbone), backbone.architecture) if forward else 0

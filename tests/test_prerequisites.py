@@ -88,7 +88,6 @@ def test_a_measured_benchmark_takes_the_place_of_the_papers_hours(
     monkeypatch.setenv("DRLBENCH_BENCH", str(bare))
     assert call(monkeypatch, "plan", str(SUITE), "--json", "--store", str(bare / "store"), "--cells", "*/base/*") == 0
     by_name = {b["name"]: b for b in json.loads(capsys.readouterr().out)["arithmetic"]["backbones"]}
-    # No fine-tune among these cells, so one lambda is counted with the default recipe, which is SiT's.
     assert by_name["sit"]["share"] == pytest.approx(0.5, rel=0.01)
     assert "measured on NVIDIA H200" in by_name["sit"]["measured"]
     assert by_name["jit"]["measured"] == "from the paper's hours"
@@ -180,3 +179,52 @@ def test_local_files_that_are_not_there(
     Path("weights").mkdir()
     torch.save(create("sit", input_size=8, hidden_size=16, depth=1, num_heads=4).state_dict(), "weights/mine.pt")
     assert [m.name for m in prerequisites.missing(load_suite(Path("mine.yaml")).spec)] == ["images"]
+
+
+def test_the_share_of_the_peak_is_that_of_the_papers_recipe(
+    bare: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    integrator = str(ROOT / "suites" / "paper" / "integrator.yaml")
+    shares = []
+    for suite in (integrator, str(SUITE)):
+        assert call(monkeypatch, "plan", suite, "--json", "--store", str(bare / "store")) == 0
+        found = {b["name"]: b for b in json.loads(capsys.readouterr().out)["arithmetic"]["backbones"]}
+        shares.append(found["jit"]["share"])
+    assert shares[0] == pytest.approx(shares[1])
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("encoders.inception.varient=tf1", "did you mean 'variant'"),
+        (
+            "encoders.dinov2-l.preset=dinov2-vitl14/224/bicubic/cls@1",
+            "did you mean 'dinov2-vitl14/224/bicubic-8bit/cls@1'",
+        ),
+        ("rewards.drl.r2=3", "unknown setting 'r2' (did you mean 'r1'"),
+        ("rewards.hpsv2.versoin=2.0", "did you mean 'version'"),
+        ("algorithms.adjoint-matching.pases=3", "did you mean 'passes'"),
+        ("algorithms.adjoint-matching.preset=papers", "input should be 'paper'"),
+        ("backbones.sit.checkpoint=sit-xl-2-25", "did you mean 'sit-xl-2-256'"),
+        ("backbones.sit.size=sit-xl-3", "unknown backbone 'sit-xl-3'"),
+        ("backbones.sit.autoencoder=sd-vae", "unknown autoencoder 'sd-vae'"),
+        ("data.kind=parqet", "did you mean 'parquet'"),
+        ("data.size=big", "a number of pixels"),
+    ],
+)
+def test_mistakes_in_the_suite(
+    bare: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], assignment: str, message: str
+) -> None:
+    assert call(monkeypatch, "validate", str(SUITE), "--set", assignment) == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert "imagenet256.yaml:" in err
+
+
+def test_the_papers_suites_are_valid(
+    bare: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    suites = sorted((ROOT / "suites" / "paper").glob("*.yaml"))
+    assert suites
+    assert call(monkeypatch, "validate", str(SUITE), *map(str, suites)) == 0
+    assert capsys.readouterr().out.count("ok,") == len(suites) + 1

@@ -66,6 +66,7 @@ class Discriminator(Reward):
     """
 
     name = "discriminator"
+    Record = DiscriminatorSettings
     shift: Tensor
     matrix: Tensor
 
