@@ -19,7 +19,7 @@ $(VENV)/.installed: pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
 	@touch $@
 
-## make run        the embedded suite: trains, fine-tunes, measures and reports on real digits (about 10 minutes)
+## make run        the embedded suite: trains, fine-tunes, measures and reports on real digits (about 7 minutes on two cores)
 run: $(VENV)/.installed
 	$(BIN)/drlbench run suites/digits.yaml
 
