@@ -40,7 +40,7 @@ def test_it_learns_where_each_class_lies(family: str) -> None:
     for k in range(20):
         x = x + m.velocity(x, torch.full((32,), k / 20), y) / 20
     found = x.mean(dim=(1, 2, 3))
-    assert (found[y == 1] > 0.5).all() and (found[y == 0] < -0.5).all()
+    assert (found[y == 1] > 0.2).all() and (found[y == 0] < -0.2).all()
     assert not any(p.requires_grad for p in m.parameters()) and not m.training
 
 

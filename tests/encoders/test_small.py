@@ -21,9 +21,9 @@ from drlbench.training import to_float
 
 SHORT: dict[type[SmallEncoder], dict[str, object]] = {
     Pixels: {},
-    SmallClassifier: {"width": 8, "steps": 60},
-    DenoisingAutoencoder: {"width": 8, "features": 16, "steps": 60},
-    Contrastive: {"width": 8, "features": 16, "steps": 60, "batch": 64},
+    SmallClassifier: {"width": 8, "steps": 12},
+    DenoisingAutoencoder: {"width": 8, "features": 16, "steps": 12},
+    Contrastive: {"width": 8, "features": 16, "steps": 12, "batch": 64},
 }
 KINDS = pytest.mark.parametrize("kind", list(SHORT), ids=lambda kind: kind.kind)
 
@@ -125,7 +125,7 @@ def test_principal_components_keep_the_leading_variance() -> None:
 
 def test_the_classifier_classifies_held_out_digits() -> None:
     data = digits()
-    encoder, _ = SmallClassifier.fit(data.train_images, data.train_labels, {"width": 8, "steps": 150}, 0)
+    encoder, _ = SmallClassifier.fit(data.train_images, data.train_labels, {"width": 8, "steps": 120}, 0)
     right = encoder.logits(to_float(data.heldout_images)).argmax(1).numpy() == data.heldout_labels
     assert right.mean() > 0.95
 
@@ -133,7 +133,7 @@ def test_the_classifier_classifies_held_out_digits() -> None:
 def test_the_autoencoder_restores_better_than_the_mean_image() -> None:
     data = digits()
     encoder, log = DenoisingAutoencoder.fit(
-        data.train_images, data.train_labels, {"width": 8, "features": 32, "steps": 150}, 0
+        data.train_images, data.train_labels, {"width": 8, "features": 32, "steps": 100}, 0
     )
     images = to_float(data.heldout_images)
     with torch.no_grad():
@@ -144,7 +144,7 @@ def test_the_autoencoder_restores_better_than_the_mean_image() -> None:
 
 def test_the_contrastive_space_has_classes_that_it_was_never_told() -> None:
     data = digits()
-    encoder = fitted(Contrastive, steps=150, width=12)
+    encoder = fitted(Contrastive, steps=100)
     with torch.no_grad():
         train, held = (encoder(to_float(x)).numpy() for x in (data.train_images, data.heldout_images))
     assert KNeighborsClassifier(5).fit(train, data.train_labels).score(held, data.heldout_labels) > 0.9
