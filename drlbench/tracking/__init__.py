@@ -50,7 +50,7 @@ def check_tracker(name: str) -> None:
     if importlib.util.find_spec(name) is None:
         raise MissingPrerequisite(f"--tracker {name} needs a package that is not installed: pip install {name}")
     online = name == "wandb" and os.environ.get("WANDB_MODE") not in ("offline", "disabled", "dryrun")
-    if online and importlib.import_module("wandb").api.api_key is None:
+    if online and not importlib.import_module("wandb").login(prompt=False):
         raise MissingPrerequisite("--tracker wandb: not logged in; run `wandb login`, or set WANDB_MODE=offline")
 
 
