@@ -150,8 +150,8 @@ def bench(
         print(f"{name:9} {rate.per_second:12.1f} evaluations/s {rate.share_of_peak:7.1%} of the peak")
     paper = f", the paper {found.paper_hours:g}" if found.paper_hours else ""
     print(
-        f"one lambda of the paper's recipe ({found.trajectories} trajectories): {found.total_hours:.4g} hours on such a "
-        f"device; arithmetic floor {found.floor_hours:.4g}{paper}"
+        f"one lambda of the paper's recipe ({found.trajectories} trajectories): {found.total_hours:.4g} hours here; "
+        f"arithmetic floor {found.floor_hours:.4g}{paper}"
     )
 
 

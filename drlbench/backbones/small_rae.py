@@ -50,7 +50,11 @@ class SmallRAE(nn.Module):
     scale: Tensor
 
     def __init__(
-        self, encoder: TokenEncoder, settings: LatentSettings, image_shape: tuple[int, int, int], tokens: tuple[int, int]
+        self,
+        encoder: TokenEncoder,
+        settings: LatentSettings,
+        image_shape: tuple[int, int, int],
+        tokens: tuple[int, int],
     ) -> None:
         """Undecided statistics and an untrained decoder; `tokens` is (T, Z)."""
         super().__init__()

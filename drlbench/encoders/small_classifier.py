@@ -79,4 +79,3 @@ class SmallClassifier(SmallEncoder):
             if step % 20 == 0 or step == s.steps - 1:
                 log.note(step + 1, loss=loss.item())
         return log
-

@@ -186,4 +186,3 @@ def read_samples(folder: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Images (n, H, W, C) uint8 and labels (n,) int64 of a samples stage."""
     with np.load(folder / "samples.npz", allow_pickle=False) as data:
         return data["images"], data["labels"]
-

@@ -216,7 +216,12 @@ def test_messages(tiny_dino, tmp_path, monkeypatch):
     with pytest.raises(MissingPrerequisite) as raised:
         dino.DINOv3()
     message = str(raised.value)
-    for part in ("offline: the network was not touched", "hf download facebook/dinov3-vitl16", "Accept the licence", "timm/vit_large"):
+    for part in (
+        "offline: the network was not touched",
+        "hf download facebook/dinov3-vitl16",
+        "Accept the licence",
+        "timm/vit_large",
+    ):
         assert part in message
     with pytest.raises(MissingPrerequisite, match="as `weights`"):
         locate(Asset("X", "model.safetensors", "facebook/dinov2-base"))
