@@ -157,7 +157,8 @@ def _model(graph: Plan, data: Mapping[str, Any], cell: Cell) -> tuple[Node, list
     for number in range(1, run.rounds + 1):
         terms = dict(run.with_)
         if run.reward is not None:
-            terms[run.reward] = cell.lambda_ if run.with_ else 1.0
+            # In a combined objective lambda is this reward's weight; alone, it is the algorithm's.
+            terms[run.reward] = cell.lambda_ if run.with_ and cell.lambda_ is not None else 1.0
         inputs: dict[str, Node] = {}
         for name in terms:
             reward = graph.spec.rewards[name]
