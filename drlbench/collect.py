@@ -27,7 +27,7 @@ GAP, GAP_GREY = 2, 96  # pixels between tiles, so that neighbouring digits do no
 TILE_PIXELS = 24  # the smallest side a digit is recognised at on a phone
 
 
-def collect(plan: Plan, store: Store, run: Path) -> dict[str, list[dict[str, Any]]]:
+def collect(plan: Plan, store: Store, run: Path) -> dict[str, list[Any]]:
     """Write everything a run measured; a cell with a missing stage keeps the numbers it has.
 
     Returns:
@@ -59,7 +59,8 @@ def collect(plan: Plan, store: Store, run: Path) -> dict[str, list[dict[str, Any
         cells.append(_cell(plan, store, cell, run))
     write_results(run / "results.csv", rows)
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **replicates)
+    # numpy's stub reads any ** as the flag allow_pickle.
+    np.savez_compressed(buffer, **replicates)  # type: ignore[arg-type]
     atomic.write_bytes(run / "replicates.npz", buffer.getvalue())
     atomic.write_json(run / "curves.json", {c.cell.id: list(_curves(store, c)) for c in plan.cells})
     return {

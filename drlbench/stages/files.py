@@ -178,7 +178,8 @@ def write_measurements(folder: Path, measurements: list[Measurement], signatures
         for m in measurements
     ]
     draws: dict[str, NDArray[np.float64]] = {m.metric: m.replicates for m in measurements if m.replicates is not None}
-    np.savez_compressed(folder / "replicates.npz", **draws)
+    # numpy's stub reads any ** as the flag allow_pickle.
+    np.savez_compressed(folder / "replicates.npz", **draws)  # type: ignore[arg-type]
     atomic.write_json(folder / "rows.json", rows)
 
 

@@ -36,4 +36,6 @@ def run(job: Job) -> None:
         kept["train"] = extract(encoder, data.train_images, BATCH)
     images = data.heldout_images
     heldout = extract(encoder, images.batches(BATCH) if isinstance(images, LazyImages) else images, BATCH)
-    np.savez(job.out / "reference.npz", **kept, heldout=heldout, heldout_labels=data.heldout_labels)
+    # numpy's stub reads any ** as the flag allow_pickle.
+    labels = data.heldout_labels
+    np.savez(job.out / "reference.npz", heldout=heldout, heldout_labels=labels, **kept)  # type: ignore[arg-type]

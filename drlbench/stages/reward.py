@@ -43,8 +43,9 @@ def run(job: Job) -> None:
     make = {"discriminator": _discriminator, "bradley-terry": _bradley_terry}.get(s["kind"], _published)
     reward, log = make(job)
     config = {"kind": s["kind"], "name": s["name"], "encoders": list(s["encoders"]), "settings": s["settings"]}
-    if hasattr(reward, "save"):
-        reward.save(job.out)
+    save = getattr(reward, "save", None)
+    if callable(save):
+        save(job.out)
     if not (job.out / CONFIG).exists():
         atomic.write_json(job.out / CONFIG, config)
     write_curve(job.out, log)
