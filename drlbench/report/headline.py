@@ -80,7 +80,9 @@ def _completeness(run: RunData) -> Iterator[str]:
     """What is missing comes first: nobody should read the rest as a finished run."""
     status = run.meta.get("status", "unknown")
     bad = [c for c in run.meta["cells"] if c.get("status") != "ok"]
-    if status != "complete":
+    if status != "complete" and not bad:
+        yield f"The run is {status}: the {len(run.meta['cells'])} cells that were asked for are whole, the suite has more."
+    elif status != "complete":
         yield f"The run is {status}: {len(bad)} of {len(run.meta['cells'])} cells have no full result."
     elif bad:
         yield f"{len(bad)} of {len(run.meta['cells'])} cells failed: {', '.join(c['id'] for c in bad[:4])}."
