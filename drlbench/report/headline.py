@@ -81,7 +81,7 @@ def _completeness(run: RunData) -> Iterator[str]:
     status = run.meta.get("status", "unknown")
     bad = [c for c in run.meta["cells"] if c.get("status") != "ok"]
     if status != "complete" and not bad:
-        yield f"The run is {status}: the {len(run.meta['cells'])} cells that were asked for are whole, the suite has more."
+        yield f"The run is {status}: the {len(run.meta['cells'])} cells asked for are whole, the suite has more."
     elif status != "complete":
         yield f"The run is {status}: {len(bad)} of {len(run.meta['cells'])} cells have no full result."
     elif bad:
