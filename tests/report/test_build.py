@@ -9,7 +9,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 import pytest
-from conftest import make_run
+from made_runs import make_run
 
 import drlbench.report
 from drlbench.report.build import FRONTIER_COLUMNS, build_report

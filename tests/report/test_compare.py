@@ -2,7 +2,7 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import make_run
+from made_runs import make_run
 
 from drlbench.errors import UserError
 from drlbench.report.compare import compare, significant

@@ -3,7 +3,7 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import make_run
+from made_runs import make_run
 
 from drlbench.frontier.pareto import non_dominated
 from drlbench.report.effects import fd_ratio, hacking_table, preference_gain, stop_marker
