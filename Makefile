@@ -7,7 +7,7 @@ export OMP_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 
-.PHONY: run test test-long bench lint example clean help
+.PHONY: run test test-long bench lint clean help
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -48,9 +48,6 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-
-## make example    make the committed example again, reports/digits
-example: run
 
 clean:
 	rm -rf $(VENV) .drlbench build dist *.egg-info
