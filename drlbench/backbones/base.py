@@ -80,6 +80,8 @@ class VelocityModel(nn.Module, ABC):
         noise_scale: s above; 1.0 except for JiT at 512 pixels.
         time_shift: alpha of the sampling schedule t -> t / (alpha - (alpha - 1) t), which spends more steps
             near the noise; 1.0 except for RAE.
+        time_floor: e, where the velocity divides by max(1 - t, e) in place of 1 - t, so that a flow-matching target
+            must too; 0 except for JiT's 0.05.
     """
 
     net: nn.Module
@@ -88,6 +90,7 @@ class VelocityModel(nn.Module, ABC):
     num_classes: int
     noise_scale: float = 1.0
     time_shift: float = 1.0
+    time_floor: float = 0.0
 
     @property
     def null_class(self) -> int:

@@ -142,6 +142,7 @@ class JiTVelocity(VelocityModel):
     """Velocity from the predicted image. At 512 pixels the noise has standard deviation 2 instead of 1."""
 
     net: JiT
+    time_floor = T_EPS
 
     def __init__(self, net: JiT, autoencoder: Autoencoder) -> None:
         super().__init__()

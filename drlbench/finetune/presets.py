@@ -47,6 +47,6 @@ def preset(algorithm: str, backbone: str) -> dict[str, Any]:
     shared = {name: ADJOINT_MATCHING[backbone][name] for name in ("batch", "learning_rate", "warmup", "gradient_clip")}
     if backbone == "jit":
         # JiT's own training schedule of times: t = sigmoid(0.8 n - 0.8).
-        own = {"time_floor": 0.05, "time": "logit-normal", "time_mean": -0.8, "time_std": 0.8}
+        own = {"time": "logit-normal", "time_mean": -0.8, "time_std": 0.8}
         shared |= own if algorithm == "sft" else _CLAMPED.get(algorithm, {})
     return shared

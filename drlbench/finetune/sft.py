@@ -20,16 +20,16 @@ from drlbench.finetune.settings import Settings
 
 
 class SFTSettings(Settings):
-    """`time_floor` is JiT's: its velocity divides by max(1 - t, 0.05), so its target must too."""
-
     time: Literal["uniform", "logit-normal"] = "uniform"
     time_mean: float = Field(0.0, description="of the logit of t, for logit-normal")
     time_std: float = Field(1.0, gt=0)
-    time_floor: float = Field(0.0, ge=0, lt=1)
 
 
 class FlowMatchingSFT(Learner):
-    """mean |v_theta(X_t, t, y) - (X_1 - s X_0)|^2 over latents `data`, visited in shuffled epochs."""
+    """mean |v_theta(X_t, t, y) - (X_1 - s X_0)|^2 over latents `data`, visited in shuffled epochs.
+
+    Where the backbone's velocity divides by max(1 - t, e), its target does: (X_1 - X_t) / max(1 - t, e).
+    """
 
     name = "sft"
     kind = SFTSettings
@@ -52,7 +52,8 @@ class FlowMatchingSFT(Learner):
         t = t / (self.policy.time_shift - (self.policy.time_shift - 1) * t)  # as the backbone was trained
         wide = t.reshape(-1, *[1] * (x1.ndim - 1))
         xt = wide * x1 + (1 - wide) * x0
-        target = (x1 - x0) * ((1 - wide) / (1 - wide).clamp_min(s.time_floor)) if s.time_floor > 0 else x1 - x0
+        floor = self.policy.time_floor
+        target = (x1 - x0) * ((1 - wide) / (1 - wide).clamp_min(floor)) if floor > 0 else x1 - x0
         total = torch.zeros((), device=self.device)
         share = 1 / (s.batch * x1[0].numel())
 

@@ -43,9 +43,11 @@ def test_one_epoch_visits_every_latent_once_and_chunks_do_not_matter() -> None:
 
 
 def test_the_clamped_target_is_jits() -> None:
-    """With the floor, the target is (x1 - x_t)/max(1 - t, floor): a network that outputs it has no loss."""
+    """With the backbone's floor, the target is (x1 - x_t)/max(1 - t, floor): a network that outputs it has no loss."""
     data = (torch.randn(8, 1, 2, 2), torch.zeros(8, dtype=torch.int64))
-    run = FlowMatchingSFT(TinyModel(), TinyModel(), None, data, {"batch": 8, "time_floor": 0.5}, 0)
+    model = TinyModel()
+    model.time_floor = 0.5
+    run = FlowMatchingSFT(model, TinyModel(), None, data, {"batch": 8}, 0)
     x1 = {}
 
     def exact(x: torch.Tensor, t: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
