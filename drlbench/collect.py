@@ -186,6 +186,8 @@ def _curves(store: Store, cell: CellPlan) -> Iterator[dict[str, Any]]:
         if store.has(node.kind, node.key):
             kind = "discriminator" if node.kind == "reward" else "finetune"
             yield {"round": number, "kind": kind, **_json(store, node, "curve.json")}
+    if (norms := cell.trajectory) is not None and store.has(norms.kind, norms.key):
+        yield {"round": 0, "kind": "trajectory", **_json(store, norms, "curve.json")}
 
 
 def _described(store: Store, node: Node) -> dict[str, Any]:

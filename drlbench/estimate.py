@@ -20,6 +20,7 @@ from drlbench.arithmetic import (
     ENCODER_TFLOP,
     PAPER_HOURS,
     PEAK_TFLOPS,
+    TRAINED,
     VJP,
     forward_tflop,
     latent_values,
@@ -231,9 +232,14 @@ def _tflop(plan: Plan, node: Node, owner: str | None) -> float:
         r1 = 6 * through * s["settings"].get("steps", 10_000) * s["settings"].get("batch", 512) / 2
         return fakes + (spec.data.counts or [0])[0] * through + (r1 if s["settings"].get("r1") else 0.0)
     if node.kind == "finetune":
+        if s["algorithm"] == "sft":
+            return float(s["updates"] * s["settings"].get("batch", 576)) * TRAINED * forward
         reward = sum(_through(plan, name) for name in s["terms"])
         drawn = trajectories(s["updates"], s["settings"])
         return drawn * trajectory_tflop(forward, decoder + reward, s["settings"])
+    if node.kind == "trajectory":
+        # SDE and Heun's ODE, of the model and of its base.
+        return 6.0 * s["n"] * s["settings"].get("steps", 100) * forward
     if node.kind == "kl":
         return float(s["n"]) * (1 + VJP) * sampling_tflop(forward, 0.0, "euler", spec.sampling.steps, 1.0, 0, 1)
     return 0.0

@@ -35,6 +35,7 @@ class CellPlan:
     Attributes:
         training: (round, stage) of every reward and finetune stage made for this cell, for the training curves.
         kl: the stage that estimates the KL from the base, or None for the base itself.
+        trajectory: the stage that records norms along the memoryless SDE, where the suite asks and there is one.
     """
 
     cell: Cell
@@ -42,6 +43,7 @@ class CellPlan:
     training: tuple[tuple[int, Node], ...]
     measured: dict[str, Measured]
     kl: Node | None
+    trajectory: Node | None = None
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 data -> encoder -> reference
 base -> (reward -> finetune) x rounds -> samples -> features -> scores
-                                                 -> preference, kl
+                                                 -> preference, kl, trajectory
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from drlbench.backbones.origin import autoencoder_for, identity
+from drlbench.defaults import in_full, settings_in_full
 from drlbench.errors import UserError
 from drlbench.executors.local import Node
 from drlbench.finetune.presets import preset
 from drlbench.graph import CellPlan, Measured, Plan
-from drlbench.registry import METRICS
+from drlbench.registry import ALGORITHMS, METRICS
 from drlbench.store.atomic import file_sha256
 from drlbench.store.keys import seed_of
-from drlbench.suite.cells import Cell, cells, origin
-from drlbench.suite.schema import BackboneSpec, GuidanceSpec, SuiteSpec
+from drlbench.suite.cells import Cell, cells, origin, teacher
+from drlbench.suite.schema import BackboneSpec, GuidanceSpec, RunSpec, SuiteSpec
 
 
 def plan(spec: SuiteSpec, data: Mapping[str, Any], wanted: frozenset[str] | None = None) -> Plan:
@@ -31,6 +32,7 @@ def plan(spec: SuiteSpec, data: Mapping[str, Any], wanted: frozenset[str] | None
         data: the data spec with the `fingerprint` of its content, so that other images are another key.
         wanted: ids of the cells to make; None for all. A cell another one starts from is made with it.
     """
+    spec = in_full(spec)
     graph = Plan(spec)
     for name, backbone in spec.backbones.items():
         if backbone.checkpoint is not None:
@@ -152,7 +154,6 @@ def _model(graph: Plan, data: Mapping[str, Any], cell: Cell) -> tuple[Node, list
     model = base if start is None else _model(graph, data, start)[0]
     made: list[tuple[int, Node]] = []
     algorithm = graph.spec.algorithms[run.algorithm]
-    own = preset(algorithm.kind, graph.spec.backbones[cell.backbone].family) if algorithm.preset else {}
     gate = _gate(graph, data, cell.backbone, base)
     for number in range(1, run.rounds + 1):
         terms = dict(run.with_)
@@ -173,7 +174,7 @@ def _model(graph: Plan, data: Mapping[str, Any], cell: Cell) -> tuple[Node, list
             inputs |= _looks_through(graph, reward.encoders)
         settings = {
             "algorithm": algorithm.kind,
-            "settings": {**own, **algorithm.settings},
+            "settings": _algorithm_settings(graph.spec, cell),
             "updates": algorithm.updates,
             "terms": terms,
             "lambda": 1.0 if run.with_ else cell.lambda_,
@@ -185,10 +186,21 @@ def _model(graph: Plan, data: Mapping[str, Any], cell: Cell) -> tuple[Node, list
             sampling = graph.spec.sampling.model_dump(include={"sampler", "steps", "seed"})
             settings["watch"] = {**algorithm.watch.model_dump(), **sampling, **held_out}
             inputs |= watching
+        if (source := teacher(graph.spec, cell)) is not None:
+            inputs["teacher"] = _taught(graph, data, source, run)
         label = f"{cell.id} round {number}: {run.algorithm}"
         model = graph.add("finetune", label, settings, gate, start=model, **inputs)
         made.append((number, model))
     return model, made
+
+
+def _taught(graph: Plan, data: Mapping[str, Any], source: Cell, run: RunSpec) -> Node:
+    """A teacher's samples to learn from; other seeds than those it is measured with."""
+    assert run.teacher is not None
+    sampling = _sampling(graph.spec, GuidanceSpec(name="none"))
+    sampling |= {"n": run.teacher.n, "seed": seed_of("teacher", graph.spec.sampling.seed)}
+    model = _model(graph, data, source)[0]
+    return graph.add("samples", f"{source.id}: samples for a student", sampling, model=model)
 
 
 def _watched(
@@ -249,7 +261,29 @@ def _cell(graph: Plan, data: Mapping[str, Any], cell: Cell) -> CellPlan:
     if spec.kl_samples and model is not base:
         settings = {"n": spec.kl_samples, "sampling": _sampling(spec, GuidanceSpec(name="none")), "data": dict(data)}
         kl = graph.add("kl", f"{cell.id}: KL from the base", settings, model=model, base=base)
-    return CellPlan(cell, model, tuple(made), measured, kl)
+    return CellPlan(cell, model, tuple(made), measured, kl, _trajectory(graph, cell, model, base))
+
+
+def _trajectory(graph: Plan, cell: Cell, model: Node, base: Node) -> Node | None:
+    """Norms along the memoryless SDE, as the cell's own integrator runs it, on the model and on its base."""
+    spec = graph.spec
+    name = spec.runs[cell.run].algorithm
+    if not spec.trajectory_samples or name is None or spec.algorithms[name].kind != "adjoint-matching":
+        return None
+    given = _algorithm_settings(spec, cell)
+    settings = {
+        "n": spec.trajectory_samples,
+        "seed": spec.sampling.seed,
+        "settings": {k: given[k] for k in ("integrator", "steps") if k in given},
+    }
+    return graph.add("trajectory", f"{cell.id}: norms of X_t", settings, model=model, base=base)
+
+
+def _algorithm_settings(spec: SuiteSpec, cell: Cell) -> dict[str, Any]:
+    """The suite's settings of a cell's algorithm over those of the preset it takes."""
+    algorithm = spec.algorithms[str(spec.runs[cell.run].algorithm)]
+    own = preset(algorithm.kind, spec.backbones[cell.backbone].family) if algorithm.preset else {}
+    return {**own, **algorithm.settings}
 
 
 def _sampling(spec: SuiteSpec, guidance: GuidanceSpec) -> dict[str, Any]:

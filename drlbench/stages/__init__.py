@@ -26,6 +26,7 @@ VERSIONS = {
     "scores": 1,
     "preference": 1,
     "kl": 1,
+    "trajectory": 1,
 }
 
 # Stages that run on all ranks of `drlbench run --gpus`; every other one is a single process.

@@ -19,7 +19,7 @@ from drlbench.registry import ALGORITHMS
 from drlbench.rewards.base import Reward
 from drlbench.rewards.combined import Combined
 from drlbench.stages import Job
-from drlbench.stages.files import load_encoders, load_model, load_reward, save_finetuned
+from drlbench.stages.files import load_encoders, load_model, load_reward, read_samples, save_finetuned
 from drlbench.stages.watch import HeldOut
 from drlbench.store import atomic
 from drlbench.tracking import open_tracker
@@ -68,25 +68,28 @@ def run(job: Job) -> None:
 
 
 def _latents(job: Job, model: VelocityModel) -> tuple[Tensor, Tensor]:
-    """The train images as the model's latents (N, C, H, W), with their labels (N,).
+    """The train images, or a teacher's samples, as the model's latents (N, C, H, W), with their labels (N,).
 
     Raises:
         MissingPrerequisite: they would not fit into memory.
     """
-    data = load_dataset(job.settings["data"])
-    count, free = len(data.train_images), psutil.virtual_memory().available
+    if "teacher" in job.inputs:
+        images, labels = read_samples(job.inputs["teacher"])
+    else:
+        data = load_dataset(job.settings["data"])
+        images, labels = data.train_images, data.train_labels
+    count, free = len(images), psutil.virtual_memory().available
     needed = 4 * count * math.prod(model.latent_shape)
     if needed > 0.8 * free:
         raise MissingPrerequisite(
-            f"{job.settings['algorithm']} learns from the train images, whose {count:,} latents take "
+            f"{job.settings['algorithm']} learns from images, whose {count:,} latents take "
             f"{needed / 1e9:.0f} GB of memory; {free / 1e9:.0f} GB are free"
         )
     with torch.no_grad():
         parts = [
-            model.encode(to_float(data.train_images[start : start + BATCH]).to(job.device))
-            for start in range(0, count, BATCH)
+            model.encode(to_float(images[start : start + BATCH]).to(job.device)) for start in range(0, count, BATCH)
         ]
-    return torch.cat(parts), torch.from_numpy(data.train_labels).to(job.device)
+    return torch.cat(parts), torch.from_numpy(labels).to(job.device)
 
 
 def _reward(job: Job) -> Reward | None:

@@ -65,8 +65,16 @@ def origin(spec: SuiteSpec, cell: Cell) -> Cell | None:
     """The cell that `cell` starts from and takes its KL to: the same backbone and base seed, and the same RL seed
     where it exists, else the first; None when it starts from the base."""
     start = spec.runs[cell.run].start
-    if start is None:
-        return None
-    available = seeds_for(spec.runs[start.run], start.lambda_)
+    return None if start is None else _sibling(spec, cell, start.run, start.lambda_)
+
+
+def teacher(spec: SuiteSpec, cell: Cell) -> Cell | None:
+    """The cell whose samples `cell` learns from, chosen as `origin` is; None when it learns from the train images."""
+    source = spec.runs[cell.run].teacher
+    return None if source is None else _sibling(spec, cell, source.run, source.lambda_)
+
+
+def _sibling(spec: SuiteSpec, cell: Cell, run: str, weight: float | None) -> Cell:
+    available = seeds_for(spec.runs[run], weight)
     seed = cell.seed if cell.seed in available else available[0]
-    return Cell(cell.backbone, start.run, start.lambda_, cell.base_seed, seed)
+    return Cell(cell.backbone, run, weight, cell.base_seed, seed)

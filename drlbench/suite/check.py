@@ -112,6 +112,8 @@ def _run(spec: SuiteSpec, name: str, run: RunSpec) -> Iterator[Found]:
     for i, weight in enumerate(run.headline.lambda_ if run.headline else []):
         if weight not in (run.lambda_ or []):
             yield (*at, "headline", "lambda", i), f"{weight:g} is not in this run's lambda list"
+    if run.teacher is not None:
+        yield from _teacher(spec, name, run)
     if run.start is not None:
         origin = spec.runs.get(run.start.run)
         if origin is None:
@@ -130,3 +132,23 @@ def _run(spec: SuiteSpec, name: str, run: RunSpec) -> Iterator[Found]:
             ours, theirs = set(run.backbones or spec.backbones), set(origin.backbones or spec.backbones)
             if ours - theirs:
                 yield (*at, "start", "run"), f"{run.start.run!r} does not run on {', '.join(sorted(ours - theirs))}"
+
+
+def _teacher(spec: SuiteSpec, name: str, run: RunSpec) -> Iterator[Found]:
+    assert run.teacher is not None
+    at: Location = ("runs", name, "teacher")
+    source, weight = spec.runs.get(run.teacher.run), run.teacher.lambda_
+    if run.reward is not None or run.with_:
+        yield at, "a run learns from a reward or from a teacher's samples, not from both"
+    if source is None:
+        yield (*at, "run"), _unknown("run", run.teacher.run, spec.runs)
+        return
+    if run.teacher.run == name or source.teacher is not None:
+        yield (*at, "run"), f"{run.teacher.run!r} itself learns from another run's samples; chains end after one link"
+    if weight not in (source.lambda_ or [None]):
+        has = ", ".join(f"{x:g}" for x in source.lambda_) if source.lambda_ else "none: leave `lambda` out"
+        said = "the teacher has no `lambda`" if weight is None else f"{run.teacher.run!r} has no lambda {weight:g}"
+        yield at if weight is None else (*at, "lambda"), f"{said}; {run.teacher.run!r} has {has}"
+    ours, theirs = set(run.backbones or spec.backbones), set(source.backbones or spec.backbones)
+    if ours - theirs:
+        yield (*at, "run"), f"{run.teacher.run!r} does not run on {', '.join(sorted(ours - theirs))}"

@@ -146,6 +146,14 @@ class StartSpec(Spec):
     lambda_: Positive = Field(alias="lambda")
 
 
+class TeacherSpec(Spec):
+    """The finished cell whose `n` samples a run learns from, in place of the train images."""
+
+    run: str
+    lambda_: Positive | None = Field(default=None, alias="lambda")
+    n: Annotated[int, Field(gt=1)]
+
+
 class HeadlineSpec(Spec):
     """More RL seeds for the lambdas that the headline rests on."""
 
@@ -158,7 +166,8 @@ class RunSpec(Spec):
 
     The objective is E[sum_i with_i r_i + lambda * reward] - KL; `with` is used by combined runs only.
     `rounds` re-fits the discriminator on the current model and takes the KL to it. Backbones outside `sweep` run the
-    headline's lambdas only, with the first of `seeds`.
+    headline's lambdas only, with the first of `seeds`. With `teacher` an algorithm that learns from images (sft) learns
+    from another cell's samples.
     """
 
     reward: str | None = None
@@ -170,6 +179,7 @@ class RunSpec(Spec):
     headline: HeadlineSpec | None = None
     sweep: list[str] | None = None
     start: StartSpec | None = None
+    teacher: TeacherSpec | None = None
     backbones: list[str] | None = None
     description: str = ""
 
@@ -201,7 +211,11 @@ class GridSpec(Spec):
 
 
 class SuiteSpec(Spec):
-    """A whole suite file."""
+    """A whole suite file.
+
+    `kl_samples` of each fine-tuned model estimate its KL from the base, and `trajectory_samples` the norms along the
+    memoryless SDE of each one that adjoint matching made; 0 leaves either out.
+    """
 
     suite: Annotated[str, Field(pattern=r"^[^/\\\x00]{1,80}$")]
     title: str = ""
@@ -219,5 +233,6 @@ class SuiteSpec(Spec):
     metrics: Annotated[list[str], Field(min_length=1)]
     preferences: list[str] = []
     kl_samples: Annotated[int, Field(ge=0)] = 0
+    trajectory_samples: Annotated[int, Field(ge=0)] = 0
     resamples: Annotated[int, Field(ge=20)] = 200
     grid: GridSpec = GridSpec()
