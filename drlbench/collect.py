@@ -58,6 +58,8 @@ def collect(plan: Plan, store: Store, run: Path) -> dict[str, list[Any]]:
             rows += [_row(plan, cell, guidance, "", row) for guidance in cell.measured]
         cells.append(_cell(plan, store, cell, run))
     write_results(run / "results.csv", rows)
+    if plan.spec.data.kind == "toy":
+        _write_points(plan, store, run)
     buffer = io.BytesIO()
     # numpy's stub reads any ** as the flag allow_pickle.
     np.savez_compressed(buffer, **replicates)  # type: ignore[arg-type]
@@ -146,7 +148,25 @@ def _cell(plan: Plan, store: Store, cell: CellPlan, run: Path) -> dict[str, Any]
     }
 
 
+def _write_points(plan: Plan, store: Store, run: Path) -> None:
+    """points.npz of a toy run: `{cell id}|{guidance}` and `data|none` -> (n, 2) uint8, x and y on the plane's grid."""
+    measured = {f"{c.cell.id}|{g}": m.samples for c in plan.cells for g, m in c.measured.items()}
+    if plan.data is not None:
+        measured["data|none"] = plan.data.samples
+    points = {}
+    for name, node in measured.items():
+        folder = store.folder(node.kind, node.key)
+        if atomic.is_complete(folder):
+            with np.load(folder / "samples.npz", allow_pickle=False) as kept:
+                points[name] = kept["images"].reshape(-1, 2)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **points)  # type: ignore[arg-type]
+    atomic.write_bytes(run / "points.npz", buffer.getvalue())
+
+
 def _grids(plan: Plan, store: Store, cell: CellPlan, run: Path) -> dict[str, str]:
+    if plan.spec.data.kind == "toy":
+        return {}  # two grey pixels are no picture
     grids = {}
     for guidance, measured in cell.measured.items():
         folder = store.folder(measured.samples.kind, measured.samples.key)

@@ -76,6 +76,7 @@ BACKBONES = Registry(
         "jit": "drlbench.backbones.jit:JiT",
         "repa": "drlbench.backbones.repa:REPA",
         "rae": "drlbench.backbones.rae:DiTDH",
+        "mlp": "drlbench.backbones.mlp:MLP",
     },
 )
 
@@ -92,6 +93,7 @@ REWARDS = Registry(
         "aesthetic-v2.5": "drlbench.rewards.aesthetic:AestheticV25",
         "laion-aesthetic": "drlbench.rewards.aesthetic:LAIONAesthetic",
         "clipscore": "drlbench.rewards.clipscore:CLIPScore",
+        "direction": "drlbench.rewards.direction:Direction",
     },
 )
 

@@ -24,10 +24,15 @@ _ENCODED: dict[str, Check] = {
         "'imagenet' or a list of names in the order of the class index",
     ),
 }
+TOY_SHAPES = ("islands", "spiral")
 KINDS: Mapping[str, Mapping[str, Check]] = {
     "digits": {},
     "npz": {"path": _PATH, "held_out": _FRACTION},
     "folder": _ENCODED,
     "parquet": {**_ENCODED, "image_column": _COLUMN, "label_column": _COLUMN},
     "tar": _ENCODED,
+    "toy": {
+        "shape": (lambda v: v in TOY_SHAPES, f"one of {', '.join(TOY_SHAPES)}"),
+        "points": (lambda v: isinstance(v, int) and not isinstance(v, bool) and v >= 10, "a number of at least 10"),
+    },
 }

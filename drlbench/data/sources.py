@@ -38,6 +38,8 @@ def check_data(spec: Mapping[str, Any]) -> None:
         fits, wanted = valid[name]
         if not fits(value):
             raise UserError(f"data setting {name!r} must be {wanted}, not {value!r}")
+    if "shape" in valid and "shape" not in spec:
+        raise UserError(f"data kind {spec['kind']!r} needs `shape`, {valid['shape'][1]}")
     if "path" in valid and "path" not in spec:
         raise UserError(f"data kind {spec['kind']!r} needs `path`, where the images are")
     if "held_out" in spec and "held_out_path" in spec:
@@ -61,14 +63,14 @@ def load_dataset(spec: Mapping[str, Any]) -> Dataset:
 def fingerprint(spec: Mapping[str, Any]) -> str:
     """Hex sha256 that stands for the images in every key.
 
-    digits, npz: over pixels, labels, class names and split. folder, parquet, tar: over names, sizes and labels of the
+    digits, npz, toy: over pixels, labels, class names and split. folder, parquet, tar: over names, sizes and labels of the
     files, the parquet footers and the settings, so that 150 GB need not be read; see `Split.fingerprint`.
 
     Raises:
         As `load_dataset`.
     """
     check_data(spec)
-    if spec["kind"] in ("digits", "npz"):
+    if spec["kind"] in ("digits", "npz", "toy"):
         return load_dataset(spec).sha256
     return _sealed(spec, _open(spec))
 
@@ -89,6 +91,10 @@ def _load(text: str) -> Dataset:
         from drlbench.data.digits import digits
 
         return digits()
+    if spec["kind"] == "toy":
+        from drlbench.data.toy import toy
+
+        return toy(spec["shape"], spec.get("points", 2000))
     if spec["kind"] == "npz":
         from drlbench.data.npz import load_npz
 

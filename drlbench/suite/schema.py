@@ -43,7 +43,7 @@ class OriginSpec(Spec):
 
 
 class DataSpec(OpenSpec):
-    """Real images: `kind` is digits, parquet, folder, npz or tar; the other keys are that reader's.
+    """Real images: `kind` is digits, parquet, folder, npz, tar or toy (points in the plane); the other keys are that reader's.
 
     `counts` are the numbers of train and held-out images, for a plan made where the images are not.
     """
