@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from drlbench.backbones.checkpoints import assets_of, find
+from drlbench.backbones.pretrain import PretrainSettings
 from drlbench.backbones.sizes import resolve
+from drlbench.backbones.small_rae import LatentSettings
 from drlbench.data.sources import check_data
 from drlbench.errors import MissingPrerequisite, UserError, did_you_mean
 from drlbench.registry import ALGORITHMS, ENCODERS, REGISTRIES, REWARDS, Registry
-from drlbench.settings import parse_settings
+from drlbench.settings import Settings, faults
 from drlbench.store.provenance import hardware, versions
 from drlbench.suite.load import Location, Problem, Suite
 from drlbench.suite.schema import BackboneSpec
@@ -34,14 +36,13 @@ def check_settings(suite: Suite) -> None:
         record = getattr(found, "Record", None)
         if record is None:
             problems.extend(Problem((*at, name), text) for name, text in _misfits(kind, found, settings))
-            return
-        try:
-            parse_settings(record, settings, "")
-        except UserError as error:
-            for line in str(error).splitlines():
-                text = line.removeprefix(": ")
-                named = next((k for k in settings if text.startswith((f"{k}:", f"unknown setting '{k}'"))), None)
-                problems.append(Problem((*at, named) if named else at, text))
+        else:
+            check_record(at, record, settings)
+
+    def check_record(at: Location, record: type[Settings], settings: dict[str, Any]) -> None:
+        for name, text in faults(record, settings):
+            key = name.partition(".")[0]
+            problems.append(Problem((*at, key) if key in settings else at, text))
 
     try:
         check_data({"kind": spec.data.kind, **spec.data.settings})
@@ -49,6 +50,10 @@ def check_settings(suite: Suite) -> None:
         problems.append(Problem(("data",), str(error)))
     for name, backbone in spec.backbones.items():
         problems.extend(Problem(("backbones", name, key), text) for key, text in _unknown_weights(backbone))
+        if backbone.pretrain is not None:
+            check_record(("backbones", name, "pretrain"), PretrainSettings, backbone.pretrain)
+        if backbone.latent is not None:
+            check_record(("backbones", name, "latent"), LatentSettings, backbone.latent.settings)
     for name, encoder in spec.encoders.items():
         check(("encoders", name), ENCODERS, encoder.kind, encoder.settings)
     for name, reward in spec.rewards.items():

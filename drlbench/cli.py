@@ -126,7 +126,7 @@ def lay_out(suite: Suite, pattern: str, limit: int | None = None, absent_ok: boo
 
 def tell(summary: Summary, folder: Path) -> None:
     """The headline and where the page is."""
-    print("\n".join(sentence.text for sentence in summary.headline))
+    print("\n".join(summary.in_short()))
     print(f"report: {folder / 'report.html'}")
 
 
@@ -182,8 +182,7 @@ def run(
     record = perform(loaded, lay_out(loaded, cells, limit), Store(store), folder, options)
     summary = build_report(folder)
     if as_json:
-        told = [s.text for s in summary.headline]
-        print(json.dumps({"run": str(folder), "status": record["status"], "headline": told}, indent=1))
+        print(json.dumps({"run": str(folder), "status": record["status"], "headline": summary.in_short()}, indent=1))
     else:
         tell(summary, folder)
 
@@ -218,10 +217,13 @@ def plan(
     as_json: JsonOption = False,
 ) -> None:
     """Show the stages, what is cached or missing, and what it will cost."""
+    from drlbench.checks import check_settings
     from drlbench.costs import cost_table
     from drlbench.store.layout import Store
 
-    table = cost_table(lay_out(load(suite, overrides), cells, absent_ok=True), Store(store))
+    loaded = load(suite, overrides)
+    check_settings(loaded)
+    table = cost_table(lay_out(loaded, cells, absent_ok=True), Store(store))
     print(json.dumps(table.to_json(), indent=1) if as_json else table.to_text())
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -13,10 +13,24 @@ from drlbench.errors import UserError, did_you_mean
 class Settings(BaseModel):
     """Base of every settings record: immutable, strict about names, plain JSON through `model_dump`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True)
 
 
 S = TypeVar("S", bound=Settings)
+
+
+def faults(record: type[Settings], values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Every mistake in plain values: the setting's name, and what is wrong with the nearest valid name or its value."""
+    try:
+        record.model_validate(dict(values))
+    except ValidationError as error:
+        valid = [field.alias or name for name, field in record.model_fields.items()]
+        for fault in error.errors():
+            name = ".".join(str(part) for part in fault["loc"])
+            if fault["type"] == "extra_forbidden":
+                yield name, f"unknown setting '{name}'{did_you_mean(name, valid)}; valid: {', '.join(valid)}"
+            else:
+                yield name, f"{name}: {fault['msg'].lower()} (given: {fault['input']!r})"
 
 
 def parse_settings(record: type[S], values: Mapping[str, Any], where: str) -> S:
@@ -25,15 +39,7 @@ def parse_settings(record: type[S], values: Mapping[str, Any], where: str) -> S:
     Raises:
         UserError: one line per fault, each naming `where`, the setting, what is wrong and the nearest valid name.
     """
-    try:
-        return record.model_validate(dict(values))
-    except ValidationError as error:
-        lines = []
-        for fault in error.errors():
-            name = ".".join(str(part) for part in fault["loc"])
-            if fault["type"] == "extra_forbidden":
-                valid = list(record.model_fields)
-                lines.append(f"{where}: unknown setting '{name}'{did_you_mean(name, valid)}; valid: {', '.join(valid)}")
-            else:
-                lines.append(f"{where}: {name}: {fault['msg'].lower()} (given: {fault['input']!r})")
-        raise UserError("\n".join(lines)) from error
+    found = [f"{where}: {text}" for _, text in faults(record, values)]
+    if found:
+        raise UserError("\n".join(found))
+    return record.model_validate(dict(values))

@@ -22,11 +22,12 @@ from drlbench.finetune.base import Algorithm
 from drlbench.finetune.lora import add_low_rank, merge_low_rank
 from drlbench.finetune.memory import Chunks, recompute_activations
 from drlbench.finetune.ranks import world
-from drlbench.finetune.settings import Settings, validated
+from drlbench.finetune.settings import Settings
 from drlbench.finetune.sharding import shard
 from drlbench.finetune.updater import Updater
 from drlbench.rewards.base import Reward
 from drlbench.sampling.memoryless import PathNoise, Velocity, derive_seed
+from drlbench.settings import parse_settings
 
 PATHS, LABELS, ORDER, TIMES, ROWS = range(1, 6)  # streams of random numbers
 
@@ -72,7 +73,7 @@ class Learner(Algorithm):
             raise UserError(f"{self.name} needs a reward")
         if self.needs_data and data is None:
             raise UserError(f"{self.name} learns from data: give it latents and labels")
-        self.settings = validated(self.kind, settings, self.name)
+        self.settings = parse_settings(self.kind, settings, self.name)
         self.seed = seed
         self.policy = policy.eval()  # no label dropout: only the class-conditional branch is trained
         self.reference = reference.eval().requires_grad_(False)

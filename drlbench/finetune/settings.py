@@ -1,22 +1,20 @@
-"""Settings every algorithm shares, and how a mapping from a suite becomes a validated model."""
+"""Settings every algorithm shares."""
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from drlbench.errors import UserError, did_you_mean
+from drlbench import settings
 
 
-class Settings(BaseModel):
+class Settings(settings.Settings):
     """Optimiser, batch and precision; one subclass per algorithm adds its own fields.
 
     `lambda` (written so in a suite, `lam` in Python) multiplies the reward: the target is
     p_base(x) exp(lambda r(x)) / Z. `docs/design/finetune.md` says what it becomes in each algorithm.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     lam: float = Field(1.0, gt=0, alias="lambda", description="weight of the reward")
     learning_rate: float = Field(1e-5, gt=0)
@@ -39,26 +37,3 @@ class Settings(BaseModel):
         "none", description="fsdp: with several ranks, each keeps its part of weights, gradients and moments"
     )
     activation_checkpointing: bool = Field(False, description="recompute each block's activations in the backward")
-
-
-S = TypeVar("S", bound=Settings)
-
-
-def validated(kind: type[S], given: dict[str, Any], algorithm: str) -> S:
-    """Build settings, turning every fault into one line that says where it is and what would be right.
-
-    Raises:
-        UserError: an unknown key (with the nearest valid ones), a wrong type or a value out of range.
-    """
-    try:
-        return kind.model_validate(given)
-    except ValidationError as error:
-        valid = [field.alias or name for name, field in kind.model_fields.items()]
-        lines = []
-        for fault in error.errors():
-            key = ".".join(str(part) for part in fault["loc"])
-            if fault["type"] == "extra_forbidden":
-                lines.append(f"{algorithm}: unknown setting '{key}'{did_you_mean(key, valid)}")
-            else:
-                lines.append(f"{algorithm}: setting '{key}': {fault['msg']}, got {fault['input']!r}")
-        raise UserError("\n".join(lines)) from error

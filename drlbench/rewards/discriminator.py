@@ -16,22 +16,21 @@ from typing import Any, Literal
 
 import safetensors.torch
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 
 from drlbench.encoders.base import Encoder
 from drlbench.errors import IntegrityError
 from drlbench.rewards.base import Reward
 from drlbench.rewards.head import HeadKind, ProjectionHead
+from drlbench.settings import Settings, parse_settings
 from drlbench.store.atomic import write_bytes, write_json
 
 WEIGHTS, RECORD = "discriminator.safetensors", "discriminator.json"
 
 
-class DiscriminatorSettings(BaseModel):
+class DiscriminatorSettings(Settings):
     """The paper's settings by default."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     head: HeadKind = "linear"
     width: int = Field(512, ge=1)
@@ -142,7 +141,9 @@ class Discriminator(Reward):
         given = [encoder.signature for encoder in encoders]
         if given != record["encoders"]:
             raise IntegrityError(f"{folder}: was trained on encoders {record['encoders']}, not on {given}")
-        loaded = cls(encoders, DiscriminatorSettings(**record["settings"]), record["classes"])
+        loaded = cls(
+            encoders, parse_settings(DiscriminatorSettings, record["settings"], str(folder)), record["classes"]
+        )
         loaded.load_state_dict(safetensors.torch.load(content), strict=False)
         loaded.report = record["report"]
         return loaded.requires_grad_(False).eval()

@@ -16,6 +16,7 @@ from drlbench.encoders.base import Encoder
 from drlbench.errors import UserError
 from drlbench.rewards.calibration import balanced_nll, calibration_report
 from drlbench.rewards.discriminator import Discriminator, DiscriminatorSettings
+from drlbench.settings import parse_settings
 
 Labelled = tuple[Tensor, Tensor]
 """Images (N, C, H, W) float32 in [0, 1] and labels (N,) int64."""
@@ -50,7 +51,7 @@ def fit_discriminator(
         UserError: settings do not fit together, or a set is empty.
     """
     if isinstance(settings, dict):
-        settings = DiscriminatorSettings(**settings)
+        settings = parse_settings(DiscriminatorSettings, settings, "discriminator")
     several = [encoders] if isinstance(encoders, Encoder) else list(encoders)
     for name, (images, labels) in {
         "real": real, "fake": fake, "held_out_real": held_out_real, "held_out_fake": held_out_fake,

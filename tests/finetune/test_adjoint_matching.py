@@ -237,7 +237,7 @@ def test_bad_settings_are_named() -> None:
         build(pases=3)
     with pytest.raises(UserError, match=r"buffer \(12\) must be at least batch \(8\) and a multiple of 8"):
         build(buffer=12)
-    with pytest.raises(UserError, match="setting 'lambda': Input should be greater than 0"):
+    with pytest.raises(UserError, match="adjoint-matching: lambda: input should be greater than 0"):
         build(**{"lambda": -1})
     with pytest.raises(UserError, match="adjoint-matching needs a reward"):
         AdjointMatching(TinyModel(), TinyModel(), None, None, {}, 0)

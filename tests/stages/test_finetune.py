@@ -190,8 +190,16 @@ def test_a_tracker_that_cannot_work_is_refused_at_once(monkeypatch: pytest.Monke
         check_tracker("wandb")
 
 
-def test_settings_of_an_algorithm_are_checked_before_the_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("line", "mistake", "told"),
+    [
+        ("updates: 6, steps: 4", "updates: 6, stepps: 4", "unknown setting 'stepps' .*did you mean 'steps'"),
+        ("pretrain: {", "pretrain: {stepz: 3, ", "unknown setting 'stepz' .*did you mean 'steps'"),
+    ],
+)
+def test_settings_are_checked_before_the_run(tmp_path: Path, line: str, mistake: str, told: str) -> None:
     path = tmp_path / "suite.yaml"
-    path.write_text(SUITE.replace("updates: 6, steps: 4", "updates: 6, stepps: 4"))
-    with pytest.raises(UserError, match=r"suite\.yaml:\d+:\d+: .*unknown setting 'stepps' .*did you mean 'steps'"):
+    assert line in SUITE
+    path.write_text(SUITE.replace(line, mistake))
+    with pytest.raises(UserError, match=rf"suite\.yaml:\d+:\d+: .*{told}"):
         check_settings(load_suite(path))
