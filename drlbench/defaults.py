@@ -15,7 +15,7 @@ from drlbench.registry import ALGORITHMS, ENCODERS, REWARDS, Registry
 from drlbench.settings import Settings, parse_settings
 from drlbench.suite.schema import AlgorithmSpec, BackboneSpec, EncoderSpec, RewardSpec, SuiteSpec
 
-O = TypeVar("O", EncoderSpec, RewardSpec, AlgorithmSpec)
+Open = TypeVar("Open", EncoderSpec, RewardSpec, AlgorithmSpec)
 
 
 def in_full(spec: SuiteSpec) -> SuiteSpec:
@@ -64,7 +64,7 @@ def _is_plain(value: Any) -> bool:
     return True
 
 
-def _open(registry: Registry, spec: O, where: str) -> O:
+def _open(registry: Registry, spec: Open, where: str) -> Open:
     settings = settings_in_full(registry, spec.kind, spec.settings, where)
     reserved = {"name", *type(spec).model_fields}  # the pipeline gives these itself
     return spec.model_copy(update={n: v for n, v in settings.items() if n not in reserved})

@@ -280,10 +280,13 @@ def _trajectory(graph: Plan, cell: Cell, model: Node, base: Node) -> Node | None
 
 
 def _algorithm_settings(spec: SuiteSpec, cell: Cell) -> dict[str, Any]:
-    """The suite's settings of a cell's algorithm over those of the preset it takes."""
-    algorithm = spec.algorithms[str(spec.runs[cell.run].algorithm)]
-    own = preset(algorithm.kind, spec.backbones[cell.backbone].family) if algorithm.preset else {}
-    return {**own, **algorithm.settings}
+    """The suite's settings of a cell's algorithm over those of the preset it takes, over the defaults."""
+    name = str(spec.runs[cell.run].algorithm)
+    algorithm = spec.algorithms[name]
+    if not algorithm.preset:
+        return algorithm.settings
+    own = preset(algorithm.kind, spec.backbones[cell.backbone].family)
+    return settings_in_full(ALGORITHMS, algorithm.kind, {**own, **algorithm.settings}, f"algorithms.{name}")
 
 
 def _sampling(spec: SuiteSpec, guidance: GuidanceSpec) -> dict[str, Any]:
