@@ -12,14 +12,17 @@ from drlbench.frontier.uncertainty import Dominance, Estimate
 from drlbench.report.effects import Hacking, fd_ratio, stop_marker
 from drlbench.report.fronts import BASE, Axis
 from drlbench.report.rundata import RunData
-from drlbench.report.words import digits, family, metric_name, percent, seeds, with_intervals
+from drlbench.report.words import family, metric_name, percent, seeds, times, with_intervals
 
 CONTROL = "sft"
 
 
 @dataclass(frozen=True)
 class Sentence:
-    """One finding; `topic` is status, distance, front or hacking, `backbone` empty for the whole run."""
+    """One finding; `topic` is status, lead, distance, front or hacking, `backbone` empty for the whole run.
+
+    The leads say in a line each what the sentences of the topics after them say with every interval.
+    """
 
     topic: str
     backbone: str
@@ -101,7 +104,7 @@ def _distances(run: RunData, backbone: str, guidance: str) -> Iterator[str]:
                 continue
             where = "not trained in" if run.held_out_space(space) else "its reward looks through it"
             control = fd_ratio(run, backbone, CONTROL, None, guidance, space).estimate
-            beside = f"; {CONTROL} control {_times(control)}" if math.isfinite(control.value) else ""
+            beside = f"; {CONTROL} control {times(control.value)}" if math.isfinite(control.value) else ""
             moved = _moved(ratio, f"FD in the {space} space ({where})")
             yield f"{family(name, lambda_)} {moved} against base{beside}."
         if len(lambdas) > 1:
@@ -119,13 +122,9 @@ def _moved(ratio: Estimate, what: str) -> str:
     elif high < 1:
         verb, shown = "RAISES", _inverse(ratio)
     else:
-        return f"does not measurably move {what}: {_times(ratio)} {with_intervals(ratio)}"
+        return f"does not measurably move {what}: {times(ratio.value)} {with_intervals(ratio)}"
     unsettled = ", not settled over RL seeds," if shown.seed_low <= 1 else ""
-    return f"{verb} {what} {_times(shown)} {with_intervals(shown)}{unsettled}"
-
-
-def _times(e: Estimate) -> str:
-    return f"{e.value:.2f}x" if e.value < 10 else f"{digits(e.value)}x"
+    return f"{verb} {what} {times(shown.value)} {with_intervals(shown)}{unsettled}"
 
 
 def _inverse(e: Estimate) -> Estimate:

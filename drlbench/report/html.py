@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 SCRIPTS = ("chart.umd.min.js", "page.js", "frontier.js", "panels.js")
 STYLE = "page.css"
-TOPICS = {"status": "Status", "distance": "Distance to the data", "front": "Frontiers", "hacking": "Reward hacking"}
+TOPICS = {"distance": "Distance to the data", "front": "Frontiers", "hacking": "Reward hacking"}
 
 
 def render(run: RunData, summary: Summary, pictures: dict[str, str]) -> str:
@@ -46,6 +46,7 @@ def render(run: RunData, summary: Summary, pictures: dict[str, str]) -> str:
         meta=run.meta,
         run=run,
         summary=summary,
+        leads=[s for s in summary.headline if s.topic in ("status", "lead")],
         topics=[(title, [s for s in summary.headline if s.topic == topic]) for topic, title in TOPICS.items()],
         counts=_counts(run),
         tables=[(g, printed_table(run, g)) for g in run.guidances if any(r[3] == g for r in checkpoint_rows(run))],

@@ -13,7 +13,7 @@ from PIL import Image, UnidentifiedImageError
 
 from drlbench.report.effects import preference_gain
 from drlbench.report.fronts import BASE, Axis, axes, family_points, lowest, shown
-from drlbench.report.headline import axis_words, preference_families
+from drlbench.report.headline import CONTROL, axis_words, headline_lambda, preference_families
 from drlbench.report.palette import styles
 from drlbench.report.rundata import CellKey, RunData
 from drlbench.report.summary import Summary, plain
@@ -61,6 +61,7 @@ def page_data(run: RunData, summary: Summary) -> tuple[dict[str, Any], list[str]
             }
             for c in cells
         ],
+        "opening": [index[c] for c in _opening(run, summary.plain_guidance)],
         "rows": rows,
         "signatures": list(signatures),
         "families": [
@@ -73,6 +74,16 @@ def page_data(run: RunData, summary: Summary) -> tuple[dict[str, Any], list[str]
         "hacking": _hacking(run, summary),
     }
     return plain(data), warnings
+
+
+def _opening(run: RunData, guidance: str) -> list[CellKey]:
+    """The two cells the page opens with, side by side: the first base, and DRL where the headline quotes it."""
+    for backbone in run.backbones:
+        name = next((n for n in run.runs if n not in (BASE, CONTROL, *preference_families(run, backbone))), None)
+        if name and run.lambdas(backbone, BASE) and run.lambdas(backbone, name):
+            pair = (BASE, None), (name, headline_lambda(run, backbone, name, guidance))
+            return [run.seeds(backbone, *each)[0] for each in pair]
+    return []
 
 
 def page_axes(run: RunData) -> list[Axis]:

@@ -18,6 +18,7 @@ from drlbench.frontier.uncertainty import (
 from drlbench.report.effects import Effect, Hacking, fd_ratio, generator, hacking_table
 from drlbench.report.fronts import BASE, Axis, Front, axes, front
 from drlbench.report.headline import Contest, Sentence, preference_families, sentences
+from drlbench.report.lead import leads
 from drlbench.report.rundata import RunData
 
 SCHEMA = 1
@@ -59,6 +60,12 @@ class Summary:
     hacking: tuple[Hacking, ...]
     headline: tuple[Sentence, ...]
     plain_guidance: str
+
+    def in_short(self) -> list[str]:
+        """The headline's first lines: what is missing, and a line for each backbone's findings."""
+        several = len({s.backbone for s in self.headline if s.backbone}) > 1
+        short = [s for s in self.headline if s.topic in ("status", "lead")]
+        return [f"{s.backbone}: {s.text}" if several and s.backbone else s.text for s in short]
 
     def to_json(self) -> dict[str, Any]:
         """Plain values with sorted meaning: NaN and infinity become null."""
@@ -162,12 +169,17 @@ def summarise(run: RunData) -> Summary:
     ]
     volumes, contests = volumes_and_contests(run)
     signs = hacking_table(run, guidance)
+    told = tuple(sentences(run, guidance, contests, signs))
     return Summary(
         suite=str(run.meta.get("suite", "")),
         ratios=tuple(ratios),
         volumes=tuple(volumes),
         contests=tuple(contests),
         hacking=tuple(signs),
-        headline=tuple(sentences(run, guidance, contests, signs)),
+        headline=(
+            *(s for s in told if s.topic == "status"),
+            *leads(run, guidance, contests, signs),
+            *(s for s in told if s.topic != "status"),
+        ),
         plain_guidance=guidance,
     )

@@ -65,6 +65,11 @@ def family(run: str, lambda_: float | None) -> str:
     return run if lambda_ is None else f"{run} ({lambda_text(lambda_)})"
 
 
+def times(ratio: float) -> str:
+    """`2.27x`."""
+    return f"{ratio:.2f}x" if ratio < 10 else f"{digits(ratio)}x"
+
+
 def percent(share: float) -> str:
     """A probability for readers; never `100 %` for what was merely never seen to fail."""
     if not math.isfinite(share):

@@ -124,6 +124,16 @@ def test_the_headline_says_numbers_and_failures(summary, tmp_path):
     assert any("RAISES FD in the classifier space" in s.text for s in worse.headline)
 
 
+def test_the_leads_say_it_short_and_a_failure_as_loudly(summary, tmp_path):
+    short = summary.in_short()
+    assert short[0].startswith("small: drl (lambda ") and "lowers FD in" in short[0] and "sft control" in short[0]
+    assert any("The front of drl+prl is ahead of base+prl's in" in s for s in short)
+    assert any(s.startswith("small: Signs of reward hacking: ") for s in short)
+    assert len(short) < len(summary.headline) / 2
+    worse = summarise(load_run(_raised(tmp_path)))
+    assert any("RAISES FD in" in s for s in worse.in_short())
+
+
 def _raised(folder):
     """The same run with every drl cell's FD three times higher."""
     path = make_run(folder / "raised")

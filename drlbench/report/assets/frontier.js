@@ -7,7 +7,7 @@
   }
   const axes = new Map(DATA.axes.map((a) => [a.key, a]));
   const state = { x: DATA.x, y: DATA.y, backbone: DATA.backbones[0], guidance: DATA.guidance, hidden: new Set() };
-  const pins = [null, null];
+  const pins = [0, 1].map((i) => (i in DATA.opening ? { cell: DATA.opening[i], guidance: DATA.guidance } : null));
   let chart = null;
   let order = []; // the points the arrow keys walk through
   let current = -1;
@@ -301,4 +301,5 @@
     }));
   }
   onTheme(() => { families(); draw(); });
+  showPins();
 })();

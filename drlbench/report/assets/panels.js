@@ -69,6 +69,8 @@
   const chosen = () => groups.get($("curve-cell").value);
   const part = (cell) => DATA.curves[cell].find((p) => partName(p) === $("curve-part").value);
   const unique = (values) => [...new Set(values)];
+  // What a reader looks for first: a reward, else a loss, else whatever there is.
+  const telling = (names) => names.find((n) => n.includes("reward")) || names.find((n) => n.includes("loss")) || names[0];
 
   function parts() {
     const before = $("curve-part").value;
@@ -80,7 +82,7 @@
   function series() {
     const before = $("curve-series").value;
     const names = unique(chosen().flatMap((c) => Object.keys((part(c) || { series: {} }).series)));
-    const wanted = names.includes(before) ? before : names.find((n) => n.includes("reward")) || names[0];
+    const wanted = names.includes(before) ? before : telling(names);
     options($("curve-series"), names.map((n) => [n, n]), wanted);
     draw();
   }
@@ -109,7 +111,9 @@
     $("curve-summary").textContent = words.map((p, i) => `seed ${DATA.cells[chosen()[i]].seed}: ` + Object.entries(p.summary).map(([k, v]) => `${k} ${typeof v === "number" ? shortNumber(v) : v}`).join(", ")).join("; ");
   }
 
-  options($("curve-cell"), [...groups.keys()].map((n) => [n, n]));
+  const rewarded = (cells) => cells.some((c) => DATA.curves[c].some((p) => Object.keys(p.series).some((n) => n.includes("reward"))));
+  const opening = [...groups].find(([, cells]) => rewarded(cells)) || [...groups][0];
+  options($("curve-cell"), [...groups.keys()].map((n) => [n, n]), opening[0]);
   $("curve-cell").addEventListener("change", parts);
   $("curve-part").addEventListener("change", series);
   $("curve-series").addEventListener("change", draw);
