@@ -47,7 +47,8 @@ def _distances(run: RunData, backbone: str, guidance: str) -> Iterator[str]:
         if said:
             control = {s: fd_ratio(run, backbone, CONTROL, None, guidance, s).estimate.value for s in run.spaces}
             beside = [f"{s} {times(v)}" for s, v in control.items() if math.isfinite(v)]
-            yield f"{family(name, lambda_)} {'; '.join(said)}{f'. {CONTROL} control: ' if beside else ''}{', '.join(beside)}."
+            control_too = f". {CONTROL} control: {', '.join(beside)}" if beside else ""
+            yield f"{family(name, lambda_)} {'; '.join(said)}{control_too}."
 
 
 def _bounds(ratio: Estimate) -> tuple[float, float]:
