@@ -138,7 +138,9 @@ def run(
     overrides: SetOption = [],  # noqa: B006 - typer reads the default and never changes it
     cells: CellsOption = "*",
     executor: Annotated[str, typer.Option("--executor", help="local (ray is planned).")] = "local",
-    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Processes (default: one per core).")] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="Processes (default: one per GPU, or per core on cpu).")
+    ] = None,
     device: Annotated[
         str | None, typer.Option("--device", help="cpu or cuda (default: cuda with --gpus, else cpu).")
     ] = None,
@@ -160,6 +162,7 @@ def run(
     if executor != "local":
         raise UserError(f"--executor {executor!r} is not available{did_you_mean(executor, ['local'])}; valid: local")
     from drlbench.checks import check_device, check_settings
+    from drlbench.executors.local import default_workers
     from drlbench.prerequisites import check_ready
     from drlbench.report.build import build_report
     from drlbench.run import Options, perform
@@ -174,11 +177,10 @@ def run(
         check_tracker(tracker)
     check_ready(loaded.spec, offline)
     folder = out or Path("reports") / loaded.spec.suite
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     partial = limit is not None or cells != "*"
     command = shlex.join(["drlbench", *sys.argv[1:]])
     # Ranks take every GPU of a fine-tune, so stages then follow one another unless the user says otherwise.
-    options = Options(workers or (cores if ranks == 1 else 1), device, command, partial, ranks, tracker)
+    options = Options(workers or default_workers(device, ranks), device, command, partial, ranks, tracker)
     record = perform(loaded, lay_out(loaded, cells, limit), Store(store), folder, options)
     summary = build_report(folder)
     if as_json:

@@ -60,6 +60,7 @@ class Outcome:
 Listener = Callable[[str, Node, Outcome | float | None], None]
 
 _reports: Any = None
+_place = "cpu"  # the device of this worker
 
 
 def end_with(parent: int) -> None:
@@ -73,10 +74,29 @@ def end_with(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _enter_worker(reports: Any, parent: int) -> None:
-    """One thread, no Ctrl-C (the parent decides), and no life after the parent."""
-    global _reports
-    _reports = reports
+def places(device: str, ranks: int = 1) -> list[str]:
+    """The devices that workers take in turn: every GPU for "cuda", else the one that was named.
+
+    Where a fine-tune has ranks of its own, these share out the GPUs.
+    """
+    if device != "cuda" or ranks > 1:
+        return [device]
+    import torch
+
+    return [f"cuda:{i}" for i in range(torch.cuda.device_count())] or [device]
+
+
+def default_workers(device: str, ranks: int = 1) -> int:
+    """One worker per GPU, or per core without one; a single one where a fine-tune has ranks of its own."""
+    if device != "cpu" or ranks > 1:
+        return len(places(device, ranks))
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _enter_worker(reports: Any, parent: int, free: Any) -> None:
+    """A device of its own, one thread, no Ctrl-C (the parent decides), and no life after the parent."""
+    global _reports, _place
+    _reports, _place = reports, free.get()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
@@ -84,9 +104,11 @@ def _enter_worker(reports: Any, parent: int) -> None:
     import torch
 
     torch.set_num_threads(1)
+    if _place.startswith("cuda:"):
+        torch.cuda.set_device(_place)
 
 
-def _execute(node: Node, root: Path, device: str, ranks: int, tracking: Tracking | None) -> Outcome:
+def _execute(node: Node, root: Path, ranks: int, tracking: Tracking | None) -> Outcome:
     """Make one stage's folder; what goes wrong comes back as text, so that other cells go on."""
     from drlbench.executors.ranks import run_on_ranks
     from drlbench.stages import ON_RANKS, Job, stage_function
@@ -107,7 +129,7 @@ def _execute(node: Node, root: Path, device: str, ranks: int, tracking: Tracking
         with atomic.artefact(folder, record) as out:
             inputs = {name: store.folder(kind, key) for name, (kind, key) in node.inputs.items()}
             shown = replace(tracking, label=node.label, key=node.key) if tracking else None
-            job = Job(node.settings, inputs, out, partial, device, lambda x: _reports.put((node.key, x)), shown)
+            job = Job(node.settings, inputs, out, partial, _place, lambda x: _reports.put((node.key, x)), shown)
             if ranks > 1 and node.kind in ON_RANKS:
                 run_on_ranks(node.kind, job, ranks)
             else:
@@ -140,6 +162,7 @@ def execute(
 
     Args:
         nodes: the stages in an order in which inputs come before their users.
+        device: "cuda" spreads workers over all GPUs.
         listen: called with ("start" | "progress" | "end", node, outcome or fraction).
         ranks: processes of a fine-tune, one GPU each where the device is cuda.
         tracking: where fine-tunes show their rows.
@@ -156,8 +179,13 @@ def execute(
     running: dict[Future[Outcome], Node] = {}
     deaths: Counter[str] = Counter()
 
+    devices = places(device, ranks)
+
     def pool() -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(workers, context, _enter_worker, (reports, os.getpid()))
+        free = context.Queue()
+        for i in range(workers):
+            free.put(devices[i % len(devices)])
+        return ProcessPoolExecutor(workers, context, _enter_worker, (reports, os.getpid(), free))
 
     def settle(node: Node, outcome: Outcome) -> None:
         outcomes[node.key] = outcome
@@ -178,7 +206,7 @@ def execute(
                 elif all(s is not None for s in states) and len(running) < workers:
                     waiting.remove(node)
                     listen("start", node, None)
-                    running[executor.submit(_execute, node, store.root, device, ranks, tracking)] = node
+                    running[executor.submit(_execute, node, store.root, ranks, tracking)] = node
             done, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
             broken = False
             for future in done:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import subprocess
 import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import psutil
+import pytest
 
-from drlbench.executors.local import Node, Outcome, execute
+from drlbench.executors import local
+from drlbench.executors.local import Node, Outcome, default_workers, execute, places
 from drlbench.store.keys import stage_key
 from drlbench.store.layout import Store
 
@@ -75,3 +81,33 @@ def test_workers_die_with_their_parent(tmp_path: Path) -> None:
     gone, alive = psutil.wait_procs(workers, timeout=15)
     assert len(gone) >= 2
     assert not alive
+
+
+def test_each_gpu_has_one_worker_by_default_and_workers_take_gpus_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    assert places("cuda") == ["cuda:0", "cuda:1"]
+    assert default_workers("cuda") == 2
+    assert places("cuda", ranks=2) == ["cuda"], "its ranks share out the GPUs"
+    assert places("cuda:1") == ["cuda:1"]
+    assert default_workers("cuda:1") == default_workers("cuda", 2) == default_workers("cpu", 2) == 1
+    assert default_workers("cpu") == len(os.sched_getaffinity(0))
+
+
+def where(meet: str) -> str:
+    """The device of the worker this runs in, once the other worker is here too."""
+    Path(meet, str(os.getpid())).touch()
+    for _ in range(3000):
+        if len(list(Path(meet).iterdir())) == 2:
+            return local._place
+        time.sleep(0.01)
+    raise TimeoutError
+
+
+def test_every_worker_has_the_device_it_was_given(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    free = context.Queue()
+    for name in ("cpu", "cpu:0"):
+        free.put(name)
+    with ProcessPoolExecutor(2, context, local._enter_worker, (context.Queue(), os.getpid(), free)) as pool:
+        found = [pool.submit(where, str(tmp_path)) for _ in range(2)]
+        assert sorted(f.result(timeout=60) for f in found) == ["cpu", "cpu:0"]
