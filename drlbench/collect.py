@@ -17,7 +17,7 @@ from PIL import Image
 from drlbench.report.results import COLUMNS, Row, write_results
 from drlbench.store import atomic
 from drlbench.store.layout import Store
-from drlbench.suite.cells import origin
+from drlbench.suite.cells import origin, teacher
 
 if TYPE_CHECKING:
     from drlbench.executors.local import Node
@@ -31,7 +31,7 @@ def collect(plan: Plan, store: Store, run: Path) -> dict[str, list[Any]]:
     """Write everything a run measured; a cell with a missing stage keeps the numbers it has.
 
     Returns:
-        run.json's `cells`, `spaces`, `rewards`, `backbones`, `guidances` and `warnings`.
+        run.json's `cells`, `spaces`, `rewards`, `backbones`, `guidances`, `warnings` and `teacher`.
     """
     rows: list[Row] = []
     replicates: dict[str, np.ndarray] = {}
@@ -72,6 +72,7 @@ def collect(plan: Plan, store: Store, run: Path) -> dict[str, list[Any]]:
         "backbones": [_backbone(plan, store, name) for name in plan.spec.backbones],
         "guidances": [{"name": g.name, "cfg": g.cfg, "cfg_low": g.low, "cfg_high": g.high} for g in plan.spec.guidance],
         "warnings": sorted(notes),
+        "teacher": plan.spec.data.teacher,
     }
 
 
@@ -141,6 +142,7 @@ def _cell(plan: Plan, store: Store, cell: CellPlan, run: Path) -> dict[str, Any]
         "error": "",
         "optimised": terms,
         "start": None if start is None else start.id,
+        "teacher": None if (source := teacher(plan.spec, cell.cell)) is None else source.id,
         "settings": {k: settings[k] for k in ("integrator", "steps") if k in settings},
         "seconds": round(sum(_json(store, n, "seconds.json") for n in trained), 1),
         "kl_nats": kl,

@@ -43,12 +43,14 @@ class OriginSpec(Spec):
 
 
 class DataSpec(OpenSpec):
-    """Real images: `kind` is digits, parquet, folder, npz, tar or toy (points in the plane); the other keys are that reader's.
+    """Real images: `kind` is digits, parquet, folder, npz, tar or toy (points); the other keys are that reader's.
 
-    `counts` are the numbers of train and held-out images, for a plan made where the images are not.
+    `counts` are the numbers of train and held-out images, for a plan made where the images are not. `teacher` names the
+    model that made the images, where they are not real: a run is then a distillation of it.
     """
 
     kind: str
+    teacher: str | None = None
     origin: OriginSpec | None = None
     counts: Annotated[list[Annotated[int, Field(gt=0)]], Field(min_length=2, max_length=2)] | None = None
 

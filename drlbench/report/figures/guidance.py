@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import math
 
+from matplotlib.axes import Axes
+
 from drlbench.report.effects import mean_over_seeds
 from drlbench.report.figures.style import (
     DAGGER,
     Ends,
     Picture,
+    error_bars,
     fd_name,
+    file_name,
     footnote,
     label_ends,
     new_figure,
     reward_name,
     run_styles,
+    settle,
     widen,
 )
 from drlbench.report.headline import headline_lambda
@@ -50,27 +55,39 @@ def _panels(run: RunData, numbers: list[tuple[str, str, str]], name: str, captio
     usable = {i: s for i, s in scales(run).items() if len(s) >= LEAST_SCALES}
     if not usable or not numbers:
         return []
-    look = run_styles(run)
-    rows, columns = len(run.backbones), len(numbers)
-    figure, grid = new_figure(0.6 + 3.4 * columns, 0.5 + 2.6 * rows, rows, columns)
-    for backbone, line in zip(run.backbones, grid, strict=True):
-        for (space, metric, title), axes in zip(numbers, line, strict=True):
-            ends: Ends = []
-            for family in [n for n in run.runs if run.lambdas(backbone, n)]:
-                lambda_ = headline_lambda(run, backbone, family, plain_guidance(run))
-                for dash, names in zip(("-", "--", ":"), usable.values(), strict=False):
-                    es = [(c, mean_over_seeds(run, backbone, family, lambda_, g, space, metric)) for c, g in names]
-                    kept = [(c, e.value) for c, e in es if math.isfinite(e.value)]
-                    if len(kept) > 1:
-                        x, y = zip(*kept, strict=True)
-                        style = look[family]
-                        axes.plot(x, y, dash, marker=style.marker, color=style.light, ms=4, lw=1.3, mfc="white")
-                        ends += [(x[-1], y[-1], family, style.light)] if dash == "-" else []
-            axes.set_title(f"{backbone}: {title}" if rows > 1 else title, loc="left")
-            axes.set_xlabel("guidance scale")
-            widen(axes, 0.35)
+    pictures = []
+    for backbone in run.backbones:
+        # Rows are intervals: three dashes and several families in one panel cannot be told apart.
+        figure, grid = new_figure(0.8 + 2.9 * len(numbers), 0.6 + 2.2 * len(usable), len(usable), len(numbers))
+        panels = []
+        for ((low, high), names), line in zip(usable.items(), grid, strict=True):
+            for column, ((space, metric, title), axes) in enumerate(zip(numbers, line, strict=True)):
+                ends = _families(run, axes, backbone, names, space, metric)
+                axes.set_title(title if (low, high) == next(iter(usable)) else "", loc="left")
+                axes.set_ylabel("" if column else f"guided in t [{low:g}, {high:g}]")
+                axes.set_xlabel("guidance scale" if (low, high) == list(usable)[-1] else "")
+                widen(axes, 0.4)
+                panels.append((axes, ends))
+        footnote(
+            figure,
+            f"{backbone}. One lambda per run, the best unguided. Bars 95 % sampling interval. {DAGGER} held out.",
+        )
+        settle(figure)
+        for axes, ends in panels:
             label_ends(axes, ends)
-    dashes = zip(("solid", "dashed", "dotted"), usable, strict=False)
-    told = ", ".join(f"{dash} [{low:g}, {high:g}]" for dash, (low, high) in dashes)
-    footnote(figure, f"Guidance acts in the interval: {told}. One lambda per run. {DAGGER} held out.")
-    return [Picture(name, caption, figure)]
+        pictures.append(Picture(f"{name}_{file_name(backbone)}", f"{caption}, {backbone}", figure))
+    return pictures
+
+
+def _families(run: RunData, axes: Axes, backbone: str, names: list[tuple[float, str]], space: str, metric: str) -> Ends:
+    """One line per family over the scales of one interval."""
+    look, ends = run_styles(run), []
+    for family in [n for n in run.runs if run.lambdas(backbone, n)]:
+        lambda_ = headline_lambda(run, backbone, family, plain_guidance(run))
+        es = [(c, mean_over_seeds(run, backbone, family, lambda_, g, space, metric)) for c, g in names]
+        kept = [(c, e) for c, e in es if math.isfinite(e.value)]
+        if len(kept) > 1:
+            style = look[family]
+            error_bars(axes, [c for c, _ in kept], [e for _, e in kept], style.light, style.marker)
+            ends.append((kept[-1][0], kept[-1][1].value, family, style.light))
+    return ends

@@ -14,8 +14,19 @@ from pathlib import Path
 
 import matplotlib as mpl
 
-from drlbench.report.figures import ablation, fd, frontier, guidance, preference, printed, samples
-from drlbench.report.figures.style import RC, Picture, save
+from drlbench.report.figures import (
+    ablation,
+    fd,
+    frontier,
+    guidance,
+    integrator,
+    preference,
+    printed,
+    samples,
+    student,
+    toy,
+)
+from drlbench.report.figures.style import RC, Picture, file_name, save
 from drlbench.report.published import normal, paper_backbone, published
 from drlbench.report.rundata import RunData
 from drlbench.report.summary import plain_guidance
@@ -33,7 +44,7 @@ class Entry:
     title: str
     needs: str
     suite: str
-    draw: Draw | None
+    draw: Draw
 
 
 @dataclass(frozen=True)
@@ -105,18 +116,20 @@ def _only(prefix: str, draw: Draw) -> Draw:
 
 def _every_guidance(run: RunData) -> list[Picture]:
     guided = [g for g in run.guidances if g != plain_guidance(run)]
-    return [replace(p, name=f"{p.name}_{ablation._safe(g)}") for g in guided for p in frontier.frontiers(run, g)]
+    return [replace(p, name=f"{p.name}_{file_name(g)}") for g in guided for p in frontier.frontiers(run, g)]
 
 
 def _integrator_samples(run: RunData) -> list[Picture]:
-    return samples.sample_grids(run, plain_guidance(run)) if len(ablation._integrators(run)) > 1 else []
+    compared = any(integrator.integrators(run, b) for b in run.backbones)
+    return samples.sample_grids(run, plain_guidance(run)) if compared else []
 
 
 CATALOGUE = (
     Entry("1, 26-29", "samples before and after", "sample grids of base and drl", MAIN, _plain(samples.sample_grids)),
-    Entry("2", "distribution-shift toy", "its own toy run", "suites/paper/toy_shift.yaml", None),
-    Entry("3", "geometry toy", "its own toy run", "suites/paper/toy_geometry.yaml", None),
-    Entry("4", "SD 1.5 distillation gap", "a distilled SD 1.5", "suites/paper/distillation.yaml", None),
+    Entry("2", "distribution-shift toy", "its own toy run", "suites/paper/toy_shift.yaml", toy.shift),
+    Entry("3", "geometry toy", "its own toy run", "suites/paper/toy_geometry.yaml", toy.geometry),
+    Entry("4", "SD 1.5 distillation gap", "data that are a teacher's samples", "suites/paper/distillation.yaml",
+          _plain(student.distillation_gap)),
     Entry("5", "FD ratio per model and space", "base and drl measured in a feature space", MAIN, _five),
     Entry("6", "FD against lambda, precision and coverage", "drl at two or more lambdas", MAIN,
           lambda r: fd.against_lambda(r, plain_guidance(r)) + fd.precision_coverage(r, plain_guidance(r))),
@@ -125,17 +138,18 @@ CATALOGUE = (
           _plain(samples.sample_grids)),
     Entry("9", "preference against image statistics", "base+prl and drl+prl with image statistics", MAIN,
           _only("frontier_drift", _plain(frontier.frontiers))),
-    Entry("10", "flow-matching student of a DRL teacher", "the student's run", "suites/paper/student.yaml", None),
+    Entry("10", "flow-matching student of a DRL teacher", "the student's run", "suites/paper/student.yaml",
+          _plain(student.student_of_teacher)),
     Entry("11", "encoder of the discriminator", "drl with two or more discriminator encoders",
           "suites/paper/discriminator.yaml", _plain(ablation.by_encoder)),
     Entry("13", "norm of X_t by integrator", "trajectory norms of two integrators", "suites/paper/integrator.yaml",
-          ablation.trajectory_norms),
+          integrator.trajectory_norms),
     Entry("14", "samples by integrator", "sample grids of two integrators", "suites/paper/integrator.yaml",
           _integrator_samples),
     Entry("15", "training reward by integrator", "training curves of two integrators", "suites/paper/integrator.yaml",
-          ablation.training_reward),
+          integrator.training_reward),
     Entry("16", "FD by number of steps", "two integrators at two or more K", "suites/paper/integrator.yaml",
-          _plain(ablation.by_steps)),
+          _plain(integrator.by_steps)),
     Entry("17, 18", "seven metrics against lambda", "drl at two or more lambdas", MAIN, _plain(fd.seven_metrics)),
     Entry("19", "preference gain against lambda", "drl at two or more lambdas with a preference reward", MAIN,
           _plain(preference.gains_against_lambda)),
@@ -161,7 +175,7 @@ def draw_paper_figures(run: RunData, folder: Path) -> PaperFigures:
     lacking: list[Lack] = []
     with mpl.rc_context(RC):
         for entry in CATALOGUE:
-            found = entry.draw(run) if entry.draw else []
+            found = entry.draw(run)
             if not found:
                 lacking.append(Lack(entry.numbers, entry.title, entry.needs, entry.suite))
                 continue

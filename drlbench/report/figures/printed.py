@@ -128,7 +128,7 @@ def encoder_table() -> Picture:
     """Figure 11: FD of REPA by encoder of the discriminator (Table 5)."""
     found = [p for p in published() if p.table == "5" and p.metric == "fd"]
     methods, spaces = list(dict.fromkeys(p.method for p in found)), list(dict.fromkeys(p.feature_space for p in found))
-    table = np.array([[printed_value("5", "no_cfg", "REPA", s, m, "fd") for s in spaces] for m in methods])
+    table = [[printed_value("5", "no_cfg", "REPA", s, m, "fd") for s in spaces] for m in methods]
     labels = [m.partition("disc=")[2] or m for m in methods]
     return heat_map(table, labels, spaces, "published_11", "REPA (published)")
 

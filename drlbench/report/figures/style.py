@@ -7,8 +7,9 @@ or dashed stroke, families told apart by marker as well as colour.
 from __future__ import annotations
 
 import io
+import math
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -21,6 +22,7 @@ from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+from drlbench.frontier.uncertainty import Estimate
 from drlbench.report.palette import Style, styles
 from drlbench.report.rundata import RunData
 from drlbench.report.words import metric_name
@@ -191,6 +193,22 @@ def widen(axes: Axes, share: float) -> None:
     left, right = axes.get_xlim()
     log = axes.get_xscale() == "log"
     axes.set_xlim(left, right * (right / left) ** share if log else right + share * (right - left))
+
+
+def error_bars(
+    axes: Axes, x: Sequence[float], found: Sequence[Estimate], colour: str, marker: str, dash: str = "-"
+) -> None:
+    """A line through the finite estimates, each with its sampling interval where it has one."""
+    kept = [(at, e) for at, e in zip(x, found, strict=True) if math.isfinite(e.value)]
+    axes.plot([at for at, _ in kept], [e.value for _, e in kept], dash, marker=marker, color=colour, mfc="white", ms=5)
+    for at, e in kept:
+        if math.isfinite(e.low):
+            axes.plot([at, at], [e.low, e.high], color=colour, lw=2.5, alpha=0.4, solid_capstyle="butt")
+
+
+def file_name(name: str) -> str:
+    """A name of a suite as part of a file's name."""
+    return "".join(c if c.isalnum() or c in "-._+" else "_" for c in name)
 
 
 def lambda_axis(axes: Axes, lambdas: Iterable[float]) -> None:
