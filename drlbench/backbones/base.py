@@ -45,12 +45,14 @@ class Backbone(nn.Module, ABC):
         latent_shape: (C, H, W) of one input.
         num_classes: labels run 0..num_classes - 1; num_classes itself is "no label".
         noise_scale: standard deviation of the noise the network is trained with.
+        time_floor: as of `VelocityModel`.
     """
 
     procedure: ClassVar[str]
     latent_shape: tuple[int, int, int]
     num_classes: int
     noise_scale: float = 1.0
+    time_floor: float = 0.0
 
     def official_velocity(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
         """Velocity (B, C, H, W) in the authors' own time and sign; the output itself unless a network predicts x."""

@@ -53,9 +53,11 @@ class JiT(Backbone):
         input_size: height and width of the image.
         in_context_len: label tokens put before the image tokens; 0 for none.
         in_context_start: the block (counted from 0) before which they are put.
+        attn_drop, proj_drop: have no effect; the authors' dropout acts in their training only.
     """
 
     procedure: ClassVar[str] = "jit"
+    time_floor = T_EPS
     cos: Tensor
     sin: Tensor
 
@@ -68,6 +70,8 @@ class JiT(Backbone):
         depth: int = 24,
         num_heads: int = 16,
         mlp_ratio: float = 4.0,
+        attn_drop: float = 0.0,
+        proj_drop: float = 0.0,
         num_classes: int = 1000,
         bottleneck_dim: int = 128,
         in_context_len: int = 32,

@@ -70,7 +70,7 @@ class RotaryTable(nn.Module):
 
 
 class DiTDH(Backbone):
-    """The network; argument names are the official constructor's. Pairs are (trunk, head).
+    """The network; argument names are the official constructor's. Pairs are (trunk, head); one `num_heads` is for both.
 
     Args:
         input_size: height and width of the latent.
@@ -89,7 +89,7 @@ class DiTDH(Backbone):
         in_channels: int = 768,
         hidden_size: Sequence[int] = (1152, 2048),
         depth: Sequence[int] = (28, 2),
-        num_heads: Sequence[int] = (16, 16),
+        num_heads: Sequence[int] | int = (16, 16),
         mlp_ratio: float = 4.0,
         class_dropout_prob: float = 0.1,
         num_classes: int = 1000,
@@ -109,7 +109,7 @@ class DiTDH(Backbone):
             if value != right:
                 raise UserError(f"rae: {name} must be {right} (the official code fails with {value})")
         trunk, head = _pair("hidden_size", hidden_size)
-        heads = _pair("num_heads", num_heads)
+        heads = _pair("num_heads", [num_heads] * 2 if isinstance(num_heads, int) else num_heads)
         for width, count in zip((trunk, head), heads, strict=True):
             check_sizes("rae", input_size, patch_size, width, count)
             if width // count % 4:

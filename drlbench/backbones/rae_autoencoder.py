@@ -6,6 +6,7 @@ H' and W' image height and width.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -95,7 +96,10 @@ class _Layer(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Tokens (B, N, C) -> images (B, 3, H p, W p), normalised by the encoder's image mean and standard deviation."""
+    """Tokens (B, N, C) -> images (B, 3, H p, W p), normalised by the encoder's image mean and standard deviation.
+
+    Tokens of another grid than the decoder's H x W are resized to it bilinearly, as in the official code.
+    """
 
     def __init__(
         self, token_width: int, grid: int, patch: int, width: int, hidden: int, heads: int, layers: int
@@ -105,7 +109,7 @@ class Decoder(nn.Module):
             raise UserError(
                 f"rae-autoencoder: decoder_hidden_size {width} is not a multiple of {heads} attention heads"
             )
-        self.patch = patch
+        self.patch, self.grid = patch, grid
         self.decoder_embed = nn.Linear(token_width, width)
         self.trainable_cls_token = nn.Parameter(torch.zeros(1, 1, width))
         table = torch.cat([torch.zeros(1, 1, width), sincos_position_embedding(width, grid)], dim=1)
@@ -115,11 +119,23 @@ class Decoder(nn.Module):
         self.decoder_pred = nn.Linear(width, patch**2 * 3)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        x = self.decoder_embed(tokens)
+        x = self._resized(self.decoder_embed(tokens))
         x = torch.cat([self.trainable_cls_token.expand(len(x), -1, -1), x], dim=1) + self.decoder_pos_embed
         for layer in self.decoder_layers:
             x = layer(x)
         return unpatchify(self.decoder_pred(self.decoder_norm(x))[:, 1:], self.patch, 3)
+
+
+    def _resized(self, x: Tensor) -> Tensor:
+        """Tokens (B, N, D) of another square grid, bilinearly on the decoder's own."""
+        side = math.isqrt(x.shape[1])
+        if side == self.grid:
+            return x
+        if side**2 != x.shape[1]:
+            raise UserError(f"rae-autoencoder: {x.shape[1]} tokens are no square grid")
+        size = (self.grid, self.grid)
+        image = F.interpolate(x.mT.unflatten(2, (side, side)), size=size, mode="bilinear", align_corners=False)
+        return image.flatten(2).mT
 
 
 class RAEAutoencoder(nn.Module):
@@ -183,8 +199,9 @@ class RAEAutoencoder(nn.Module):
         )
         self.register_buffer("image_mean", torch.tensor(list(image_mean)).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("image_std", torch.tensor(list(image_std)).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("latent_mean", torch.zeros(self.latent_shape), persistent=False)
-        self.register_buffer("latent_std", torch.ones(self.latent_shape), persistent=False)
+        # One number for all, so that without statistics latents of any grid can be decoded.
+        self.register_buffer("latent_mean", torch.zeros(1, 1, 1), persistent=False)
+        self.register_buffer("latent_std", torch.ones(1, 1, 1), persistent=False)
         if latent_mean is not None or latent_var is not None:
             self.set_latent_statistics(latent_mean, latent_var)
         self.eval().requires_grad_(False)
@@ -192,20 +209,24 @@ class RAEAutoencoder(nn.Module):
     def set_latent_statistics(self, mean: Tensor | None, var: Tensor | None) -> None:
         """Mean and variance (C, H, W) of the latents, as in the official stat.pt; None is 0 and 1.
 
+        Dimensions of 1 stand for the whole axis: (C, 1, 1) are statistics per channel, (1, C, H, W) is (C, H, W).
+
         Raises:
             UserError: another shape, or values that are not finite or a negative variance.
         """
         for name, value in (("mean", mean), ("var", var)):
             if value is None:
                 continue
-            if tuple(value.shape) != self.latent_shape:
+            shape, leading = value.shape[-3:], value.shape[:-3].numel()
+            fits = len(shape) == 3 and all(n in (1, full) for n, full in zip(shape, self.latent_shape, strict=True))
+            if not fits or leading != 1:
                 raise UserError(f"rae-autoencoder: latent {name} is {list(value.shape)}, not {list(self.latent_shape)}")
             if not torch.isfinite(value).all() or (name == "var" and (value < 0).any()):
                 raise UserError(f"rae-autoencoder: latent {name} holds NaN, infinity or a negative variance")
         if mean is not None:
-            self.latent_mean = mean.detach().to(self.latent_mean)
+            self.latent_mean = mean.detach().reshape(mean.shape[-3:]).to(self.latent_mean)
         if var is not None:
-            self.latent_std = (var.detach().to(self.latent_std) + self.eps).sqrt()
+            self.latent_std = (var.detach().reshape(var.shape[-3:]).to(self.latent_std) + self.eps).sqrt()
 
     def encode(self, images: Tensor) -> Tensor:
         """Normalised latents (B, C, H, W) of images (B, 3, H', W') in [0, 1] of any size."""

@@ -20,7 +20,9 @@ from drlbench.errors import UserError, did_you_mean
 Drift = Callable[[Tensor, Tensor], Tensor]
 """(x (B, C, H, W), t (B,)) -> (B, C, H, W)."""
 
-PATHS = ("linear", "gvp", "cosine")  # "cosine" is REPA's name of SiT's "gvp"
+PATHS = ("linear", "gvp", "cosine", "vp")  # "cosine" is REPA's name of SiT's "gvp"
+VP_BETA = (0.1, 20.0)  # of the variance-preserving path, at the data and at the noise
+VP_EPS = 1e-3  # SiT's samplers stop this much before the data on that path, where its sigma' is infinite
 FORMS = ("constant", "SBDM", "sigma", "linear", "decreasing", "increasing-decreasing")
 LAST_STEPS = ("Mean", "Euler", "Tweedie", "None")
 METHODS = ("Euler", "Heun")
@@ -43,7 +45,8 @@ class Path:
     """An interpolant between noise and data.
 
     Attributes:
-        kind: "linear" (t, 1 - t), or "gvp" = "cosine" (sin, cos of pi t / 2).
+        kind: "linear" (t, 1 - t), "gvp" = "cosine" (sin, cos of pi t / 2), or "vp", DDPM's: with s the time left to
+            the data, alpha = exp(-s^2 (20 - 0.1) / 4 - 0.1 s / 2) and sigma^2 = 1 - alpha^2.
         data_at: 1 when time runs from noise at 0 to data at 1 (SiT), 0 when it runs the other way (REPA, RAE).
     """
 
@@ -52,6 +55,11 @@ class Path:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "kind", choose("path", self.kind, PATHS))
+
+    @property
+    def end(self) -> float:
+        """Where samplers of a velocity stop, counted from noise at 0 to data at 1."""
+        return 1 - VP_EPS if self.kind == "vp" else 1.0
 
     def progress(self, t: Tensor) -> Tensor:
         """Time counted from noise at 0 to data at 1."""
@@ -64,9 +72,33 @@ class Path:
         if self.kind == "linear":
             one = torch.ones_like(t)
             return s, sign * one, 1 - s, -sign * one
+        if self.kind == "vp":
+            low, high = VP_BETA
+            alpha = torch.exp(-0.25 * (1 - s) ** 2 * (high - low) - 0.5 * (1 - s) * low)
+            d_alpha = sign * alpha * self._half_beta(s)
+            sigma = torch.sqrt(1 - alpha**2)
+            return alpha, d_alpha, sigma, -alpha * d_alpha / sigma
         angle = s * math.pi / 2
         slope = sign * math.pi / 2
         return angle.sin(), slope * angle.cos(), angle.cos(), -slope * angle.sin()
+
+
+    @staticmethod
+    def _half_beta(s: Tensor) -> Tensor:
+        """beta / 2 of the variance-preserving path, which is d log alpha / ds."""
+        low, high = VP_BETA
+        return 0.5 * (low + (1 - s) * (high - low))
+
+    def sbdm(self, t: Tensor) -> Tensor:
+        """The diffusion of score-based models, alpha' / alpha sigma^2 - sigma sigma'; of t's shape.
+
+        Infinite at the noise but on the path "vp", where it is beta / 2. Negative where time runs towards noise, as in
+        RAE's official code, which therefore cannot sample with it.
+        """
+        if self.kind == "vp":
+            return (1 if self.data_at == 1 else -1) * self._half_beta(self.progress(t))
+        alpha, d_alpha, sigma, d_sigma = self.coefficients(t)
+        return d_alpha / alpha * sigma**2 - sigma * d_sigma
 
 
 def score_from_velocity(path: Path, v: Tensor, x: Tensor, t: Tensor) -> Tensor:
@@ -87,9 +119,7 @@ def diffusion(path: Path, form: str, t: Tensor, norm: float = 1.0) -> Tensor:
     if form == "constant":
         return torch.full_like(t, norm)
     if form == "SBDM":
-        # Negative where time runs towards noise, as in RAE's official code, which therefore cannot sample with it.
-        alpha, d_alpha, sigma, d_sigma = path.coefficients(t)
-        return norm * (d_alpha / alpha * sigma**2 - sigma * d_sigma)
+        return norm * path.sbdm(t)
     if form == "sigma":
         return norm * path.coefficients(t)[2]
     if form == "linear":
@@ -141,11 +171,12 @@ class SDE:
             num_steps: grid points, at least 2.
             draw: index of a noisy step -> standard normal (B, C, H, W).
         """
-        if self.form == "SBDM":
+        if self.form == "SBDM" and path.kind != "vp":
             raise UserError(
                 "diffusion form 'SBDM' is infinite at t = 0, where sampling starts; take 'sigma' or 'linear'"
             )
-        end = 1.0 if self.last_step == "None" else 1.0 - self.last_step_size
+        whole = self.last_step == "None" or self.last_step_size == 0
+        end = path.end if whole else 1.0 - self.last_step_size
         grid = torch.linspace(0, end, num_steps, device=x.device)
         dt = grid[1] - grid[0]
 

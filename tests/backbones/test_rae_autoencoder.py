@@ -99,3 +99,51 @@ def test_a_missing_encoder_key_is_named_as_in_the_file(official: tuple[RAEAutoen
 def test_bad_statistics(golden: Callable[[str], Any], statistics: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         build(golden("rae_stage1"), **statistics)
+
+
+@torch.no_grad()
+def test_tokens_of_another_grid_are_resized_bilinearly(golden: Callable[[str], Any]) -> None:
+    net = build(golden("rae_stage1"))
+    fine = torch.randn(2, 32, 8, 8, generator=torch.Generator().manual_seed(0))
+    # From 8 x 8 to 4 x 4 every new token is the mean of a square of four.
+    coarse = fine.unflatten(3, (4, 2)).unflatten(2, (4, 2)).mean((3, 5))
+    torch.testing.assert_close(net.decode(fine), net.decode(coarse), atol=5e-6, rtol=0)
+    wide = net.decode(coarse[:, :, :2, :2])
+    assert wide.shape == (2, 3, 20, 20)
+    with pytest.raises(UserError, match="15 tokens are no square grid"):
+        net.decode(fine[:, :, :3, :5])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("shape", [(1, 32, 4, 4), (32, 1, 1), (1, 1, 1), (1, 32, 1, 1)])
+def test_statistics_of_other_shapes(golden: Callable[[str], Any], shape: tuple[int, ...]) -> None:
+    data = golden("rae_stage1")
+    generator = torch.Generator().manual_seed(0)
+    mean, var = torch.randn(shape, generator=generator), torch.rand(shape, generator=generator) + 0.1
+    net = build(data, latent_mean=mean, latent_var=var)
+    plain = data.io["encode_nonorm"]
+    torch.testing.assert_close(net.encode(data.io["image"]), (plain - mean) / (var + 1e-5).sqrt(), atol=2e-5, rtol=0)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("size", [8, 28, 40])
+def test_encoder_input_of_another_size(golden: Callable[[str], Any], size: int) -> None:
+    """Positions are interpolated to the grid of the input; their grid stays as stored (28 pixels, 7 x 7)."""
+    data = golden("rae_stage1")
+    arguments = {k: data.config[k] for k in ARGUMENTS} | {"encoder_input_size": size}
+    net = create("rae-autoencoder", **arguments)
+    net.load_official_state_dict(encoder=load_file(data.folder / "encoder.safetensors"))
+    side = size // 4
+    assert net.latent_shape == (32, side, side)
+    table = net.encoder.embeddings.position_embeddings[:, 1:].unflatten(1, (7, 7)).permute(0, 3, 1, 2)
+    expected = torch.nn.functional.interpolate(table, (side, side), mode="bicubic", antialias=True)
+    flat = torch.full((1, 3, size, size), 0.5)
+    seen = []
+    net.encoder.embeddings.register_forward_hook(lambda *call: seen.append(call[2]))
+    tokens = net.tokens(flat)
+    assert tokens.shape == (1, side**2, 32)
+    # Every patch of a flat image is alike, so its tokens differ by their positions only.
+    places = seen[0][:, 5:] - seen[0][:, 5:6]
+    table = expected.flatten(2).mT
+    torch.testing.assert_close(places, table - table[:, :1], atol=2e-6, rtol=0)
+    assert net.decode(net.encode(flat)).shape == (1, 3, side * 5, side * 5)

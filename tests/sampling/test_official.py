@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 from drlbench.backbones import create
 from drlbench.errors import UserError
 from drlbench.sampling import official_sample, to_uint8_official
-from drlbench.sampling.official import jit_guided_velocity
+from drlbench.sampling.official import SOLVERS
+from drlbench.sampling.procedures import jit_guided_velocity
 
 FIXED_STEP, ADAPTIVE = 2e-5, 1e-3
 # SiT and RAE, JiT, REPA: how their golden entries are named.
@@ -223,3 +224,53 @@ def test_every_sde_form_and_last_step_runs(nets: dict[str, tuple[Any, Any]]) -> 
             torch.testing.assert_close(final, finals[m, form, "Euler", path], atol=1e-5, rtol=1e-5)
     different = {round(f.sum().item(), 3) for key, f in finals.items() if key[2:] != ("Tweedie", "linear")}
     assert len(different) == 30
+
+
+@torch.no_grad()
+def test_jits_floor_of_one_minus_t_is_an_option(nets: dict[str, tuple[Any, Any]]) -> None:
+    net, data = nets["jit"]
+    z, y = data.io["z_unit"], data.io["y_sample"]
+    # With one step from t = 0 the floor does nothing below 1 and halves the step at 2.
+    usual, large = (official_sample(net, z, y, "euler", 1, t_eps=e) for e in (None, 2.0))
+    torch.testing.assert_close(usual, net(z, torch.zeros(2), y), atol=1e-5, rtol=0)
+    torch.testing.assert_close(large - z, (usual - z) / 2, atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_every_solver_of_torchdiffeq_comes_to_the_same_end(nets: dict[str, tuple[Any, Any]]) -> None:
+    for name, adaptive in (("sit", 50), ("rae_dit", 50)):
+        net, data = nets[name]
+        z, y = data.io["z"], data.io["y_sample"]
+        exact = official_sample(net, z, y, "dopri5", adaptive, atol=1e-6, rtol=1e-6)
+        for method in SOLVERS[1:]:
+            end = official_sample(net, z, y, method, adaptive, atol=1e-5, rtol=1e-5)
+            assert (end - exact).abs().max() < 0.05, (name, method)
+
+
+@torch.no_grad()
+def test_the_paths_of_sit(nets: dict[str, tuple[Any, Any]]) -> None:
+    net, data = nets["sit"]
+    z, y = data.io["z"], data.io["y_sample"]
+    linear, gvp, vp = (official_sample(net, z, y, "euler", 11, path_type=p) for p in (None, "GVP", "vp"))
+    assert torch.equal(linear, gvp)  # the ODE of a velocity asks nothing of the path but where it ends
+    assert 0 < (linear - vp).abs().max() < 0.02  # 0.999
+    with pytest.raises(UserError, match="'vp' is SiT's"):
+        official_sample(*[nets["repa"][0], nets["repa"][1].io["z"], y], "euler", 2, path_type="VP")
+
+
+@torch.no_grad()
+def test_autoguidance_acts_inside_its_interval(nets: dict[str, tuple[Any, Any]]) -> None:
+    net, data = nets["rae_dit"]
+    z, y = data.io["z"], data.io["y_sample"]
+    weak = options("rae_dit", data, re.fullmatch(ENTRY["rae_dit"], "ode_euler_n50_ag"))["net_ag"]  # type: ignore[arg-type]
+    plain = official_sample(net, z, y, "euler", 11)
+    for interval, acts in (((0.0, 0.005), False), ((0.9, 1.0), True)):
+        found = official_sample(net, z, y, "euler", 11, 1.42, interval, net_ag=weak)
+        assert torch.equal(found, plain) != acts
+
+
+def test_options_without_effect_are_taken(nets: dict[str, tuple[Any, Any]]) -> None:
+    net, data = nets["sit"]
+    z, y = data.io["z"], data.io["y_sample"]
+    found = official_sample(net, z, y, "euler", 3, cfg_interval=(0.0, 1.0), noise_scale=1.0)
+    assert torch.equal(found, official_sample(net, z, y, "euler", 3))

@@ -94,5 +94,5 @@ def test_sde_keeps_the_marginals(method: str) -> None:
 def test_bad_settings(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         SDE(**arguments)
-    with pytest.raises(UserError, match="unknown path 'vp'"):
-        Path("vp")
+    with pytest.raises(UserError, match="unknown path 'edm'"):
+        Path("edm")
