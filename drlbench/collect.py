@@ -145,6 +145,9 @@ def _cell(plan: Plan, store: Store, cell: CellPlan, run: Path) -> dict[str, Any]
         "teacher": None if (source := teacher(plan.spec, cell.cell)) is None else source.id,
         "settings": {k: settings[k] for k in ("integrator", "steps") if k in settings},
         "seconds": round(sum(_json(store, n, "seconds.json") for n in trained), 1),
+        "training_seconds": round(
+            sum(_described(store, n).get("training_seconds", 0.0) for n in trained if n.kind == "finetune"), 1
+        ),
         "kl_nats": kl,
         "grids": _grids(plan, store, cell, run),
     }

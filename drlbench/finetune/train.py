@@ -44,7 +44,9 @@ def train(
         on_step: called with each finished row; it may add to the row (held-out metrics).
 
     Returns:
-        One row per update: `update` (from 1), `seconds` of training so far, and what the algorithm logs.
+        One row per update: `update` (from 1), `seconds` of training so far, and what the algorithm logs. Seconds are
+        those of the clock on a GPU, and of the processor on a CPU, which other processes do not lengthen; loading,
+        checkpoints and held-out measures are not in them.
 
     Raises:
         Diverged: a logged value is not finite.
@@ -55,12 +57,14 @@ def train(
     rows = _resume(algorithm, folder) if folder is not None else []
     if folder is not None and leads:
         write_text(folder / METRICS, "".join(json.dumps(row) + "\n" for row in rows))
+    on_cpu = next(algorithm.policy.parameters()).device.type == "cpu"
+    clock = time.process_time if on_cpu else time.monotonic
     spent = rows[-1]["seconds"] if rows else 0.0
     saved_at, saved_rows = time.monotonic(), len(rows)
     while len(rows) < updates:
-        start = time.monotonic()
+        start = clock()
         row: dict[str, Any] = dict(algorithm.step())
-        spent += time.monotonic() - start
+        spent += clock() - start
         number = len(rows) + 1
         for name, value in row.items():
             if not math.isfinite(value) and not (name == "threshold" and value == math.inf):

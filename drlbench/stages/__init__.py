@@ -20,7 +20,7 @@ VERSIONS = {
     "base": 1,
     "gate": 1,
     "reward": 1,
-    "finetune": 2,
+    "finetune": 3,
     "samples": 1,
     "features": 1,
     "scores": 1,

@@ -19,7 +19,14 @@ from drlbench.registry import ALGORITHMS
 from drlbench.rewards.base import Reward
 from drlbench.rewards.combined import Combined
 from drlbench.stages import Job
-from drlbench.stages.files import load_encoders, load_model, load_reward, read_samples, save_finetuned
+from drlbench.stages.files import (
+    load_encoders,
+    load_model,
+    load_reward,
+    read_samples,
+    save_finetuned,
+    write_description,
+)
 from drlbench.stages.watch import HeldOut
 from drlbench.store import atomic
 from drlbench.tracking import open_tracker
@@ -65,6 +72,7 @@ def run(job: Job) -> None:
     if held_out is not None:
         _mark(curve, turns(rows, held_out.better))
     atomic.write_json(job.out / "curve.json", curve)
+    write_description(job.out, training_seconds=rows[-1]["seconds"], clock="cpu" if job.device == "cpu" else "wall")
 
 
 def _latents(job: Job, model: VelocityModel) -> tuple[Tensor, Tensor]:

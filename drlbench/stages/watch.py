@@ -1,4 +1,4 @@
-"""What a fine-tune is watched by: held-out rewards and distances on a small sample with fixed seeds."""
+"""What a fine-tune is watched by: held-out rewards, distances and the KL on a small sample with fixed seeds."""
 
 from __future__ import annotations
 
@@ -10,27 +10,33 @@ from drlbench.encoders.base import Encoder
 from drlbench.features.extract import extract
 from drlbench.features.moments import Moments
 from drlbench.finetune.heldout import Better
+from drlbench.finetune.kl import kl_nats
 from drlbench.metrics.frechet import Gaussian, frechet_distance
 from drlbench.rewards.base import Reward
-from drlbench.sampling.generate import balanced_labels, generate, sample_seeds
+from drlbench.sampling.generate import balanced_labels, generate, sample_latents, sample_seeds
 from drlbench.stages import Job
-from drlbench.stages.files import load_encoders, load_reward
+from drlbench.stages.files import load_encoders, load_model, load_reward
+from drlbench.stages.kl import T_MAX
 from drlbench.stages.reference import MOMENTS
+from drlbench.store.keys import seed_of
 from drlbench.training import to_float
 
 BATCH = 250
+KL_SAMPLES = 200  # at most; the estimate is sharp next to an FD of as many
 
 
 class HeldOut:
     """Measures a model as the job's `watch` says.
 
     Attributes:
-        better: name of each measure -> "higher" or "lower"; `fd/<space>` for distances, a reward's own name.
+        better: name of each measure -> "higher" or "lower"; `fd/<space>` for distances, a reward's own name. The KL
+            from the model that the fine-tune starts from, `kl_nats`, is neither: it is what the others are paid with.
     """
 
     def __init__(self, job: Job) -> None:
         self.watch, self.device = job.settings["watch"], job.device
         encoders = load_encoders(job.inputs, job.device)
+        self.start = load_model(job.inputs["start"], job.device)
         self.rewards: dict[str, Reward] = {
             name: load_reward(job.inputs[f"held-out:{name}"], encoders, job.device) for name in self.watch["rewards"]
         }
@@ -65,7 +71,16 @@ class HeldOut:
             distance = frechet_distance(extract(encoder, images, BATCH), self.references[name])
             assert distance.replicates is not None
             found[f"fd/{name}"] = distance.value, float(distance.replicates.std())
+        found["kl_nats"] = self._kl(model)
         return found
+
+    def _kl(self, model: VelocityModel) -> tuple[float, float]:
+        """As the stage `kl` estimates it, on fewer samples."""
+        w = self.watch
+        y = torch.from_numpy(balanced_labels(min(w["n"], KL_SAMPLES), model.num_classes)).to(self.device)
+        latents = sample_latents(model, y, sample_seeds(w["seed"], len(y)), w["sampler"], w["steps"])
+        found = kl_nats(model, self.start, latents, y, seed_of("kl", w["seed"]), t_max=T_MAX)
+        return found.nats, found.standard_error
 
 
 def _reference(job: Job, space: str) -> Gaussian:

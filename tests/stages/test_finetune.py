@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import multiprocessing
 from dataclasses import replace
 from pathlib import Path
@@ -90,11 +91,28 @@ def test_held_out_measures_join_the_curve(store: Path, tmp_path: Path) -> None:
     assert tuned(plan).settings["watch"]["rewards"] == ["bold-held-out"], "bold is optimised"
     curve = json.loads((make(plan, tuned(plan).key, store) / "curve.json").read_text())
     assert curve["step"] == [1, 2, 3, 4, 5, 6]
-    for name in ("bold-held-out", "fd/pixels", "fd/dae"):
+    for name in ("bold-held-out", "fd/pixels", "fd/dae", "kl_nats"):
         values, errors = curve["series"][f"held_out/{name}"], curve["series"][f"held_out/{name}/error"]
         assert [v is not None for v in values] == [False, True] * 3, name
         assert all(e > 0 for e in errors if e is not None), name
         assert len({v for v in values if v is not None}) == 3, "the model changes"
+
+
+def test_the_kl_of_the_watch_is_that_of_the_stage(store: Path, tmp_path: Path) -> None:
+    plan = laid_out(tmp_path, "algorithms.am.watch={every: 2, n: 40}", "kl_samples=40")
+    curve = json.loads((make(plan, tuned(plan).key, store) / "curve.json").read_text())
+    stage = next(n for n in plan.nodes.values() if n.kind == "kl" and "/prl/" in n.label)
+    (row,) = json.loads((make(plan, stage.key, store) / "rows.json").read_text())
+    assert curve["series"]["held_out/kl_nats"][-1] == pytest.approx(row["value"], rel=1e-5)
+    assert "stop" not in curve or "kl_nats" not in str(curve["stop"])
+
+
+def test_time_spent_training_is_kept_without_that_of_watching(store: Path, tmp_path: Path) -> None:
+    plan = laid_out(tmp_path, "algorithms.am.watch={every: 1, n: 100}")
+    started = time.process_time()
+    about = json.loads((make(plan, tuned(plan).key, store) / "description.json").read_text())
+    assert about["clock"] == "cpu"
+    assert 0 < about["training_seconds"] < 0.5 * (time.process_time() - started)
 
 
 def test_a_watched_run_is_the_same_run(store: Path, tmp_path: Path) -> None:
