@@ -31,7 +31,7 @@ def gains(run: RunData, guidance: str) -> list[Picture]:
     if not rewards or not rows or BASE not in run.runs:
         return []
     look = run_styles(run)
-    figure, grid = new_figure(1.8 + 2.8 * len(rewards), 0.8 + 0.2 * len(rows), 1, len(rewards))
+    figure, grid = new_figure(1.8 + 2.8 * len(rewards), max(1.7, 0.8 + 0.2 * len(rows)), 1, len(rewards))
     for r, (axes, reward) in enumerate(zip(grid[0], rewards, strict=True)):
         for i, (backbone, name, lambda_) in enumerate(rows):
             gain = preference_gain(run, backbone, name, lambda_, guidance, reward)
