@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import safetensors.torch
 import torch
 from finetune_models import TinyModel, quadratic_reward
 
@@ -18,11 +19,15 @@ _SHARED = {"batch": 8, "learning_rate": 1e-2, "warmup": 5, "gradient_clip": 5.0,
 _DRAWN = {"endpoints": 16, "group": 4, "sampler_steps": 4, "passes": 2}
 SETTINGS: dict[str, dict[str, object]] = {
     "adjoint-matching": {"steps": 5, "buffer": 16, "passes": 2},
+    "adjoint-matching euler": {"steps": 5, "buffer": 16, "passes": 2, "integrator": "euler"},
     "adjoint-matching euler lora": {"steps": 5, "buffer": 16, "passes": 2, "integrator": "euler", "lora_rank": 2},
     "sft": {},
+    "sft logit-normal": {"time": "logit-normal", "time_mean": -0.8, "time_std": 0.8},
     "ram": _DRAWN,
     "awm": _DRAWN | {"kl_weight": 0.01},
+    "awm raw": _DRAWN | {"advantage": "raw", "weighting": "uniform", "kl_weight": 1.0, "anchor_weight": 0.0},
     "nft": _DRAWN | {"decay_rate": 0.1},
+    "nft raw": _DRAWN | {"decay_rate": 0.1, "advantage": "raw"},
     "rwm": _DRAWN,
     "flow-grpo": _DRAWN,
     "flow-grpo memoryless": _DRAWN | {"variant": "memoryless"},
@@ -38,8 +43,19 @@ def build(run: str, **extra: object) -> Algorithm:
 
 
 def rows(run: str, updates: int = UPDATES, folder: Path | None = None, **extra: object) -> list[dict[str, float]]:
-    """Log rows without the wall clock."""
-    return [{k: v for k, v in row.items() if k != "seconds"} for row in train(build(run, **extra), updates, folder)]
+    """Log rows without the clock."""
+    return timeless(train(build(run, **extra), updates, folder))
+
+
+def timeless(done: list[dict[str, float]]) -> list[dict[str, float]]:
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in done]
+
+
+def state_after(run: str, updates: int, folder: Path | None = None) -> tuple[list[dict[str, float]], bytes]:
+    """Log rows without the clock, and every bit that a run has after so many updates: weights, moments, buffers."""
+    algorithm = build(run)
+    done = timeless(train(algorithm, updates, folder))
+    return done, safetensors.torch.save({k: v.contiguous() for k, v in algorithm.state_dict().items()})
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from golden_runs import GOLDEN, SETTINGS, UPDATES, rows
+from golden_runs import GOLDEN, SETTINGS, UPDATES, rows, state_after
 
 from drlbench.registry import ALGORITHMS
 
@@ -21,11 +21,13 @@ def test_every_registered_algorithm_is_pinned() -> None:
 
 @pytest.mark.parametrize("run", list(SETTINGS))
 def test_twenty_updates(run: str, tmp_path: Path) -> None:
-    first = rows(run)
+    first, bits = state_after(run, UPDATES)
     golden = json.loads(GOLDEN.read_text())[run]
     for name, values in golden.items():
         assert [row[name] for row in first] == pytest.approx(values, rel=TOLERANCE, abs=1e-5), name
     for stop in range(1, UPDATES):
         folder = tmp_path / str(stop)
         rows(run, stop, folder)
-        assert rows(run, UPDATES, folder) == first, f"resumed after {stop}"
+        resumed, final = state_after(run, UPDATES, folder)
+        assert resumed == first, f"resumed after {stop}"
+        assert final == bits, f"resumed after {stop}: another state at the end"

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
-from finetune_models import FunctionReward, TinyModel, quadratic_reward
+from finetune_models import FunctionReward
+from killed_run import LONG, fresh
 
 from drlbench.errors import IntegrityError
-from drlbench.finetune.adjoint_matching import AdjointMatching
+from drlbench.finetune import adjoint_matching
+from drlbench.finetune import train as driver
 from drlbench.finetune.train import train
 from drlbench.finetune.updater import Diverged
-
-SETTINGS = {"steps": 5, "buffer": 8, "batch": 4, "passes": 2, "learning_rate": 1e-2, "warmup": 3, "ema": 0.9}
-
-
-def fresh(seed: int = 1, **extra: object) -> AdjointMatching:
-    return AdjointMatching(TinyModel(), TinyModel(), quadratic_reward(), None, SETTINGS | extra, seed)
 
 
 def strip(rows: list[dict[str, float]]) -> list[dict[str, float]]:
@@ -52,6 +54,71 @@ def test_a_kill_between_updates_resumes_from_the_last_checkpoint(tmp_path: Path)
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 4
     assert strip(train(fresh(), 8, tmp_path)) == expected
     assert strip([json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]) == expected
+
+
+@pytest.mark.parametrize("instant", ["before the state", "before the record", "before the old state goes"])
+def test_a_kill_while_saving_resumes_from_a_whole_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, instant: str
+) -> None:
+    expected = strip(train(fresh(), 8))
+    train(fresh(), 3, tmp_path)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        if instant == "before the old state goes":
+            patch.setattr(Path, "unlink", killed)
+        else:
+            patch.setattr(driver, "write_bytes" if instant == "before the state" else "write_json", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(fresh(), 6, tmp_path)
+    reached = json.loads((tmp_path / "progress.json").read_text())["rows"][-1]["update"]
+    assert reached == (6 if instant == "before the old state goes" else 3)
+    assert strip(train(fresh(), 8, tmp_path)) == expected
+    assert len(list(tmp_path.glob("state-*"))) == 1
+
+
+def test_kill_nine_in_the_middle_repeats_the_run(tmp_path: Path) -> None:
+    """A process that saves after every update is killed twice; what is left goes on to the same bits."""
+    whole = fresh()
+    expected = strip(train(whole, LONG))
+    command = [sys.executable, str(Path(__file__).with_name("killed_run.py")), str(tmp_path)]
+    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+    for target in (15, 40):
+        process = subprocess.Popen(command, env=env, stderr=subprocess.PIPE)
+        deadline = time.monotonic() + 60
+        while not (done := lines(tmp_path / "metrics.jsonl")) >= target and time.monotonic() < deadline:
+            time.sleep(0.002)
+        process.kill()
+        _, errors = process.communicate()
+        assert process.returncode == -signal.SIGKILL, errors.decode()
+        assert target <= done < LONG
+    resumed = fresh()
+    assert strip(train(resumed, LONG, tmp_path)) == expected
+    final = whole.state_dict()
+    assert all(torch.equal(value, final[name]) for name, value in resumed.state_dict().items())
+
+
+def lines(path: Path) -> int:
+    return path.read_text().count("\n") if path.is_file() else 0
+
+
+def test_a_large_buffer_in_use_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adjoint_matching, "SAVE_LIMIT", 0)
+    saved: list[int] = []
+    monkeypatch.setattr(driver, "_save", lambda algorithm, folder, rows: saved.append(len(rows)))
+    train(fresh(), 10, tmp_path, checkpoint_seconds=0)
+    assert saved == [4, 8, 10], "where a buffer of 8 has had its two passes of batches of 4, and at the end"
+
+
+def test_checkpoints_keep_to_the_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter(range(10_000))  # every look at the clock is a second later
+    monkeypatch.setattr(driver, "time", SimpleNamespace(monotonic=lambda: next(now), process_time=time.process_time))
+    saved: list[int] = []
+    monkeypatch.setattr(driver, "_save", lambda algorithm, folder, rows: saved.append(len(rows)))
+    train(fresh(), 12, tmp_path, checkpoint_seconds=3)
+    assert saved == [3, 6, 9, 12]
 
 
 def test_what_on_step_adds_is_kept(tmp_path: Path) -> None:
