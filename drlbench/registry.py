@@ -118,6 +118,7 @@ ENCODERS = Registry(
         "small-dae": "drlbench.encoders.small_dae:DenoisingAutoencoder",
         "small-contrastive": "drlbench.encoders.small_contrastive:Contrastive",
         "pixels": "drlbench.encoders.pixels:Pixels",
+        "fourier": "drlbench.encoders.fourier:Fourier",
         "inception-v3": "drlbench.encoders.inception:InceptionV3",
         "dinov2": "drlbench.encoders.dino:DINOv2",
         "dinov3": "drlbench.encoders.dino:DINOv3",
