@@ -19,7 +19,7 @@ from markupsafe import Markup
 from drlbench.report.headline import axis_words
 from drlbench.report.page_data import page_data
 from drlbench.report.rundata import RunData
-from drlbench.report.summary import INTERVAL_RULE, REFERENCE_RULE, Summary
+from drlbench.report.summary import INTERVAL_RULE, REFERENCE_RULE, Summary, best_guidance
 from drlbench.report.tables import checkpoint_rows, printed_table
 from drlbench.report.words import digits, family, interval, lambda_text, percent, seeds
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 SCRIPTS = ("chart.umd.min.js", "page.js", "frontier.js", "panels.js")
 STYLE = "page.css"
+MOST_TABLES = 4  # guidances; a longer sweep is in table.csv
 TOPICS = {"distance": "Distance to the data", "front": "Frontiers", "hacking": "Reward hacking"}
 
 
@@ -49,7 +50,8 @@ def render(run: RunData, summary: Summary, pictures: dict[str, str]) -> str:
         leads=[s for s in summary.headline if s.topic in ("status", "lead")],
         topics=[(title, [s for s in summary.headline if s.topic == topic]) for topic, title in TOPICS.items()],
         counts=_counts(run),
-        tables=[(g, printed_table(run, g)) for g in run.guidances if any(r[3] == g for r in checkpoint_rows(run))],
+        tables=[(g, printed_table(run, g)) for g in _tabled(run, summary.plain_guidance)],
+        untabled=len(run.guidances) > MOST_TABLES,
         contests=[c for c in summary.contests if c.guidance == summary.plain_guidance],
         axis=lambda a: axis_words(run, a),
         warnings=[*run.meta.get("warnings", []), *warnings],
@@ -71,6 +73,13 @@ def render(run: RunData, summary: Summary, pictures: dict[str, str]) -> str:
             ]
         ),
     )
+
+
+def _tabled(run: RunData, plain: str) -> list[str]:
+    """The guidances whose table the page shows: all, or none and the best of a sweep too long to print."""
+    measured = {row[3] for row in checkpoint_rows(run)}
+    wanted = run.guidances if len(run.guidances) <= MOST_TABLES else (plain, best_guidance(run))
+    return [g for g in wanted if g in measured]
 
 
 def _environment() -> Environment:

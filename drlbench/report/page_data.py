@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import io
+import json
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from drlbench.report.effects import preference_gain
 from drlbench.report.fronts import BASE, Axis, axes, family_points, lowest, shown
@@ -17,9 +14,11 @@ from drlbench.report.headline import CONTROL, axis_words, headline_lambda, prefe
 from drlbench.report.palette import styles
 from drlbench.report.rundata import CellKey, RunData
 from drlbench.report.summary import Summary, plain
+from drlbench.report.thumbnails import thumbnails
 from drlbench.report.words import metric_name
 
-PICTURE_BUDGET = 5_000_000  # bytes of all sample grids together, before base64
+PICTURE_BUDGET = 5_000_000  # bytes of all sample grids together, before base64, as long as the numbers leave them
+DATA_BUDGET = 6_000_000  # bytes of numbers and pictures together; the whole page stays under 8 MB
 CURVE_POINTS = 80
 
 
@@ -28,14 +27,15 @@ def page_data(run: RunData, summary: Summary) -> tuple[dict[str, Any], list[str]
     cells = [c for c in run.cells if c.backbone in run.backbones]
     index = {c: i for i, c in enumerate(cells)}
     known = page_axes(run)
-    signatures: dict[str, int] = {}
+    origins: dict[tuple[int, str], int] = {}
     rows = {
         f"{i}|{g}": numbers
         for i, c in enumerate(cells)
         for g in run.guidances
-        if (numbers := _numbers(run, c, g, known, signatures))
+        if any(numbers := _numbers(run, c, g, known, origins))
     }
-    pictures, grids, warnings = _pictures(run, cells)
+    left = (DATA_BUDGET - len(json.dumps(rows, separators=(",", ":")))) * 3 // 4
+    pictures, grids, warnings = thumbnails(run, cells, summary.plain_guidance, max(0, min(PICTURE_BUDGET, left)))
     x, y = default_axes(run, known) if known else ("", "")
     data = {
         "backbones": list(run.backbones),
@@ -63,7 +63,7 @@ def page_data(run: RunData, summary: Summary) -> tuple[dict[str, Any], list[str]
         ],
         "opening": [index[c] for c in _opening(run, summary.plain_guidance)],
         "rows": rows,
-        "signatures": list(signatures),
+        "origins": list(origins),
         "families": [
             {"backbone": b, "run": n, "points": [[index[c] for c in p.values()] for p in family_points(run, b, n)]}
             for b in run.backbones
@@ -146,20 +146,19 @@ def _real(run: RunData, axis: Axis) -> float | None:
 
 
 def _numbers(
-    run: RunData, cell: CellKey, guidance: str, known: list[Axis], signatures: dict[str, int]
-) -> dict[str, list[Any]]:
-    """{axis: [value, low, high, n, index of the signature]}, rounded to what a screen can show."""
-    found: dict[str, list[Any]] = {}
+    run: RunData, cell: CellKey, guidance: str, known: list[Axis], origins: dict[tuple[int, str], int]
+) -> list[list[Any] | None]:
+    """Per axis [value, low, high, index of its n and signature], rounded to what a screen can show, or None."""
+    found: list[list[Any] | None] = []
     for axis in known:
         row = run.row(cell, guidance, axis.space, axis.metric)
         if row is None:
-            if axis.kind == "kl" and cell.run == BASE:
-                found[axis.key] = [0, None, None, 0, None]
+            found.append([0, None, None, None] if axis.kind == "kl" and cell.run == BASE else None)
             continue
         value = shown(run, axis, lowest(run, cell, guidance, axis))
         ends = [None, None] if row.low is None or row.high is None else _ends(run, axis, row.low, row.high)
-        signature = signatures.setdefault(row.signature, len(signatures))
-        found[axis.key] = [_short(value), *map(_short, ends), row.n, signature]
+        origin = origins.setdefault((row.n, row.signature), len(origins))
+        found.append([_short(value), *map(_short, ends), origin])
     return found
 
 
@@ -213,42 +212,3 @@ def _hacking(run: RunData, summary: Summary) -> list[dict[str, Any]]:
 def _is(effect: Any, backbone: str, name: str, space: str) -> bool:
     here = (effect.backbone, effect.run, effect.space) == (backbone, name, space)
     return here and effect.estimate.value > 0 and effect.lambda_ is not None
-
-
-def _pictures(run: RunData, cells: list[CellKey]) -> tuple[list[str], dict[CellKey, dict[str, int]], list[str]]:
-    """Sample grids as data URIs, each picture once, and which one belongs to which cell and guidance."""
-    wanted = {
-        (c, g): run.path / path for c in cells for g, path in run.cell_meta.get(c.id, {}).get("grids", {}).items()
-    }
-    inside = {k: p for k, p in wanted.items() if p.resolve().is_relative_to(run.path.resolve()) and p.is_file()}
-    share = PICTURE_BUDGET // max(1, len(inside))
-    pictures: dict[str, int] = {}
-    grids: dict[CellKey, dict[str, int]] = {}
-    broken = len(wanted) - len(inside)
-    for (cell, guidance), path in inside.items():
-        uri = _data_uri(path, share)
-        if uri is None:
-            broken += 1
-            continue
-        grids.setdefault(cell, {})[guidance] = pictures.setdefault(uri, len(pictures))
-    warnings = [f"{broken} sample grids named in run.json are missing or are not pictures."] if broken else []
-    return list(pictures), grids, warnings
-
-
-def _data_uri(path: Path, share: int) -> str | None:
-    """A picture as it is where it fits its share of the page, as WebP of falling size otherwise."""
-    content, kind = path.read_bytes(), "png"
-    try:
-        with Image.open(io.BytesIO(content)) as opened:
-            if opened.format != "PNG":
-                return None
-            picture = opened.convert("RGB") if opened.mode not in ("L", "RGB") else opened.copy()
-    except (UnidentifiedImageError, OSError):
-        return None
-    scale = 1.0
-    while len(content) > share and scale > 0.05:
-        size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-        out = io.BytesIO()
-        picture.resize(size, Image.Resampling.LANCZOS).save(out, "WEBP", quality=75, method=4)
-        content, kind, scale = out.getvalue(), "webp", scale * 0.8
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"

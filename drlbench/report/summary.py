@@ -15,7 +15,7 @@ from drlbench.frontier.uncertainty import (
     hypervolume_dominance,
     hypervolume_estimate,
 )
-from drlbench.report.effects import Effect, Hacking, fd_ratio, generator, hacking_table
+from drlbench.report.effects import Effect, Hacking, fd_ratio, generator, hacking_table, mean_over_seeds
 from drlbench.report.fronts import BASE, Axis, Front, axes, front
 from drlbench.report.headline import Contest, Sentence, preference_families, sentences
 from drlbench.report.lead import leads
@@ -95,6 +95,22 @@ def plain_guidance(run: RunData) -> str:
     """The guidance whose scale is 1 (none), or the first."""
     unguided = {r.guidance for r in run.rows if r.cfg in (None, 1.0)}
     return next((g for g in run.guidances if g in unguided), run.guidances[0] if run.guidances else "")
+
+
+def best_guidance(run: RunData) -> str:
+    """The guidance other than none under which the bases' FD is lowest (mean of its logarithm), or an empty string."""
+
+    def score(guidance: str) -> float:
+        values = [
+            mean_over_seeds(run, backbone, BASE, None, guidance, space, "fd").value
+            for backbone in run.backbones
+            for space in run.spaces
+        ]
+        finite = [math.log(v) for v in values if math.isfinite(v) and v > 0]
+        return sum(finite) / len(finite) if finite else math.inf
+
+    guided = [g for g in run.guidances if g != plain_guidance(run)]
+    return min(guided, key=score, default="")
 
 
 def all_fronts(run: RunData, backbone: str, guidance: str, x: Axis, y: Axis) -> dict[str, Front]:

@@ -12,7 +12,17 @@
   let order = []; // the points the arrow keys walk through
   let current = -1;
 
-  const numbers = (cell) => DATA.rows[`${cell}|${state.guidance}`] || {};
+  const knownRows = new Map();
+  // The numbers of a cell by axis: [value, low, high, index of n and signature].
+  function numbersUnder(cell, guidance) {
+    const key = `${cell}|${guidance}`;
+    if (!knownRows.has(key)) {
+      const pairs = (DATA.rows[key] || []).map((row, i) => [DATA.axes[i].key, row]);
+      knownRows.set(key, Object.fromEntries(pairs.filter(([, row]) => row)));
+    }
+    return knownRows.get(key);
+  }
+  const numbers = (cell) => numbersUnder(cell, state.guidance);
   const at = (cell) => {
     const row = numbers(cell);
     return row[state.x] && row[state.y] ? { x: row[state.x][0], y: row[state.y][0], cell } : null;
@@ -164,7 +174,7 @@
 
   function card(target, cell, guidance) {
     const one = DATA.cells[cell];
-    const row = DATA.rows[`${cell}|${guidance}`] || {};
+    const row = numbersUnder(cell, guidance);
     const list = element("dl");
     const keys = [...new Set([state.x, state.y, ...DATA.axes.filter((a) => a.kind !== "other").map((a) => a.key)])];
     for (const key of keys.filter((k) => row[k])) {
@@ -181,7 +191,10 @@
     } else parts.push(element("p", "No sample grid was kept.", { class: "muted" }));
     parts.push(list);
     const first = row[state.x] || row[state.y];
-    if (first && first[4] !== null) parts.push(element("p", `n = ${first[3]}; ${axes.get(row[state.x] ? state.x : state.y).label}: ${DATA.signatures[first[4]]}`, { class: "signature" }));
+    if (first && first[3] !== null) {
+      const [n, signature] = DATA.origins[first[3]];
+      parts.push(element("p", `n = ${n}; ${axes.get(row[state.x] ? state.x : state.y).label}: ${signature}`, { class: "signature" }));
+    }
     target.replaceChildren(...parts);
   }
 
