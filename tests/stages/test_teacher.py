@@ -1,0 +1,70 @@
+"""A run that learns from another run's samples: what it is trained on, and what a suite may not ask for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from test_finetune import SUITE, job_of, make
+
+from drlbench import pipeline
+from drlbench.data.sources import fingerprint
+from drlbench.errors import UserError
+from drlbench.graph import Plan
+from drlbench.stages.files import load_model, read_samples
+from drlbench.stages.finetune import _latents
+from drlbench.suite.load import load_suite
+from drlbench.training import to_float
+
+STUDENT = "  student: {algorithm: sft, teacher: {run: prl, lambda: 1, n: 50}}\n"
+
+
+def written(folder: Path, student: str = STUDENT) -> Path:
+    path = folder / "suite.yaml"
+    path.write_text(SUITE.replace("sampling:", f"{student}sampling:"))
+    return path
+
+
+def laid_out(folder: Path) -> Plan:
+    data = {"kind": "digits"}
+    return pipeline.plan(load_suite(written(folder)).spec, {**data, "fingerprint": fingerprint(data)})
+
+
+def test_a_student_learns_from_its_teachers_samples_alone(tmp_path):
+    plan = laid_out(tmp_path)
+    cells = {c.cell.run: c for c in plan.cells}
+    student, teacher = cells["student"].model, cells["prl"].model
+    handed = plan.nodes[student.inputs["teacher"][1]]
+    assert handed.kind == "samples" and handed.inputs["model"][1] == teacher.key and handed.settings["n"] == 50
+    assert student.inputs["start"][1] == cells["base"].model.key
+    measured = cells["prl"].measured["none"].samples
+    assert handed.settings["seed"] != measured.settings["seed"] and handed.key != measured.key
+    assert "teacher" not in cells["sft"].model.inputs
+
+    store = tmp_path / "store"
+    store.mkdir()
+    job = job_of(plan, student.key, store, store / "again")
+    latents, labels = _latents(job, load_model(job.inputs["start"]))
+    images, given = read_samples(store / handed.key)
+    assert torch.equal(latents, to_float(images) * 2 - 1) and labels.tolist() == given.tolist()
+    weights = [load_file(make(plan, n.key, store) / "weights.safetensors") for n in (student, cells["sft"].model)]
+    assert any(not torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+@pytest.mark.parametrize(
+    ("student", "told"),
+    [
+        ("{algorithm: sft, teacher: {run: prk, lambda: 1, n: 50}}", "unknown run 'prk' (did you mean 'prl'?)"),
+        ("{algorithm: sft, teacher: {run: prl, lambda: 2, n: 50}}", "'prl' has no lambda 2; 'prl' has 1"),
+        ("{algorithm: sft, teacher: {run: prl, n: 50}}", "the teacher has no `lambda`; 'prl' has 1"),
+        ("{algorithm: sft, teacher: {run: student, n: 50}}", "itself learns from another run's samples"),
+        ("{reward: bold, algorithm: am, lambda: [1], teacher: {run: base, n: 50}}", "not from both"),
+        ("{algorithm: sft, teacher: {run: prl, lambda: 1}}", "runs.student.teacher.n"),
+    ],
+)
+def test_a_teacher_that_cannot_be_is_told_with_its_place(tmp_path, student, told):
+    with pytest.raises(UserError) as caught:
+        load_suite(written(tmp_path, f"  student: {student}\n"))
+    assert told in str(caught.value) and "suite.yaml:" in str(caught.value)
