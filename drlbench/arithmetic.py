@@ -115,9 +115,8 @@ def trajectory_tflop(forward: float, through_reward: float, settings: Mapping[st
 
 
 def sampling_tflop(
-    forward: float, decoder: float, sampler: str, steps: int, cfg: float, low: float, high: float
+    forward: float, decoder: float, evaluations: int, cfg: float = 1.0, low: float = 0.0, high: float = 1.0
 ) -> float:
-    """One sample: Heun takes 2 steps - 1 evaluations, and inside the guidance interval each is of two labels."""
-    evaluations = 2 * steps - 1 if sampler == "heun" else steps
+    """One sample in so many evaluations of the network; inside the guidance interval each is of two labels."""
     guided = 0.0 if cfg == 1 else high - low
     return forward * evaluations * (1 + guided) + decoder

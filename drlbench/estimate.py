@@ -32,6 +32,7 @@ from drlbench.backbones.cards import AUTOENCODERS, CARDS
 from drlbench.backbones.origin import autoencoder_for
 from drlbench.backbones.sizes import size_key
 from drlbench.finetune.presets import preset
+from drlbench.sampling.counts import evaluations
 from drlbench.suite.schema import BackboneSpec
 from drlbench.weights.catalogue import needed
 
@@ -143,7 +144,9 @@ def estimate(plan: Plan, nodes: Iterable[Node]) -> Estimate:
     ]
     side = int(spec.data.settings.get("size", 256))
     sample_bytes = spec.sampling.n * side * side * PIXEL_CHANNELS
-    disk = sum(sample_bytes for n in nodes if n.kind == "samples")
+    disk = sum(
+        sample_bytes * n.settings.get("n", spec.sampling.n) // spec.sampling.n for n in nodes if n.kind == "samples"
+    )
     features = {k: spec.sampling.n * WIDTHS.get(e.kind, 1024) * FEATURE_BYTES for k, e in spec.encoders.items()}
     space_of = {node.key: name for name, node in plan.encoders.items()}
     disk += sum(features[space_of[n.inputs["encoder"][1]]] for n in nodes if n.kind == "features")
@@ -224,10 +227,12 @@ def _tflop(plan: Plan, node: Node, owner: str | None) -> float:
     backbone = spec.backbones[owner]
     forward, decoder = _forward(backbone), _decoder(backbone)
     if node.kind == "samples":
-        return float(s["n"]) * sampling_tflop(forward, decoder, s["sampler"], s["steps"], s["cfg"], s["low"], s["high"])
+        calls = evaluations(s["sampler"], s["steps"], backbone.family)
+        return float(s["n"]) * sampling_tflop(forward, decoder, calls, s["cfg"], s["low"], s["high"])
     if node.kind == "reward":
         through = _through(plan, s["name"])
-        fakes = s["fakes"] * (sampling_tflop(forward, decoder, s["sampler"], s["fake_steps"], 1.0, 0, 1) + through)
+        calls = evaluations(s["sampler"], s["fake_steps"], backbone.family)
+        fakes = s["fakes"] * (sampling_tflop(forward, decoder, calls) + through)
         # R1 takes a gradient of a gradient: a forward, a backward, and both again.
         r1 = 6 * through * s["settings"].get("steps", 10_000) * s["settings"].get("batch", 512) / 2
         return fakes + (spec.data.counts or [0])[0] * through + (r1 if s["settings"].get("r1") else 0.0)
@@ -241,7 +246,8 @@ def _tflop(plan: Plan, node: Node, owner: str | None) -> float:
         # SDE and Heun's ODE, of the model and of its base.
         return 6.0 * s["n"] * s["settings"].get("steps", 100) * forward
     if node.kind == "kl":
-        return float(s["n"]) * (1 + VJP) * sampling_tflop(forward, 0.0, "euler", spec.sampling.steps, 1.0, 0, 1)
+        calls = evaluations(spec.sampling.sampler, spec.sampling.steps, backbone.family)
+        return float(s["n"]) * (1 + VJP) * sampling_tflop(forward, 0.0, calls)
     return 0.0
 
 
@@ -265,7 +271,7 @@ def _backbone(plan: Plan, name: str, floor: float) -> BackboneCost:
         if (found := _benchmark(_name(backbone), theirs)) is not None:
             share, measured = found
     sampling = plan.spec.sampling
-    each = sampling_tflop(forward, decoder, sampling.sampler, sampling.steps, 1.0, 0, 1)
+    each = sampling_tflop(forward, decoder, evaluations(sampling.sampler, sampling.steps, backbone.family))
     values = latent_values(_name(backbone), backbone.architecture) if forward else 0
     held = 2 * int(settings.get("steps", 100)) * int(settings.get("buffer", 2304)) * values
     return BackboneCost(

@@ -17,6 +17,7 @@ from drlbench.defaults import in_full, settings_in_full
 from drlbench.errors import UserError
 from drlbench.executors.local import Node
 from drlbench.finetune.presets import preset
+from drlbench.gates import card_gate
 from drlbench.graph import CellPlan, Measured, Plan
 from drlbench.registry import ALGORITHMS, METRICS
 from drlbench.store.atomic import file_sha256
@@ -118,11 +119,16 @@ def _gate(graph: Plan, data: Mapping[str, Any], backbone: str, base: Node) -> No
     spec, gate = graph.spec, graph.spec.backbones[backbone].gate
     if gate is None:
         return None
+    if (card := spec.backbones[backbone].gate_card) is not None:
+        return card_gate(graph, backbone, base, gate, card)
     guidance = next(g for g in spec.guidance if gate.guidance in (None, g.name))
     label = f"{backbone} base: {guidance.name}"
     samples = graph.add("samples", f"{backbone} base: samples, {guidance.name}", _sampling(spec, guidance), model=base)
     scores = _scores(graph, data, samples, gate.space, label)
-    settings = {**gate.model_dump(exclude={"guidance"}), "backbone": backbone, "guidance": guidance.name}
+    stated = gate.model_dump(include={"space", "fd", "tolerance", "source"})
+    sampling = spec.sampling
+    how = f"{sampling.sampler}{sampling.steps or ''}, guidance {guidance.name}, {sampling.n:,} samples"
+    settings = {**stated, "backbone": backbone, "how": how, "published_n": sampling.n}
     return graph.add("gate", f"{backbone} base: gate", settings, scores=scores)
 
 

@@ -12,9 +12,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from drlbench.backbones.cards import CARDS
+from drlbench.backbones.cards import CARDS, published_fid
 from drlbench.backbones.checkpoints import assets_of
 from drlbench.backbones.origin import autoencoder_for
+from drlbench.backbones.protocols import REFERENCES
 from drlbench.data.sources import fingerprint
 from drlbench.errors import MissingPrerequisite
 from drlbench.suite.schema import SuiteSpec
@@ -31,7 +32,8 @@ class Missing:
 
     Attributes:
         used_by: the entries of the suite that need it.
-        how: the command that gets it, or what to do by hand.
+        how: the command that gets it, or what to do `by_hand`.
+        checked: what a downloaded file is compared with.
     """
 
     name: str
@@ -42,6 +44,8 @@ class Missing:
     how: str
     used_by: tuple[str, ...]
     gigabytes: float
+    by_hand: bool = False
+    checked: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -49,7 +53,9 @@ class Missing:
     def to_text(self) -> str:
         """Four lines: what and how big, from where, on which terms, and how."""
         head = f"  {self.name}: {self.file}, {self.size} (for {', '.join(self.used_by)})"
-        return f"{head}\n      from {self.source}\n      licence: {self.licence}\n      $ {self.how}"
+        checked = f"; {self.checked}" if self.checked else ""
+        how = self.how if self.by_hand else f"$ {self.how}"
+        return f"{head}\n      from {self.source}\n      licence: {self.licence}{checked}\n      {how}"
 
 
 def weights_of(spec: SuiteSpec) -> dict[Asset, tuple[str, ...]]:
@@ -72,6 +78,12 @@ def _uses(spec: SuiteSpec) -> Iterator[tuple[str, Asset]]:
         autoencoder = autoencoder_for(backbone.checkpoint, backbone.size or backbone.family, backbone.autoencoder)
         for asset in assets_of(backbone.checkpoint if there else None, autoencoder):
             yield f"backbone {name}", asset
+        if backbone.gate is not None and (card := backbone.gate_card) is not None:
+            how = published_fid(card)[2]
+            if backbone.gate.statistics is None:
+                yield f"gate of {name}", REFERENCES[how.reference]
+            if how.guide:
+                yield f"gate of {name}", CARDS[how.guide].asset
     for name, encoder in spec.encoders.items():
         for asset in needed(encoder.kind, encoder.settings):
             yield f"encoder {name}", asset
@@ -88,12 +100,20 @@ def missing(spec: SuiteSpec) -> list[Missing]:
             how = command(asset) + (f"   # {GATED}{gate(asset)}" if asset.gated else "")
             licence = asset.licence or "not stated"
             size = human_size(asset)
-            found.append(Missing(asset.name, asset.filename, size, asset.source, licence, how, users, asset.size / 1e9))
+            checked = f"sha256 {asset.sha256[:8]}..." if asset.sha256 else "no checksum is known"
+            where = (asset.name, asset.filename, size, asset.source, licence, how, users, asset.size / 1e9)
+            found.append(Missing(*where, asset.by_hand, checked))
     for name, backbone in spec.backbones.items():
         path = backbone.checkpoint
         if path is not None and path not in CARDS and not Path(path).expanduser().exists():
             how = f"put the file there, or --set backbones.{name}.checkpoint=PATH"
-            found.append(Missing(path, path, "size unknown", "you", "yours", how, (f"backbone {name}",), 0.0))
+            found.append(Missing(path, path, "size unknown", "you", "yours", how, (f"backbone {name}",), 0.0, True))
+        statistics = backbone.gate.statistics if backbone.gate else None
+        if statistics is not None and not Path(statistics).expanduser().is_file():
+            how = f"put the file there, or --set backbones.{name}.gate.statistics=PATH"
+            found.append(
+                Missing(statistics, statistics, "size unknown", "you", "yours", how, (f"gate of {name}",), 0.0, True)
+            )
     if (images := missing_images(spec)) is not None:
         found.append(images)
     return found
@@ -113,7 +133,7 @@ def missing_images(spec: SuiteSpec) -> Missing | None:
         where = str(spec.data.settings.get("path"))
         if origin is None:
             how = "put the images there, or --set data.path=PATH"
-            return Missing("images", where, "size unknown", "you", "yours", f"{how}   # {error}", ("data",), 0.0)
+            return Missing("images", where, "size unknown", "you", "yours", f"{how}   # {error}", ("data",), 0.0, True)
         size = f"about {origin.gigabytes:g} GB"
         how = f"{origin.command}   # or --set data.path=PATH where you have them"
         return Missing(origin.name, where, size, origin.source, origin.licence, how, ("data",), origin.gigabytes)

@@ -30,9 +30,9 @@ from drlbench.backbones.keys import unwrap
 from drlbench.backbones.sizes import SIZES, default_autoencoder, size_key
 from drlbench.backbones.weights import read_checkpoint
 from drlbench.errors import UserError
-from drlbench.sampling.generate import generate, sample_seeds
+from drlbench.sampling.counts import DEFAULTS
+from drlbench.sampling.generate import generate, is_official, sample_seeds
 from drlbench.sampling.guidance import ClassifierFree
-from drlbench.sampling.official import DEFAULTS
 from drlbench.store import atomic
 
 STEPS = 50
@@ -160,7 +160,7 @@ def _size_or_family(path: Path, backbone: str, ema: str | None, given: dict[str,
 
 
 def _default_steps(model: VelocityModel, sampler: str) -> int:
-    if sampler == "official" and isinstance(model.net, Backbone):
+    if is_official(sampler) and isinstance(model.net, Backbone):
         return DEFAULTS[model.net.procedure][1]
     return STEPS
 

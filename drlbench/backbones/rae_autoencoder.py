@@ -125,7 +125,6 @@ class Decoder(nn.Module):
             x = layer(x)
         return unpatchify(self.decoder_pred(self.decoder_norm(x))[:, 1:], self.patch, 3)
 
-
     def _resized(self, x: Tensor) -> Tensor:
         """Tokens (B, N, D) of another square grid, bilinearly on the decoder's own."""
         side = math.isqrt(x.shape[1])

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from drlbench.backbones.base import Backbone, VelocityModel, to_uint8
 from drlbench.errors import UserError
-from drlbench.sampling.guidance import ClassifierFree, Guidance
+from drlbench.sampling.counts import STEPS
+from drlbench.sampling.guidance import Autoguidance, ClassifierFree, Guidance
 from drlbench.sampling.memoryless import PathNoise, derive_seed
 from drlbench.sampling.ode import sampler as ode_sampler
 from drlbench.sampling.ode import time_grid
@@ -28,6 +29,11 @@ SEED_STREAM = 0x5A  # keeps sample seeds apart from other seeds derived from the
 def balanced_labels(n: int, num_classes: int) -> NDArray[np.int64]:
     """Labels (n,) in class order, every class equally often, up to one more for the first n mod num_classes."""
     return np.sort(np.arange(n, dtype=np.int64) % num_classes)
+
+
+def random_labels(n: int, num_classes: int, seed: int) -> NDArray[np.int64]:
+    """Labels (n,) drawn independently, as most authors' scripts do; the first k of n are those of k."""
+    return np.random.default_rng(seed).integers(0, num_classes, n)
 
 
 def sample_seeds(seed: int, n: int) -> list[int]:
@@ -45,7 +51,7 @@ def sample_latents(
     labels: Tensor,
     seeds: Sequence[int],
     sampler: str = "heun",
-    steps: int = 50,
+    steps: int | None = None,
     guidance: Guidance | None = None,
     autocast: Literal["bfloat16"] | None = None,
 ) -> Tensor:
@@ -55,9 +61,10 @@ def sample_latents(
         model: on the same device as `labels`.
         labels: (B,) int64.
         seeds: one per sample.
-        sampler: "heun" (2 steps - 1 evaluations), "euler", "dopri5" (its step sizes, and so the last digits, depend
-            on the batch), or "official", the backbone's own procedure with its own counting of steps.
-        steps: of the sampler.
+        sampler: "paper" (Heun in 50 steps), "heun" (2 steps - 1 evaluations), "euler", "dopri5" (its step sizes, and
+            so the last digits, depend on the batch), or "official", the backbone's own procedure with its own
+            counting of steps; "official:sde" takes another method than the one its authors take by default.
+        steps: of the sampler; None takes 50, or the backbone's own number.
         guidance: None takes the labelled velocity as it is.
         autocast: compute the network in this type; the solver's state stays float32.
 
@@ -67,12 +74,14 @@ def sample_latents(
     device = labels.device
     context = torch.autocast(device.type, torch.bfloat16) if autocast else nullcontext()
     with torch.no_grad(), context:
-        if sampler == "official":
-            return _official(model, labels, seeds, steps, guidance).float()
-        solve = ode_sampler(sampler)
+        if is_official(sampler):
+            return _official(model, labels, seeds, sampler.partition(":")[2] or None, steps, guidance).float()
+        if sampler == "paper" and steps not in (None, STEPS):
+            raise UserError(f"sampler 'paper' is Heun in {STEPS} steps; for {steps} take 'heun'")
+        solve, grid = ode_sampler(sampler), time_grid(STEPS if steps is None else steps, model.time_shift)
         field = (guidance or ClassifierFree()).velocity(model)
         noise = model.noise_scale * initial_noise(model, seeds, device)
-        return solve(lambda x, t: field(x, t, labels).float(), noise, time_grid(steps, model.time_shift))
+        return solve(lambda x, t: field(x, t, labels).float(), noise, grid)
 
 
 def generate_batches(
@@ -80,7 +89,7 @@ def generate_batches(
     labels: Sequence[int] | NDArray[np.int64],
     seeds: Sequence[int],
     sampler: str = "heun",
-    steps: int = 50,
+    steps: int | None = None,
     guidance: Guidance | None = None,
     batch_size: int = 250,
     device: str | torch.device = "cpu",
@@ -103,7 +112,7 @@ def generate_batches(
         latents = sample_latents(model, y[part], seeds[part], sampler, steps, guidance, autocast)
         with torch.no_grad():
             images = model.decode(latents)
-        if sampler == "official" and isinstance(model.net, Backbone):
+        if is_official(sampler) and isinstance(model.net, Backbone):
             # The authors' decoders give [-1, 1], except RAE's.
             images = images if model.net.procedure == "rae" else images * 2 - 1
             yield to_uint8_official(model.net, images).cpu().numpy()
@@ -118,7 +127,7 @@ def generate(
     labels: Sequence[int] | NDArray[np.int64],
     seeds: Sequence[int],
     sampler: str = "heun",
-    steps: int = 50,
+    steps: int | None = None,
     guidance: Guidance | None = None,
     batch_size: int = 250,
     device: str | torch.device = "cpu",
@@ -149,13 +158,26 @@ def generate(
     return np.concatenate(batches)
 
 
+def is_official(sampler: str) -> bool:
+    """Whether a sampler's name stands for the backbone's own procedure."""
+    return sampler.partition(":")[0] == "official"
+
+
 def _official(
-    model: VelocityModel, labels: Tensor, seeds: Sequence[int], steps: int, guidance: Guidance | None
+    model: VelocityModel,
+    labels: Tensor,
+    seeds: Sequence[int],
+    method: str | None,
+    steps: int | None,
+    guidance: Guidance | None,
 ) -> Tensor:
     if not isinstance(model.net, Backbone):
         raise UserError("sampler 'official': this model's network has no procedure of its own; take 'heun'")
-    if not isinstance(guidance, ClassifierFree | None):
-        raise UserError("sampler 'official' with autoguidance against a base model is not a backbone's own procedure")
+    weak = None
+    if isinstance(guidance, Autoguidance):
+        if model.net.procedure != "rae" or not isinstance(guidance.base.net, Backbone):
+            raise UserError("sampler 'official': autoguidance is no part of this backbone's own procedure (RAE's only)")
+        weak, guidance = guidance.base.net, ClassifierFree(guidance.weight)
     guidance = guidance or ClassifierFree()
     whole = (guidance.low, guidance.high) == (0.0, 1.0)
     # REPA and RAE count time from the data.
@@ -166,8 +188,10 @@ def _official(
         model.net,
         draws.next().to(labels.device),
         labels,
-        num_steps=steps,
+        method,
+        steps,
         cfg_scale=guidance.scale,
         cfg_interval=None if whole else interval,
         sde_noise=lambda _: draws.next(),
+        net_ag=weak,
     )

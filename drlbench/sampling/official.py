@@ -15,14 +15,14 @@ from torch import Tensor, nn
 
 from drlbench.backbones.base import Backbone
 from drlbench.errors import UserError, did_you_mean
+from drlbench.sampling.counts import DEFAULTS
 from drlbench.sampling.procedures import PROCEDURES, Request
 from drlbench.sampling.sde import SDE
 
 # torchdiffeq's, for SiT and RAE: first those that step from grid time to grid time, then the adaptive ones.
 SOLVERS = ("euler", "midpoint", "heun2", "heun3", "rk4", "dopri5", "dopri8", "bosh3", "fehlberg2", "adaptive_heun")
 SDES = ("sde", "sde_euler", "sde_heun")
-# Method and number of steps of the authors' own evaluation, and the methods their code offers.
-DEFAULTS = {"sit": ("dopri5", 250), "jit": ("heun", 50), "repa": ("sde", 250), "rae": ("euler", 50)}
+# The methods the authors' code offers.
 OFFERED = {"sit": (*SOLVERS, *SDES), "jit": ("heun", "euler"), "repa": ("euler", "heun", "sde"), "rae": SOLVERS}
 
 

@@ -82,7 +82,6 @@ class Path:
         slope = sign * math.pi / 2
         return angle.sin(), slope * angle.cos(), angle.cos(), -slope * angle.sin()
 
-
     @staticmethod
     def _half_beta(s: Tensor) -> Tensor:
         """beta / 2 of the variance-preserving path, which is d log alpha / ds."""

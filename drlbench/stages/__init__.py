@@ -18,7 +18,7 @@ VERSIONS = {
     "encoder": 1,
     "reference": 1,
     "base": 1,
-    "gate": 1,
+    "gate": 2,
     "reward": 1,
     "finetune": 3,
     "samples": 1,

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from drlbench.backbones.base import Autoencoder
 from drlbench.data.sources import load_dataset
-from drlbench.sampling.generate import balanced_labels, generate, sample_seeds
-from drlbench.sampling.guidance import ClassifierFree
+from drlbench.sampling.generate import balanced_labels, generate, random_labels, sample_seeds
+from drlbench.sampling.guidance import Autoguidance, ClassifierFree, Guidance
 from drlbench.stages import Job
 from drlbench.stages.files import load_model, write_description
+from drlbench.store.keys import seed_of
 
 BATCH = 500
 TOLERANCE = 0.025  # of [0, 1]; closer than that to the range, a pixel is rounding, not oversaturation
@@ -51,14 +52,18 @@ def run(job: Job) -> None:
         return
     model = load_model(job.inputs["model"], job.device)
     recorder = model.autoencoder = RangeRecorder(model.autoencoder)
-    labels = balanced_labels(s["n"], model.num_classes)
+    draw = random_labels if s.get("labels") == "random" else lambda n, classes, seed: balanced_labels(n, classes)
+    labels = draw(s["n"], model.num_classes, seed_of("labels", s["seed"]))
+    guidance: Guidance = ClassifierFree(s["cfg"], s["low"], s["high"])
+    if "guide" in job.inputs:
+        guidance = Autoguidance(load_model(job.inputs["guide"], job.device), s["cfg"])
     images = generate(
         model,
         labels,
         sample_seeds(s["seed"], s["n"]),
         sampler=s["sampler"],
         steps=s["steps"],
-        guidance=ClassifierFree(s["cfg"], s["low"], s["high"]),
+        guidance=guidance,
         batch_size=BATCH,
         device=job.device,
         progress=job.progress,
@@ -66,4 +71,4 @@ def run(job: Job) -> None:
     outside = torch.cat(recorder.shares).numpy()
     np.savez_compressed(job.out / "samples.npz", images=images, labels=labels, outside=outside)
     guided = "" if s["cfg"] == 1 else f"-cfg{s['cfg']:g}[{s['low']:g},{s['high']:g}]"
-    write_description(job.out, sampler=f"{s['sampler']}{s['steps']}{guided}-seed{s['seed']}")
+    write_description(job.out, sampler=f"{s['sampler']}{s['steps'] or ''}{guided}-seed{s['seed']}")

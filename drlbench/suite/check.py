@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
+from drlbench.backbones.cards import published_fid
 from drlbench.data.kinds import KINDS
 from drlbench.errors import UserError, did_you_mean
 from drlbench.finetune.presets import ADJOINT_MATCHING
 from drlbench.registry import ALGORITHMS, BACKBONES, ENCODERS, METRICS, REWARDS, Registry
-from drlbench.suite.schema import RunSpec, SuiteSpec
+from drlbench.suite.schema import BackboneSpec, GateSpec, RunSpec, SuiteSpec
 
 Location = tuple[str | int, ...]
 Found = tuple[Location, str]
@@ -44,13 +45,8 @@ def cross_references(spec: SuiteSpec) -> Iterator[Found]:
             yield (*at, "align"), _unknown("encoder", backbone.align, spec.encoders)
         if backbone.latent is not None and backbone.latent.encoder not in spec.encoders:
             yield (*at, "latent", "encoder"), _unknown("encoder", backbone.latent.encoder, spec.encoders)
-        if backbone.gate is not None and backbone.gate.space not in spec.spaces:
-            yield (*at, "gate", "space"), _unknown("space", backbone.gate.space, spec.spaces)
-        names = [g.name for g in spec.guidance]
-        if backbone.gate is not None and backbone.gate.guidance not in (None, *names):
-            yield (*at, "gate", "guidance"), _unknown("guidance", str(backbone.gate.guidance), names)
-        if backbone.gate is not None and "fd" not in spec.metrics:
-            yield (*at, "gate"), "the gate compares `fd`, which is not among this suite's metrics"
+        if backbone.gate is not None:
+            yield from _gate(spec, backbone, backbone.gate, (*at, "gate"))
     for name, reward in spec.rewards.items():
         yield from _registered(REWARDS, reward.kind, ("rewards", name, "kind"))
         for i, encoder_name in enumerate(reward.encoders):
@@ -75,6 +71,29 @@ def cross_references(spec: SuiteSpec) -> Iterator[Found]:
                 yield ("guidance", i, "runs", j), _unknown("run", run, spec.runs)
     for name, run_spec in spec.runs.items():
         yield from _run(spec, name, run_spec)
+
+
+def _gate(spec: SuiteSpec, backbone: BackboneSpec, gate: GateSpec, at: Location) -> Iterator[Found]:
+    if gate.space not in spec.spaces:
+        yield (*at, "space"), _unknown("space", gate.space, spec.spaces)
+    if (card := backbone.gate_card) is None:
+        names = [g.name for g in spec.guidance]
+        if gate.guidance not in (None, *names):
+            yield (*at, "guidance"), _unknown("guidance", str(gate.guidance), names)
+        if "fd" not in spec.metrics:
+            yield at, "the gate compares `fd`, which is not among this suite's metrics"
+        return
+    try:
+        _, _, how = published_fid(card)
+    except UserError as error:
+        yield (*at, "protocol"), str(error)
+        return
+    encoder = spec.encoders.get(gate.space)
+    if encoder is not None and encoder.kind != how.encoder:
+        yield (
+            (*at, "space"),
+            f"the published FID is in a space of kind {how.encoder!r}, not {encoder.kind!r}",
+        )
 
 
 def _run(spec: SuiteSpec, name: str, run: RunSpec) -> Iterator[Found]:
@@ -120,18 +139,22 @@ def _run(spec: SuiteSpec, name: str, run: RunSpec) -> Iterator[Found]:
             yield (*at, "start", "run"), _unknown("run", run.start.run, spec.runs)
         elif run.start.run == name or origin.start is not None:
             yield (*at, "start", "run"), f"{run.start.run!r} itself starts from another run; chains end after one link"
-        elif run.start.lambda_ not in (origin.lambda_ or []):
-            yield (
-                (*at, "start", "lambda"),
-                (
-                    f"{run.start.run!r} has no lambda {run.start.lambda_:g}; "
-                    f"it has {', '.join(f'{x:g}' for x in origin.lambda_ or [])}"
-                ),
-            )
+        elif (told := _no_such_lambda(origin, run.start.run, run.start.lambda_)) is not None:
+            yield (*at, "start", *(("lambda",) if run.start.lambda_ is not None else ())), told
         else:
             ours, theirs = set(run.backbones or spec.backbones), set(origin.backbones or spec.backbones)
             if ours - theirs:
                 yield (*at, "start", "run"), f"{run.start.run!r} does not run on {', '.join(sorted(ours - theirs))}"
+
+
+def _no_such_lambda(run: RunSpec, name: str, weight: float | None) -> str | None:
+    """What is wrong with naming a run's cells at this lambda."""
+    if weight in (run.lambda_ or [None]):
+        return None
+    if not run.lambda_:
+        return f"{name!r} has no lambda; leave it out"
+    said = f"say which `lambda` of {name!r}" if weight is None else f"{name!r} has no lambda {weight:g}"
+    return f"{said}; it has {', '.join(f'{x:g}' for x in run.lambda_)}"
 
 
 def _teacher(spec: SuiteSpec, name: str, run: RunSpec) -> Iterator[Found]:
@@ -145,10 +168,8 @@ def _teacher(spec: SuiteSpec, name: str, run: RunSpec) -> Iterator[Found]:
         return
     if run.teacher.run == name or source.teacher is not None:
         yield (*at, "run"), f"{run.teacher.run!r} itself learns from another run's samples; chains end after one link"
-    if weight not in (source.lambda_ or [None]):
-        has = ", ".join(f"{x:g}" for x in source.lambda_) if source.lambda_ else "none: leave `lambda` out"
-        said = "the teacher has no `lambda`" if weight is None else f"{run.teacher.run!r} has no lambda {weight:g}"
-        yield at if weight is None else (*at, "lambda"), f"{said}; {run.teacher.run!r} has {has}"
+    if (told := _no_such_lambda(source, run.teacher.run, weight)) is not None:
+        yield (*at, *(("lambda",) if weight is not None else ())), told
     ours, theirs = set(run.backbones or spec.backbones), set(source.backbones or spec.backbones)
     if ours - theirs:
         yield (*at, "run"), f"{run.teacher.run!r} does not run on {', '.join(sorted(ours - theirs))}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Identifier = Annotated[str, Field(min_length=1, max_length=80)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -98,17 +98,32 @@ class AlgorithmSpec(OpenSpec):
 
 
 class GateSpec(Spec):
-    """Refuse to go on when the base's FD in `space` is further than `tolerance` (relative) from `fd`.
+    """Refuse to go on when the base's FD in `space` is further than `tolerance` (relative) from what was published.
 
-    Measured on the suite's own samples under its guidance `guidance` (its first one by default); `source` says who
-    published `fd`, and under which protocol.
+    With `protocol: suite` it is compared with `fd`, on the suite's own samples under its guidance `guidance` (its first
+    one by default); `source` says who published `fd`. With `protocol: card`, or the name of a card for a checkpoint of
+    one's own, with that card's FID on samples made as its authors made theirs (sampler, steps, guidance, labels, number
+    of samples, statistics); `n` fewer samples are cheaper and bias FD upwards, and `statistics` is a local copy of the
+    statistics file.
     """
 
     space: str
-    fd: Positive
     tolerance: Positive
+    protocol: str = "suite"
+    fd: Positive | None = None
     guidance: str | None = None
     source: str = ""
+    n: Annotated[int, Field(gt=1)] | None = None
+    statistics: str | None = None
+
+    @model_validator(mode="after")
+    def _belongs_to_its_protocol(self) -> GateSpec:
+        ours, theirs = {"fd", "guidance", "source"}, {"n", "statistics"}
+        if self.protocol == "suite" and self.fd is None:
+            raise ValueError("state the published `fd`, or take the card's with `protocol: card`")
+        for name in sorted((theirs if self.protocol == "suite" else ours) & self.model_fields_set):
+            raise ValueError(f"`{name}` is no part of `protocol: {self.protocol}`")
+        return self
 
 
 class LatentSpec(OpenSpec):
@@ -140,12 +155,19 @@ class BackboneSpec(Spec):
     gate: GateSpec | None = None
     description: str = ""
 
+    @property
+    def gate_card(self) -> str | None:
+        """The card whose protocol the gate follows; None where it follows the suite's, or there is no gate."""
+        if self.gate is None or self.gate.protocol == "suite":
+            return None
+        return str(self.checkpoint) if self.gate.protocol == "card" else self.gate.protocol
+
 
 class StartSpec(Spec):
-    """The finished cell a run starts from and takes its KL to."""
+    """The finished cell a run starts from and takes its KL to; `lambda` where that run has one."""
 
     run: str
-    lambda_: Positive = Field(alias="lambda")
+    lambda_: Positive | None = Field(default=None, alias="lambda")
 
 
 class TeacherSpec(Spec):
@@ -187,12 +209,24 @@ class RunSpec(Spec):
 
 
 class SamplingSpec(Spec):
-    """How every cell is sampled for measuring: per-sample seeds, balanced ordered labels."""
+    """How every cell is sampled for measuring: per-sample seeds, balanced ordered labels.
 
-    sampler: Literal["euler", "heun", "dopri5", "official"] = "heun"
-    steps: Annotated[int, Field(gt=0)]
+    `sampler: paper` is the paper's, Heun in 50 steps (on RAE's own schedule for RAE), and `official` each backbone's
+    own procedure, with its authors' number of steps where `steps` is left out.
+    """
+
+    sampler: Literal["paper", "euler", "heun", "dopri5", "official"] = "heun"
+    steps: Annotated[int, Field(gt=0)] | None = None
     n: Annotated[int, Field(gt=1)]
     seed: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _says_how_many_steps(self) -> SamplingSpec:
+        if self.steps is None and self.sampler not in ("paper", "official"):
+            raise ValueError(f"sampler {self.sampler!r} needs `steps`")
+        if self.sampler == "paper" and self.steps not in (None, 50):
+            raise ValueError(f"sampler 'paper' is Heun in 50 steps; for {self.steps} take 'heun'")
+        return self
 
 
 class GuidanceSpec(Spec):

@@ -88,8 +88,10 @@ def missing(asset: Asset) -> str:
 
 
 def human_size(asset: Asset) -> str:
-    """ "2.70 GB" or "0.5 MB", with "about" where it is an estimate."""
+    """ "2.70 GB", "0.5 MB" or "547 bytes", with "about" where it is an estimate (counted from the parameters)."""
     about = "about " if asset.size_is_estimate else ""
+    if asset.size < 1e4:
+        return f"{about}{asset.size} bytes"
     return f"{about}{asset.size / 1e9:.2f} GB" if asset.size >= 1e7 else f"{about}{asset.size / 1e6:.1f} MB"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,13 +23,17 @@ SETTINGS = {
     "tolerance": 0.05,
     "source": "a paper",
     "backbone": "sit",
-    "guidance": "none",
+    "how": "euler4, guidance none, 60 samples",
+    "published_n": 60,
 }
 
 
 def measured(tmp_path: Path, value: float) -> Job:
     (tmp_path / "scores").mkdir()
-    rows = [{"metric": "fd_val", "value": 0.0}, {"metric": "fd", "value": value, "n": 60, "signature": "s"}]
+    rows = [
+        {"metric": "fd_val", "value": 0.0},
+        {"metric": "fd", "value": value, "low": 9.0, "high": 11.0, "n": 60, "signature": "s"},
+    ]
     (tmp_path / "scores" / "rows.json").write_text(json.dumps(rows))
     (tmp_path / "out").mkdir()
     return Job(SETTINGS, {"scores": tmp_path / "scores"}, tmp_path / "out", tmp_path, "cpu", lambda done: None)
@@ -38,16 +43,29 @@ def measured(tmp_path: Path, value: float) -> Job:
 def test_a_base_as_published_passes(tmp_path: Path, value: float) -> None:
     gate.run(measured(tmp_path, value))
     kept = json.loads((tmp_path / "out" / "gate.json").read_text())
-    assert (kept["measured"], kept["fd"], kept["source"]) == (value, 10.0, "a paper")
+    assert (kept["measured"]["value"], kept["measured"]["low"], kept["fd"], kept["source"]) == (
+        value,
+        9.0,
+        10.0,
+        "a paper",
+    )
 
 
 @pytest.mark.parametrize("value", [9.4, 10.6, float("nan")])
 def test_another_base_does_not(tmp_path: Path, value: float) -> None:
     with pytest.raises(
-        UserError, match=r"base gate of sit: FD .* off the stated 10 \(a paper\); at most 5.0% is allowed"
+        UserError,
+        match=r"base gate of sit: FD .* in pixels \(n = 60, 95 % interval 9.000 to 11.000; euler4, guidance none, 60 "
+        r"samples\) is .* off the stated 10 \(a paper\); at most 5.0% is allowed",
     ):
         gate.run(measured(tmp_path, value))
     assert not list((tmp_path / "out").iterdir())
+
+
+def test_fewer_samples_than_were_published_are_said_to_be_fewer(tmp_path: Path) -> None:
+    job = measured(tmp_path, 20.0)
+    with pytest.raises(UserError, match="The stated value rests on 50,000 samples, and fewer give a larger FD"):
+        gate.run(replace(job, settings={**job.settings, "published_n": 50_000}))
 
 
 def gated(tmp_path: Path, text: str) -> Path:
@@ -76,6 +94,13 @@ def test_training_waits_for_it_and_its_tolerance_is_in_no_other_key(tmp_path: Pa
         ("{space: pixel, fd: 3, tolerance: 0.1}", "unknown space 'pixel'"),
         ("{space: pixels, fd: 3, tolerance: 0.1, guidance: cfg}", "unknown guidance 'cfg'"),
         ("{space: pixels, fd: -3, tolerance: 0.1}", "greater than 0"),
+        ("{space: pixels, tolerance: 0.1}", "state the published `fd`, or take the card's with `protocol: card`"),
+        ("{space: pixels, fd: 3, tolerance: 0.1, n: 10}", "`n` is no part of `protocol: suite`"),
+        ("{space: pixels, fd: 3, tolerance: 0.1, protocol: card}", "`fd` is no part of `protocol: card`"),
+        ("{space: pixels, tolerance: 0.1, protocol: card}", "'None' is no card"),
+        ("{space: pixels, tolerance: 0.1, protocol: sit-xl-2-25}", "no card .did you mean 'sit-xl-2-256'"),
+        ("{space: pixels, tolerance: 0.1, protocol: sit-s-2-256}", "holds no FID that can be measured again"),
+        ("{space: pixels, tolerance: 0.1, protocol: sit-xl-2-256}", "in a space of kind 'inception-v3', not 'pixels'"),
     ],
 )
 def test_a_gate_that_leads_nowhere(tmp_path: Path, text: str, message: str) -> None:

@@ -11,8 +11,9 @@ from typing import Any, ClassVar
 
 import pytest
 
-from drlbench.backbones.cards import AUTOENCODERS, CARDS, check_published_fid
+from drlbench.backbones.cards import AUTOENCODERS, CARDS, published_fid
 from drlbench.backbones.checkpoints import assets_of, find
+from drlbench.backbones.protocols import REFERENCES
 from drlbench.backbones.sizes import SIZES
 from drlbench.errors import IntegrityError, MissingPrerequisite, UserError
 from drlbench.weights.asset import Asset
@@ -176,13 +177,29 @@ def test_find() -> None:
         find("nowhere/x.pt")
 
 
-def test_base_gate() -> None:
-    card = CARDS["sit-xl-2-256"]
-    check_published_fid(card, 2.10, 0.03)
-    for measured in (2.3, 1.9, float("nan")):
-        with pytest.raises(UserError, match=r"off the published 2\.06"):
-            check_published_fid(card, measured, 0.03)
-    guided = CARDS["rae-ditdh-xl-256"].published[1]
-    check_published_fid(CARDS["rae-ditdh-xl-256"], 1.14, 0.02, guided.protocol)
-    with pytest.raises(UserError, match="holds no published FID"):
-        check_published_fid(CARDS["sit-s-2-256"], 50.0, 0.1)
+def test_published_numbers_that_can_be_measured_again() -> None:
+    card, number, how = published_fid("sit-xl-2-256")
+    assert (card.name, number.value, how.method, how.steps, how.cfg) == (
+        "sit-xl-2-256",
+        2.06,
+        "sde_Euler_sigma_Mean",
+        250,
+        1.5,
+    )
+    assert published_fid("jit-h-16")[2].to_text() == (
+        "heun in 50 steps as its authors count, guidance 2.2 for t in [0.1, 1], 50,000 samples with balanced labels, "
+        "against jit_in256_stats.npz"
+    )
+    guided = CARDS["rae-ditdh-xl-256"].published[1].how
+    assert guided is not None
+    assert guided.guide in CARDS
+    assert "autoguidance 1.42 with rae-ditdh-s-256" in guided.to_text()
+    # REPA's interval is [0, 0.7] in its own time, in which noise is at 1.
+    repa = published_fid("repa-sit-xl-2-256")[2]
+    assert (1 - repa.high, 1 - repa.low) == (0.0, 0.7)
+    hows = [p.how for card in CARDS.values() for p in card.published if p.how]
+    assert all(how.reference in REFERENCES for how in hows)
+    with pytest.raises(UserError, match=r"sit-s-2-256 holds no FID .* those that do: sit-xl-2-256"):
+        published_fid("sit-s-2-256")
+    with pytest.raises(UserError, match=r"'sit-xl-2-255' is no card .did you mean 'sit-xl-2-256'"):
+        published_fid("sit-xl-2-255")
