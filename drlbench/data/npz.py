@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drlbench.data.dataset import Dataset, split_dataset
-from drlbench.errors import UserError, did_you_mean
+from drlbench.errors import MissingPrerequisite, UserError, did_you_mean
 
 SPLIT_KEYS = ("train_images", "train_labels", "heldout_images", "heldout_labels")
 
@@ -34,7 +34,8 @@ def load_npz(path: Path, heldout_fraction: float = 0.2, name: str | None = None)
     or `images, labels` (also `arr_0, arr_1`), split here by content. `class_names` is optional in both.
 
     Raises:
-        UserError: no such file, not an npz without pickle, keys missing, or arrays of another shape or dtype.
+        MissingPrerequisite: no such file.
+        UserError: not an npz without pickle, keys missing, or arrays of another shape or dtype.
     """
     arrays = _read(path)
     name = name or path.stem
@@ -57,7 +58,7 @@ def load_npz(path: Path, heldout_fraction: float = 0.2, name: str | None = None)
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:
     if not path.is_file():
-        raise UserError(f"{path}: no such file")
+        raise MissingPrerequisite(f"{path}: no such file")
     try:
         with np.load(path, allow_pickle=False) as file:
             return {key: file[key] for key in file.files}

@@ -63,8 +63,8 @@ def load_dataset(spec: Mapping[str, Any]) -> Dataset:
 def fingerprint(spec: Mapping[str, Any]) -> str:
     """Hex sha256 that stands for the images in every key.
 
-    digits, npz, toy: over pixels, labels, class names and split. folder, parquet, tar: over names, sizes and labels of the
-    files, the parquet footers and the settings, so that 150 GB need not be read; see `Split.fingerprint`.
+    digits, npz, toy: over pixels, labels, class names and split. folder, parquet, tar: over names, sizes and labels of
+    the files, the parquet footers and the settings, so that 150 GB need not be read; see `Split.fingerprint`.
 
     Raises:
         As `load_dataset`.

@@ -138,7 +138,7 @@ class BackboneSpec(Spec):
 
     `checkpoint` is a card's name ("sit-xl-2-256") or a weights file; without `size` the architecture is read off its
     weights, and `ema` names the entry to take from a training checkpoint. `autoencoder` is `pixels`, a card's name
-    ("sd-vae-ft-ema"), or the folder of an SD-VAE; left out, it is the card's or the official size's own.
+    ("sd-vae-ft-ema"), or the folder of an SD-VAE or RAE; left out, it is the card's or the official size's own.
     `align` names the encoder that a REPA-style model is aligned to while it is trained; `latent` makes a model trained
     here an RAE-style one.
     """

@@ -18,10 +18,19 @@ SPACES = ("classifier", "pixels")
 def cell(run: str, lambda_: float | None = 1.0, **facts: Any) -> dict[str, Any]:
     """run.json's record of one cell of the backbone `net`."""
     weight = "" if lambda_ is None else f"/lambda={lambda_:g}"
-    return {"id": f"net/{run}{weight}/seed=0.0", "run": run, "lambda": lambda_, "optimised": [], "status": "ok", **facts}
+    return {
+        "id": f"net/{run}{weight}/seed=0.0",
+        "run": run,
+        "lambda": lambda_,
+        "optimised": [],
+        "status": "ok",
+        **facts,
+    }
 
 
-def row(of: Mapping[str, Any], space: str, metric: str, value: float, guidance: tuple[str, float] = ("none", 1.0)) -> Row:
+def row(
+    of: Mapping[str, Any], space: str, metric: str, value: float, guidance: tuple[str, float] = ("none", 1.0)
+) -> Row:
     """One number with an interval of 5 % either side."""
     at = ("paper", "net", of["run"], "", "", of["lambda"], "0.0", guidance[0], guidance[1], 0.0, 1.0)
     return Row(*at, space, metric, value, 0.95 * value, 1.05 * value, 100, "lower", "sig")

@@ -18,7 +18,9 @@ from drlbench.report.rundata import RunData
 from drlbench.suite.load import load_suite
 
 ROOT = Path(__file__).resolve().parents[2]
-SUITES = sorted({e.suite for e in CATALOGUE} | {p.relative_to(ROOT).as_posix() for p in ROOT.glob("suites/paper/*.yaml")})
+SUITES = sorted(
+    {e.suite for e in CATALOGUE} | {p.relative_to(ROOT).as_posix() for p in ROOT.glob("suites/paper/*.yaml")}
+)
 DISC = {"kind": "discriminator", "held_out": False}
 
 
@@ -45,9 +47,7 @@ def test_every_suite_a_figure_names_exists_and_is_valid(suite):
 @pytest.fixture
 def integrators(tmp_path) -> RunData:
     base = cell("base", None)
-    arms = [
-        cell(f"{i}-{k}", settings={"integrator": i, "steps": k}) for i in ("local-linear", "euler") for k in (2, 4)
-    ]
+    arms = [cell(f"{i}-{k}", settings={"integrator": i, "steps": k}) for i in ("local-linear", "euler") for k in (2, 4)]
     curves = {}
     for n, c in enumerate(arms):
         k = c["settings"]["steps"]
@@ -196,7 +196,11 @@ def test_toys_show_every_model_and_say_how_much_is_off(toys):
 def test_figures_repeat_byte_for_byte(toys, integrators, tmp_path):
     def all_bytes(folder: Path) -> dict[str, bytes]:
         with mpl.rc_context(RC):
-            for p in (*toy.shift(toys), *integrator.trajectory_norms(integrators), *integrator.by_steps(integrators, "none")):
+            for p in (
+                *toy.shift(toys),
+                *integrator.trajectory_norms(integrators),
+                *integrator.by_steps(integrators, "none"),
+            ):
                 save(p, folder)
         return {p.name: p.read_bytes() for p in folder.iterdir()}
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import time
 import multiprocessing
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace

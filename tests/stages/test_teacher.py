@@ -57,8 +57,8 @@ def test_a_student_learns_from_its_teachers_samples_alone(tmp_path):
     ("student", "told"),
     [
         ("{algorithm: sft, teacher: {run: prk, lambda: 1, n: 50}}", "unknown run 'prk' (did you mean 'prl'?)"),
-        ("{algorithm: sft, teacher: {run: prl, lambda: 2, n: 50}}", "'prl' has no lambda 2; 'prl' has 1"),
-        ("{algorithm: sft, teacher: {run: prl, n: 50}}", "the teacher has no `lambda`; 'prl' has 1"),
+        ("{algorithm: sft, teacher: {run: prl, lambda: 2, n: 50}}", "'prl' has no lambda 2; it has 1"),
+        ("{algorithm: sft, teacher: {run: prl, n: 50}}", "say which `lambda` of 'prl'; it has 1"),
         ("{algorithm: sft, teacher: {run: student, n: 50}}", "itself learns from another run's samples"),
         ("{reward: bold, algorithm: am, lambda: [1], teacher: {run: base, n: 50}}", "not from both"),
         ("{algorithm: sft, teacher: {run: prl, lambda: 1}}", "runs.student.teacher.n"),

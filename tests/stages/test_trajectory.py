@@ -87,7 +87,8 @@ def test_the_stage_keeps_both_models_under_the_cells_integrator(tmp_path):
 @pytest.mark.parametrize("integrator", ["local-linear", "euler"])
 def test_another_integrator_is_another_key(tmp_path, integrator):
     plans = [
-        laid_out(tmp_path, "trajectory_samples=8", f"algorithms.am.integrator={i}") for i in (integrator, "local-linear")
+        laid_out(tmp_path, "trajectory_samples=8", f"algorithms.am.integrator={i}")
+        for i in (integrator, "local-linear")
     ]
     keys = [next(k for k, n in p.nodes.items() if n.kind == "trajectory") for p in plans]
     assert (keys[0] == keys[1]) == (integrator == "local-linear")
