@@ -14,10 +14,11 @@ from drlbench.backbones.autoencoders import load_sd_vae
 from drlbench.backbones.base import Autoencoder, Backbone, PixelRange, VelocityModel
 from drlbench.backbones.cards import CARDS, autoencoder_card
 from drlbench.backbones.checkpoints import find
+from drlbench.backbones.folders import RAE, kind_of
 from drlbench.backbones.infer import BACKBONES as INFERRED
 from drlbench.backbones.infer import family_of, infer_architecture
 from drlbench.backbones.keys import unwrap
-from drlbench.backbones.rae_autoencoder import RAEAutoencoder
+from drlbench.backbones.rae_folder import load_rae, load_rae_folder
 from drlbench.backbones.sit import SiT
 from drlbench.backbones.sizes import SIZES, default_autoencoder, size_key
 from drlbench.backbones.weights import read_checkpoint
@@ -34,8 +35,8 @@ class ModelSpec(Settings):
         architecture: constructor arguments; they override those of a named size.
         checkpoint: a card's name ("sit-xl-2-256") or a local file.
         ema: which copy of the weights to take from a training checkpoint; None takes the official evaluation's.
-        autoencoder: "pixels", a card's name, or a local folder (an SD-VAE as diffusers saves it); None takes the
-            card's, or for an official latent size the one it was trained on.
+        autoencoder: "pixels", a card's name, or a local folder (an SD-VAE or RAE, see `drlbench.backbones.folders`);
+            None takes the card's, or for an official latent size the one it was trained on.
     """
 
     backbone: str | None = None
@@ -127,7 +128,7 @@ def load_network(path: Path, name: str | None, architecture: Mapping[str, Any], 
 
 
 def load_autoencoder(name: str, offline: bool | None = None, progress: Progress | None = None) -> Autoencoder:
-    """An autoencoder by card or from a local SD-VAE folder; "pixels" is the identity.
+    """An autoencoder by card or from a local folder of an SD-VAE or RAE; "pixels" is the identity.
 
     Raises:
         UserError: an unknown name or a damaged file.
@@ -137,32 +138,9 @@ def load_autoencoder(name: str, offline: bool | None = None, progress: Progress 
         return PixelRange()
     folder = Path(name).expanduser()
     if folder.is_dir():
-        return load_sd_vae(folder)
+        return load_rae_folder(folder) if kind_of(folder) == RAE else load_sd_vae(folder)
     card = autoencoder_card(name)
     paths = {role: resolve(asset, offline, progress) for role, asset in card.assets.items()}
     if card.kind == "sd-vae":
         return load_sd_vae(paths["weights"].parent)
     return load_rae(paths["encoder"], paths["decoder"], paths["statistics"], card.pixels)
-
-
-def load_rae(encoder: Path, decoder: Path, statistics: Path, pixels: int = 256, **architecture: Any) -> RAEAutoencoder:
-    """RAE stage 1 from its three files.
-
-    Args:
-        encoder: DINOv2-with-registers in Hugging Face's on-disk names.
-        decoder: the official model.pt.
-        statistics: the official stat.pt, {'mean', 'var'} of shape (C, H, W).
-        pixels: of the images decoded; the encoder looks at 7/8 of that.
-        architecture: arguments of `RAEAutoencoder` other than the released ones.
-    """
-    arguments = {"encoder_input_size": pixels // 16 * 14, **architecture}
-    autoencoder = RAEAutoencoder(**arguments)
-    autoencoder.load_official_state_dict(encoder=read_checkpoint(encoder), decoder=read_checkpoint(decoder))
-    stat = read_checkpoint(statistics)
-    lacking = [key for key in ("mean", "var") if not isinstance(stat.get(key), torch.Tensor)]
-    if lacking:
-        raise UserError(
-            f"{statistics}: has no tensor {' and '.join(map(repr, lacking))}; found: {', '.join(map(str, stat))}"
-        )
-    autoencoder.set_latent_statistics(stat["mean"], stat["var"])
-    return autoencoder

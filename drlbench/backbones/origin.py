@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from drlbench.backbones.cards import CARDS, autoencoder_card
+from drlbench.backbones.folders import folder_files
 from drlbench.backbones.sizes import default_autoencoder
-from drlbench.errors import IntegrityError, MissingPrerequisite, UserError
+from drlbench.errors import IntegrityError, UserError
 from drlbench.weights.files import file_hash, resolve
-
-VAE_FILES = {"config": "config.json", "weights": "diffusion_pytorch_model.safetensors"}
 
 
 def autoencoder_for(checkpoint: str | None, backbone: str, given: str | None) -> str:
@@ -51,20 +50,6 @@ def _autoencoder(name: str) -> str | dict[str, Any]:
     if "/" in name:
         return {"missing": name}
     return {"card": autoencoder_card(name).name}
-
-
-def folder_files(folder: Path) -> dict[str, Path]:
-    """The two files of an SD-VAE folder, by role.
-
-    Raises:
-        MissingPrerequisite: one is not there.
-    """
-    files = {role: folder / name for role, name in VAE_FILES.items()}
-    for path in files.values():
-        if not path.is_file():
-            needed = " and ".join(VAE_FILES.values())
-            raise MissingPrerequisite(f"{path}: no such file; an SD-VAE folder holds {needed}")
-    return files
 
 
 def autoencoder_files(name: str, offline: bool | None = None) -> dict[str, Path]:

@@ -13,7 +13,8 @@ import torch
 from drlbench.backbones import create, load, wrap
 from drlbench.backbones.autoencoders import SD_SCALE, load_sd_vae
 from drlbench.backbones.base import PixelRange
-from drlbench.backbones.loading import load_autoencoder, load_rae
+from drlbench.backbones.loading import load_autoencoder
+from drlbench.backbones.rae_folder import load_rae
 from drlbench.backbones.sizes import default_autoencoder
 from drlbench.errors import MissingPrerequisite, UserError
 

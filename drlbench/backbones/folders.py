@@ -1,0 +1,55 @@
+"""Autoencoders in local folders: which kind one is, and its files by role. Nothing here imports torch.
+
+An SD-VAE as diffusers saves it:
+
+    config.json, diffusion_pytorch_model.safetensors
+
+RAE's stage 1, the encoder as transformers saves it and the rest under the authors' names:
+
+    encoder/config.json, encoder/model.safetensors, encoder/preprocessor_config.json (optional)
+    decoder/model.pt or decoder/model.safetensors, decoder/config.json (needed for widths no released decoder has)
+    stat.pt or stat.safetensors, {mean, var}
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from drlbench.errors import MissingPrerequisite
+
+SD_VAE, RAE = "sd-vae", "rae"
+# Role -> names it may have; the first is asked for when none is there.
+FILES = {
+    SD_VAE: {"config": ("config.json",), "weights": ("diffusion_pytorch_model.safetensors",)},
+    RAE: {
+        "config": ("encoder/config.json",),
+        "encoder": ("encoder/model.safetensors",),
+        "decoder": ("decoder/model.pt", "decoder/model.safetensors"),
+        "statistics": ("stat.pt", "stat.safetensors"),
+    },
+}
+OPTIONAL = {RAE: {"preprocessor": "encoder/preprocessor_config.json", "decoder_config": "decoder/config.json"}}
+
+
+def kind_of(folder: Path) -> str:
+    """ "rae" for a folder with an encoder or a decoder in it, else "sd-vae"."""
+    return RAE if (folder / "encoder").is_dir() or (folder / "decoder").is_dir() else SD_VAE
+
+
+def folder_files(folder: Path) -> dict[str, Path]:
+    """Every file of an autoencoder's folder, by role.
+
+    Raises:
+        MissingPrerequisite: one is not there.
+    """
+    kind = kind_of(folder)
+    found = {}
+    for role, names in FILES[kind].items():
+        there = [folder / name for name in names if (folder / name).is_file()]
+        if not there:
+            needed = ", ".join(" or ".join(options) for options in FILES[kind].values())
+            what = "an SD-VAE folder" if kind == SD_VAE else "an RAE folder"
+            raise MissingPrerequisite(f"{folder / names[0]}: no such file; {what} holds {needed}")
+        found[role] = there[0]
+    found |= {role: folder / name for role, name in OPTIONAL.get(kind, {}).items() if (folder / name).is_file()}
+    return found
