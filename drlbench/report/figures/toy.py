@@ -104,7 +104,7 @@ def densities(run: RunData, name: str) -> list[Picture]:
             else:
                 first += shown
         columns = max(len(first) + 1, *(len(r) for r in rows)) if rows else len(first) + 1
-        figure, grid = new_figure(2.15 * columns, 2.35 * (1 + len(rows)) + 0.3, 1 + len(rows), columns)
+        figure, grid = new_figure(2.15 * columns, 2.4 * (1 + len(rows)) + 0.5, 1 + len(rows), columns)
         for axes in (a for line in grid for a in line):
             axes.set_axis_off()
         _scatter(grid[0][0], data, np.zeros(len(data), bool), f"data ({len(data):,} held-out points)")
