@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gzip
 import json
 import zlib
@@ -11,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from drlbench.encoders.inception import OUTPUTS, InceptionV3, Network, canonical, prepare
+from drlbench.encoders.inception import OUTPUTS, InceptionV3, canonical, prepare
+from drlbench.encoders.inception_graph import Network
 from drlbench.encoders.weights import load_strict
 from drlbench.errors import IntegrityError, MissingPrerequisite, UserError
 
@@ -104,6 +106,35 @@ def test_one_file_several_outputs_batches_and_gradients(weights):
     encoder(leaf).sum().backward()
     assert leaf.grad.abs().sum() > 0
     assert not any(p.requires_grad for p in encoder.parameters())
+
+
+def test_without_gradients_the_same_features_come_from_packed_weights(weights):
+    encoder = InceptionV3(outputs=list(OUTPUTS), weights=weights)
+    images = torch.rand(9, 3, 64, 48, generator=torch.Generator().manual_seed(1))
+    plain = encoder.forward_all(images.clone().requires_grad_())
+    assert encoder._packed is None  # gradients go through torch's own convolutions
+    packed = encoder.forward_all(images)
+    assert encoder._packed is not None
+    for output, features in plain.items():
+        error = (packed[output] - features).norm() / features.norm()
+        assert error < 2e-6, (output, error)
+    for size in (1, 7):
+        parts = [encoder.forward_all(part) for part in images.split(size)]
+        for output in OUTPUTS:
+            whole = torch.cat([part[output] for part in parts])
+            assert (whole - packed[output]).norm() / packed[output].norm() < 1e-6, (size, output)
+
+
+def test_packed_weights_follow_changed_ones(weights):
+    encoder = InceptionV3(weights=weights)
+    images = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(2))
+    before = encoder(images)
+    twin = copy.deepcopy(encoder)
+    torch.testing.assert_close(twin(images), before)
+    with torch.no_grad():
+        twin.network.Mixed_7c.branch1x1.conv.bias.add_(1.0)
+    assert (twin(images) - before).abs().max() > 0.1
+    torch.testing.assert_close(encoder(images), before)
 
 
 def test_key_lists_load_strictly():
