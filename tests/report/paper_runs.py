@@ -53,13 +53,11 @@ def write_run(
     """A run's folder, read back; replicates are evenly spread over each number's interval."""
     path.mkdir(parents=True, exist_ok=True)
     rows = list(rows)
-    draws = {
-        f"net/{r.run}{'' if r.lambda_ is None else f'/lambda={r.lambda_:g}'}/seed=0.0|{r.guidance}|{r.space}|{r.metric}": (
-            np.linspace(r.low, r.high, 201)
-        )
-        for r in rows
-        if r.run != "data"
-    }
+    draws = {}
+    for r in (r for r in rows if r.run != "data"):
+        weight = "" if r.lambda_ is None else f"/lambda={r.lambda_:g}"
+        name = f"net/{r.run}{weight}/seed=0.0|{r.guidance}|{r.space}|{r.metric}"
+        draws[name] = np.linspace(r.low, r.high, 201)
     np.savez(path / "replicates.npz", **draws)
     write_results(path / "results.csv", rows)
     spaces = [{"name": s, "kind": s, "held_out": True} for s in SPACES]

@@ -78,7 +78,7 @@ def test_it_goes_on_where_it_stopped_and_keeps_to_its_recipe(pipeline, folder, d
 
 
 def test_a_template_without_a_class(pipeline, tmp_path):
-    with pytest.raises(UserError, match="must hold {class} exactly once"):
+    with pytest.raises(UserError, match=r"must hold \{class\} exactly once"):
         draw(pipeline, tmp_path, NAMES, (1, 1), Recipe(template="a photo"))
 
 
