@@ -10,6 +10,7 @@ import json
 import os
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -162,6 +163,7 @@ def run(
     if executor != "local":
         raise UserError(f"--executor {executor!r} is not available{did_you_mean(executor, ['local'])}; valid: local")
     from drlbench.checks import check_device, check_settings
+    from drlbench.executors import torchrun
     from drlbench.executors.local import default_workers
     from drlbench.prerequisites import check_ready
     from drlbench.report.build import build_report
@@ -181,7 +183,15 @@ def run(
     command = shlex.join(["drlbench", *sys.argv[1:]])
     # Ranks take every GPU of a fine-tune, so stages then follow one another unless the user says otherwise.
     options = Options(workers or default_workers(device, ranks), device, command, partial, ranks, tracker)
-    record = perform(loaded, lay_out(loaded, cells, limit), Store(store), folder, options)
+    if torchrun.started():
+        if gpus:
+            raise UserError("--gpus starts ranks itself; under torchrun leave it out")
+        with torchrun.group(device) as rank:
+            if rank > 0:
+                return torchrun.serve(device)
+            record = perform(loaded, lay_out(loaded, cells, limit), Store(store), folder, replace(options, workers=1))
+    else:
+        record = perform(loaded, lay_out(loaded, cells, limit), Store(store), folder, options)
     summary = build_report(folder)
     if as_json:
         print(json.dumps({"run": str(folder), "status": record["status"], "headline": summary.in_short()}, indent=1))

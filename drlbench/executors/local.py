@@ -16,7 +16,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -108,8 +108,15 @@ def _enter_worker(reports: Any, parent: int, free: Any) -> None:
         torch.cuda.set_device(_place)
 
 
+def _stay(reports: Any, place: str) -> None:
+    """Do the stages' work in this very process."""
+    global _reports, _place
+    _reports, _place = reports, place
+
+
 def _execute(node: Node, root: Path, ranks: int, tracking: Tracking | None) -> Outcome:
     """Make one stage's folder; what goes wrong comes back as text, so that other cells go on."""
+    from drlbench.executors import torchrun
     from drlbench.executors.ranks import run_on_ranks
     from drlbench.stages import ON_RANKS, Job, stage_function
 
@@ -130,7 +137,9 @@ def _execute(node: Node, root: Path, ranks: int, tracking: Tracking | None) -> O
             inputs = {name: store.folder(kind, key) for name, (kind, key) in node.inputs.items()}
             shown = replace(tracking, label=node.label, key=node.key) if tracking else None
             job = Job(node.settings, inputs, out, partial, _place, lambda x: _reports.put((node.key, x)), shown)
-            if ranks > 1 and node.kind in ON_RANKS:
+            if torchrun.started() and node.kind in ON_RANKS:
+                torchrun.run_together(node.kind, job)
+            elif ranks > 1 and node.kind in ON_RANKS:
                 run_on_ranks(node.kind, job, ranks)
             else:
                 stage_function(node.kind)(job)
@@ -170,6 +179,8 @@ def execute(
     Returns:
         key -> outcome for every node. A failed stage never stops the others; its users are `skipped`.
     """
+    from drlbench.executors import torchrun
+
     outcomes: dict[str, Outcome] = {}
     waiting = list(nodes)
     _worker_environment()
@@ -180,8 +191,13 @@ def execute(
     deaths: Counter[str] = Counter()
 
     devices = places(device, ranks)
+    # The process group that torchrun has made lives in this process.
+    inside = torchrun.started()
 
-    def pool() -> ProcessPoolExecutor:
+    def pool() -> Executor:
+        if inside:
+            _stay(reports, torchrun.device_of(device))
+            return ThreadPoolExecutor(1)
         free = context.Queue()
         for i in range(workers):
             free.put(devices[i % len(devices)])
@@ -203,7 +219,7 @@ def execute(
                 elif all(s is not None for s in states) and store.has(node.kind, node.key):
                     waiting.remove(node)
                     settle(node, Outcome("cached"))
-                elif all(s is not None for s in states) and len(running) < workers:
+                elif all(s is not None for s in states) and len(running) < (1 if inside else workers):
                     waiting.remove(node)
                     listen("start", node, None)
                     running[executor.submit(_execute, node, store.root, ranks, tracking)] = node

@@ -19,6 +19,7 @@ from torch import Tensor
 from drlbench.backbones.base import VelocityModel
 from drlbench.errors import UserError
 from drlbench.finetune.base import Algorithm
+from drlbench.finetune.compiling import compiled
 from drlbench.finetune.lora import add_low_rank, merge_low_rank
 from drlbench.finetune.memory import Chunks, recompute_activations
 from drlbench.finetune.ranks import world
@@ -109,9 +110,7 @@ class Learner(Algorithm):
 
     def in_precision(self, model: VelocityModel) -> Velocity:
         """`model.velocity` under autocast and torch.compile as the settings ask; float32 out."""
-        call: Velocity = model.velocity
-        if self.settings.compile:
-            call = torch.compile(call, dynamic=False)
+        call: Velocity = compiled(model) if self.settings.compile else model.velocity
         if self.settings.precision == "fp32":
             return call
         inner, kind = call, self.device.type

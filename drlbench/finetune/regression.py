@@ -71,10 +71,13 @@ def masked_regression(
         tau = outliers.update(norms)
         open_rows = (norms < tau) & ~kept
         undecided = open_rows.nonzero()[:, 0]
-        if updater.sharded:  # all ranks run the network equally often; a settled row adds nothing
-            missing = largest(len(undecided)) - len(undecided)
-            if missing:
-                undecided = torch.cat([undecided, (~open_rows).nonzero()[:1, 0].expand(missing)])
+        # All ranks run a shared network equally often, and a compiled one knows few sizes; a settled row adds nothing.
+        wanted = largest(len(undecided)) if updater.sharded else len(undecided)
+        if updater.settings.compile and chunks.size is not None:
+            wanted = -(-wanted // chunks.size) * chunks.size
+        if wanted > len(undecided):
+            settled = (~open_rows).nonzero()[:1, 0].expand(wanted - len(undecided))
+            undecided = torch.cat([undecided, settled])
         chunks.run(len(undecided), lambda piece: learn(undecided[piece], residual_of(undecided[piece]), tau or 0.0))
     if int(all_sum(torch.isfinite(norms).sum())) == 0:
         raise Diverged(

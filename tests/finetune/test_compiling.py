@@ -1,0 +1,42 @@
+"""torch.compile in the engine: the same numbers, and a number of compiled pieces that does not grow with the run."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from golden_runs import build, timeless
+from torch._dynamo.utils import counters
+
+from drlbench.finetune.train import train
+
+# Chunks of 3 rows leave the outlier mask's second pass unequally many rows at every update.
+CHUNKS = {"micro_batch": 3, "outlier_quantile": 0.5, "rollout_batch": 4}
+
+
+@pytest.fixture(autouse=True)
+def fresh() -> None:
+    torch._dynamo.reset()
+    counters.clear()
+
+
+def test_a_compiled_run_gives_the_same_losses_from_few_pieces() -> None:
+    plain = timeless(train(build("adjoint-matching", **CHUNKS), 10))
+    run = build("adjoint-matching", compile=True, **CHUNKS)
+    found = timeless(train(run, 2))
+    pieces = counters["stats"]["unique_graphs"]
+    found += [{**row, "update": row["update"] + 2} for row in timeless(train(run, 8))]
+    assert counters["stats"]["unique_graphs"] <= pieces + 1, "one more where a piece first has rows to settle"
+    assert not counters["graph_break"]
+    for mine, theirs in zip(found, plain, strict=True):
+        for name, value in theirs.items():
+            assert mine[name] == pytest.approx(value, rel=1e-4, abs=1e-6), (name, mine["update"])
+
+
+def test_blocks_are_compiled_once_between_them_and_names_stay() -> None:
+    run = build("sft", compile=True)
+    names = set(run.state_dict())
+    train(run, 1)
+    assert counters["stats"]["unique_graphs"] == 1, "two blocks, one piece of code"
+    assert set(run.state_dict()) == names == set(build("sft").state_dict())
+    finished = run.finished_policy()
+    assert all(block._compiled_call_impl is None for block in finished.net.blocks)  # type: ignore[attr-defined, union-attr] # of TinyNet
