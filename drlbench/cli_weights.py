@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 Checkpoint = Annotated[str, typer.Argument(help="A weights file, or a card: sit-xl-2-256, jit-h-16, ...")]
 Backbone = Annotated[str | None, typer.Option(help="sit-xl-2, ..., or sit, jit, repa, rae (read off the weights).")]
 Classes = Annotated[list[int], typer.Option("--class", help="Class index (repeatable; default: spread over all).")]
+Precision = Literal["fp32", "bf16"]
 Architecture = Annotated[list[str], typer.Option(help="key=value or JSON file, for what weights do not tell.")]
 
 
@@ -27,7 +28,8 @@ def sample(
     cfg: Annotated[float, typer.Option(min=0, help="Guidance scale; 1 is none.")] = 1.0,
     interval: Annotated[tuple[float, float], typer.Option(help="Times with guidance, 0 noise, 1 data.")] = (0.0, 1.0),
     steps: Annotated[int | None, typer.Option(min=1, help="Default 50, or the backbone's own.")] = None,
-    sampler: Annotated[str, typer.Option(help="heun, euler, dopri5 or official.")] = "heun",
+    sampler: Annotated[str, typer.Option(help="paper, heun, euler, dopri5, official or official:METHOD.")] = "heun",
+    precision: Annotated[Precision, typer.Option(help="Of the network; the solver's state stays fp32.")] = "fp32",
     seed: Annotated[int, typer.Option(min=0, help="Sample i is the same whatever n and the batch are.")] = 0,
     batch: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 4,
     architecture: Architecture = [],  # noqa: B006 - likewise
@@ -47,7 +49,7 @@ def sample(
     if device:
         check_device(device)
     weights = (checkpoint, backbone, architecture, autoencoder, ema)
-    print(make(Request(*weights, n, classes, cfg, interval, steps, sampler, seed, batch, device, out)))
+    print(make(Request(*weights, n, classes, cfg, interval, steps, sampler, precision, seed, batch, device, out)))
 
 
 def fetch(suite: Callable[[], Suite], offline: bool) -> None:

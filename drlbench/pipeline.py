@@ -297,7 +297,9 @@ def _algorithm_settings(spec: SuiteSpec, cell: Cell) -> dict[str, Any]:
 
 def _sampling(spec: SuiteSpec, guidance: GuidanceSpec) -> dict[str, Any]:
     """What the samples depend on; the batch size is not part of it, because samples carry their own seeds."""
-    return {**spec.sampling.model_dump(), "cfg": guidance.cfg, "low": guidance.low, "high": guidance.high}
+    # fp32 was there before there was a choice; left out, its results keep their keys.
+    settings = spec.sampling.model_dump(exclude={"precision"} if spec.sampling.precision == "fp32" else None)
+    return {**settings, "cfg": guidance.cfg, "low": guidance.low, "high": guidance.high}
 
 
 @cache

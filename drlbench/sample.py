@@ -23,19 +23,17 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from drlbench.backbones import load
-from drlbench.backbones.base import Backbone, VelocityModel
+from drlbench.backbones.base import VelocityModel
 from drlbench.backbones.cards import CARDS
 from drlbench.backbones.infer import family_of, infer_architecture
 from drlbench.backbones.keys import unwrap
 from drlbench.backbones.sizes import SIZES, default_autoencoder, size_key
 from drlbench.backbones.weights import read_checkpoint
 from drlbench.errors import UserError
-from drlbench.sampling.counts import DEFAULTS
-from drlbench.sampling.generate import generate, is_official, sample_seeds
+from drlbench.sampling.generate import generate, sample_seeds
 from drlbench.sampling.guidance import ClassifierFree
 from drlbench.store import atomic
 
-STEPS = 50
 SHOWN_PIXELS = 128  # smaller images are enlarged to about this, without smoothing
 
 
@@ -54,6 +52,7 @@ class Request:
     interval: tuple[float, float]
     steps: int | None
     sampler: str
+    precision: str
     seed: int
     batch: int
     device: str | None
@@ -79,9 +78,10 @@ def sample(request: Request) -> str:
             labels,
             sample_seeds(request.seed, request.n),
             sampler=request.sampler,
-            steps=request.steps or _default_steps(model, request.sampler),
+            steps=request.steps,
             guidance=ClassifierFree(request.cfg, *request.interval),
             batch_size=request.batch,
+            autocast="bfloat16" if request.precision == "bf16" else None,
             device=request.device or ("cuda" if torch.cuda.is_available() else "cpu"),
             progress=lambda done: bar.update(task, completed=done),
         )
@@ -157,12 +157,6 @@ def _size_or_family(path: Path, backbone: str, ema: str | None, given: dict[str,
     usual = default_autoencoder(backbone) if found["in_channels"] == official["in_channels"] else "pixels"
     print(f"{path}: not the size of {backbone}: a {family}, {shape} (read off the weights)", file=sys.stderr)
     return family, usual
-
-
-def _default_steps(model: VelocityModel, sampler: str) -> int:
-    if is_official(sampler) and isinstance(model.net, Backbone):
-        return DEFAULTS[model.net.procedure][1]
-    return STEPS
 
 
 def spread_labels(n: int, classes: Sequence[int], num_classes: int) -> NDArray[np.int64]:

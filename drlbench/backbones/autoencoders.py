@@ -42,6 +42,8 @@ class SDVAE(nn.Module):
         slice_size: images encoded or decoded at a time.
     """
 
+    vae: Any  # diffusers' own types leave encode and decode out
+
     def __init__(self, vae: nn.Module, scale: float = SD_SCALE, slice_size: int = SLICE) -> None:
         super().__init__()
         self.vae = vae.eval().requires_grad_(False)
@@ -56,10 +58,10 @@ class SDVAE(nn.Module):
         return sliced(self._decode, latents, self.slice_size)
 
     def _encode(self, images: Tensor) -> Tensor:
-        return self.vae.encode(images * 2 - 1).latent_dist.mean * self.scale  # type: ignore[operator]
+        return self.vae.encode(images * 2 - 1).latent_dist.mean * self.scale
 
     def _decode(self, latents: Tensor) -> Tensor:
-        return (self.vae.decode(latents / self.scale).sample + 1) / 2  # type: ignore[operator]
+        return (self.vae.decode(latents / self.scale).sample + 1) / 2
 
 
 def load_sd_vae(folder: Path) -> SDVAE:

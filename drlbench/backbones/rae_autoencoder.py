@@ -172,8 +172,8 @@ class RAEAutoencoder(nn.Module):
         super().__init__()
         from transformers import Dinov2WithRegistersConfig, Dinov2WithRegistersModel
 
-        config = Dinov2WithRegistersConfig(**(DINOV2_BASE if encoder_args is None else encoder_args))
-        patch = int(config.patch_size)  # type: ignore[arg-type]
+        config: Any = Dinov2WithRegistersConfig(**(DINOV2_BASE if encoder_args is None else encoder_args))
+        patch = int(config.patch_size)
         if encoder_input_size % patch:
             raise UserError(
                 f"rae-autoencoder: encoder_input_size {encoder_input_size} is not a multiple of "

@@ -83,7 +83,7 @@ class REPA(SiT):
         self.projectors = nn.ModuleList(_projector(hidden_size, projector_dim, width) for width in z_dims)
         initialise(self.projectors)
 
-    def forward(  # type: ignore[override]
+    def forward(  # type: ignore[override]  # it returns the projections too when asked
         self, x: Tensor, t: Tensor, y: Tensor, return_projections: bool = False
     ) -> Tensor | tuple[Tensor, list[Tensor]]:
         """Velocity noise - data of x (B, C, H, W) at t (B,) in [0, 1], t = 1 noise, for labels y (B,) int64.

@@ -128,7 +128,8 @@ def split_by_content(images: Images | LazyImages, labels: Labels, heldout_fracti
             count += 1
         if not 0 < count < len(members):
             raise UserError(
-                f"class {label} has {len(members)} images, too few to hold a fraction of {heldout_fraction} out"
+                f"class {label} has {len(members)} images, too few to hold a fraction of {heldout_fraction} out; give "
+                "held-out images of their own (`held_out_path`) or a larger `held_out`"
             )
         heldout += members[:count]
     chosen = np.zeros(len(labels), dtype=bool)

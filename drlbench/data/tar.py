@@ -95,6 +95,11 @@ def open_tar(pattern: str) -> Split:
     return Split(source, found, [m.size for m in images], classes, pattern)
 
 
+def _forget(archive: Any) -> None:
+    """Drop the list of members read so far (`tarfile` keeps each, and ImageNet has 1.3 million)."""
+    archive.members = []
+
+
 def _members(path: Path, number: int) -> Iterator[Member]:
     """Regular files of an archive and of archives inside it, without unpacking."""
     try:
@@ -106,10 +111,10 @@ def _members(path: Path, number: int) -> Iterator[Member]:
                         for e in inner:
                             if e.isfile():
                                 yield Member(f"{folder}/{e.name}", number, entry.offset_data + e.offset_data, e.size)
-                                inner.members = []  # type: ignore[attr-defined]
+                                _forget(inner)
                 elif entry.isfile():
                     yield Member(entry.name, number, entry.offset_data, entry.size)
-                outer.members = []  # type: ignore[attr-defined]
+                _forget(outer)
     except tarfile.ReadError as error:
         raise IntegrityError(
             f"{path}: is no whole uncompressed tar file ({error}); a compressed one is unpacked with gunzip first"

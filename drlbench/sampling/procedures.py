@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -47,12 +48,13 @@ class Request:
 
 def _sit(r: Request) -> Tensor:
     """SiT guides three channels of a doubled state, whose second half follows along and is dropped."""
+    net: Any = r.net  # its guidance is no part of the protocol
     guided = r.cfg_scale > 1
     x = torch.cat([r.noise, r.noise]) if guided else r.noise
     y = torch.cat([r.y, r.null]) if guided else r.y
 
     def velocity(x: Tensor, t: Tensor) -> Tensor:
-        return r.net.forward_with_cfg(x, t, y, r.cfg_scale) if guided else r.net(x, t, y)  # type: ignore[operator]
+        return net.forward_with_cfg(x, t, y, r.cfg_scale) if guided else net(x, t, y)
 
     def draw(index: int) -> Tensor:
         noise = r.draw(index)
@@ -70,14 +72,15 @@ def _rae(r: Request) -> Tensor:
     t = 1 - u
     grid = r.time_shift * t / (1 + (r.time_shift - 1) * t)
     low, high = r.cfg_interval
+    net: Any = r.net  # its guidance is no part of the protocol
 
     def velocity(x: Tensor, t: Tensor) -> Tensor:
         if (r.cfg_scale <= 1 and r.net_ag is None) or not bool((t[0] >= low) & (t[0] <= high)):
-            return r.net(x, t, r.y)
+            return net(x, t, r.y)
         if r.net_ag is not None:
-            return r.net.forward_with_autoguidance(x, t, r.y, r.cfg_scale, r.net_ag)  # type: ignore[operator]
+            return net.forward_with_autoguidance(x, t, r.y, r.cfg_scale, r.net_ag)
         both = torch.cat([x, x]), torch.cat([t, t]), torch.cat([r.y, r.null])
-        return r.net.forward_with_cfg(*both, r.cfg_scale)[: len(x)]  # type: ignore[operator]
+        return net.forward_with_cfg(*both, r.cfg_scale)[: len(x)]
 
     return integrate(velocity, r.noise, grid, r.method, r.atol, r.rtol)
 

@@ -51,6 +51,7 @@ def run(job: Job) -> None:
         write_description(job.out, sampler="data")
         return
     model = load_model(job.inputs["model"], job.device)
+    half = s.get("precision") == "bf16"
     recorder = model.autoencoder = RangeRecorder(model.autoencoder)
     draw = random_labels if s.get("labels") == "random" else lambda n, classes, seed: balanced_labels(n, classes)
     labels = draw(s["n"], model.num_classes, seed_of("labels", s["seed"]))
@@ -65,10 +66,11 @@ def run(job: Job) -> None:
         steps=s["steps"],
         guidance=guidance,
         batch_size=BATCH,
+        autocast="bfloat16" if half else None,
         device=job.device,
         progress=job.progress,
     )
     outside = torch.cat(recorder.shares).numpy()
     np.savez_compressed(job.out / "samples.npz", images=images, labels=labels, outside=outside)
     guided = "" if s["cfg"] == 1 else f"-cfg{s['cfg']:g}[{s['low']:g},{s['high']:g}]"
-    write_description(job.out, sampler=f"{s['sampler']}{s['steps'] or ''}{guided}-seed{s['seed']}")
+    write_description(job.out, sampler=f"{s['sampler']}{s['steps'] or ''}{guided}{'-bf16' * half}-seed{s['seed']}")

@@ -212,13 +212,16 @@ class SamplingSpec(Spec):
     """How every cell is sampled for measuring: per-sample seeds, balanced ordered labels.
 
     `sampler: paper` is the paper's, Heun in 50 steps (on RAE's own schedule for RAE), and `official` each backbone's
-    own procedure, with its authors' number of steps where `steps` is left out.
+    own procedure, with its authors' number of steps where `steps` is left out. `precision: bf16` computes the network
+    in bfloat16 for the samples that are measured; the solver's state and the decoder stay float32 (docs/design/
+    backbones.md has the error).
     """
 
     sampler: Literal["paper", "euler", "heun", "dopri5", "official"] = "heun"
     steps: Annotated[int, Field(gt=0)] | None = None
     n: Annotated[int, Field(gt=1)]
     seed: Annotated[int, Field(ge=0)] = 0
+    precision: Literal["fp32", "bf16"] = "fp32"
 
     @model_validator(mode="after")
     def _says_how_many_steps(self) -> SamplingSpec:

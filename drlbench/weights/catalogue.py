@@ -103,7 +103,7 @@ def _clipscore(settings: Mapping[str, Any]) -> list[str]:
 
 _NEEDS: Mapping[str, Callable[[Mapping[str, Any]], list[str]]] = {
     "inception-v3": lambda s: ["inception-v3"],
-    **{kind: lambda s, kind=kind: [network_of(s.get("preset", DEFAULTS[kind]))] for kind in DEFAULTS},  # type: ignore[misc]
+    **{kind: lambda s, kind=kind: [network_of(s.get("preset", DEFAULTS[kind]))] for kind in DEFAULTS},  # type: ignore[misc]  # a lambda's default has no type
     "imagereward": lambda s: ["imagereward", "bert-vocabulary"],
     "pickscore": lambda s: ["pickscore"],
     "hpsv2": lambda s: ["hpsv2.1" if s.get("version") == "2.1" else "hpsv2"],
