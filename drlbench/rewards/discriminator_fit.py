@@ -41,8 +41,8 @@ def fit_discriminator(
     Args:
         encoders: one or several; frozen, unless `encoder_learning_rate` asks for a trained copy.
         fake: samples of the model that will be the KL reference.
-        fresh_fakes: (refill number, count) -> new samples for each refill of the buffer; none: refills draw from
-            `fake` again.
+        fresh_fakes: (refill number, count) -> new samples for each refill of the buffer; none: refills go on through
+            `fake`, which is the same thing as long as it lasts.
 
     Returns:
         A frozen `Discriminator` whose `report` holds the validation curve and the calibration figures.
@@ -89,6 +89,20 @@ def _whitening(
     values, vectors = torch.linalg.eigh(covariance)
     values = values.clamp_min(0) + RIDGE * values.mean()
     return mean.float(), (vectors * values.rsqrt() @ vectors.T).float()
+
+
+class _Deck:
+    """Indices of a set in a shuffled order without end: each comes up again only after all others have."""
+
+    def __init__(self, size: int, generator: torch.Generator) -> None:
+        self.size, self.generator, self.left = size, generator, torch.empty(0, dtype=torch.int64)
+
+    def take(self, count: int) -> Tensor:
+        """The next `count` indices (count,)."""
+        while len(self.left) < count:
+            self.left = torch.cat([self.left, torch.randperm(self.size, generator=self.generator)])
+        taken, self.left = self.left[:count], self.left[count:]
+        return taken
 
 
 class _Fit:
@@ -156,15 +170,21 @@ class _Fit:
         return {k: v.detach().clone() for k, v in self.model.state_dict().items()}
 
     def _batches(self) -> Any:
-        """Endless pairs (rows of the real set, labelled fakes), in epochs over a buffer that is refilled."""
+        """Endless pairs (rows of the real set, labelled fakes), in epochs over a buffer that is refilled.
+
+        A refill takes the images that come next in one shuffled order, so that it is fresh for as long as there are
+        images left that no earlier buffer held.
+        """
         s = self.settings
         half = s.batch // 2
         count, refill = s.buffer_batches * half, 0
+        next_real, next_fake = _Deck(len(self.real[0]), self.order), _Deck(len(self.fake[0]), self.order)
         while True:
             fake = self.fake
             if refill > 0 and self.fresh_fakes is not None:
                 fake = self._ready(self.fresh_fakes(refill, count))
-            chosen_real, chosen_fake = self._choose(len(self.real[0]), count), self._choose(len(fake[0]), count)
+                next_fake = _Deck(len(fake[0]), self.order)
+            chosen_real, chosen_fake = next_real.take(count), next_fake.take(count)
             for _ in range(s.buffer_epochs):
                 order_real = chosen_real[torch.randperm(count, generator=self.order)]
                 order_fake = chosen_fake[torch.randperm(count, generator=self.order)]
@@ -172,11 +192,6 @@ class _Fit:
                     r, f = order_real[k : k + half], order_fake[k : k + half]
                     yield r, (fake[0][f], fake[1][f])
             refill += 1
-
-    def _choose(self, available: int, count: int) -> Tensor:
-        """`count` indices, each image as often as any other (give or take one)."""
-        turns = -(-count // available)
-        return torch.cat([torch.randperm(available, generator=self.order) for _ in range(turns)])[:count]
 
     def _logits(self, images: Tensor, y: Tensor, noise: torch.Generator | None) -> Tensor:
         features = self.model.features(images) if self.pixels else images

@@ -19,7 +19,7 @@ VERSIONS = {
     "reference": 1,
     "base": 1,
     "gate": 2,
-    "reward": 1,
+    "reward": 2,
     "finetune": 3,
     "samples": 1,
     "features": 1,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from drlbench.encoders.base import Encoder
 from drlbench.errors import IntegrityError, UserError
 from drlbench.rewards.calibration import auc, calibration_report
 from drlbench.rewards.discriminator import Discriminator, DiscriminatorSettings
-from drlbench.rewards.discriminator_fit import fit_discriminator
+from drlbench.rewards.discriminator_fit import _Fit, fit_discriminator
 
 
 class Flat(Encoder):
@@ -115,6 +116,29 @@ def test_early_stop_and_refill() -> None:
     assert curve[best]["step"] == model.report["best_step"]
     assert len(curve) - 1 - best == 4
     assert model.report["nll"] == pytest.approx(curve[best]["held_out"], rel=1e-5)
+
+
+def test_a_buffer_is_visited_ten_times_and_refilled_with_images_not_seen_before() -> None:
+    """The paper's schedule: 20 mini-batches of pairs, 10 epochs over them, then fresh fakes."""
+    count, half, refills = 260, 3, 4
+    images, labels = torch.rand(count, 1, 2, 2), torch.zeros(count, dtype=torch.int64)
+    settings = DiscriminatorSettings(batch=2 * half, head="linear", width=4)
+    assert (settings.buffer_batches, settings.buffer_epochs) == (20, 10)
+    fit = _Fit(Discriminator([Flat()], settings, 2), *[(images, labels)] * 4, 0, None)
+    features = fit.fake[0]
+    index = {tuple(row.tolist()): i for i, row in enumerate(features)}
+    batches = fit._batches()
+    held: list[set[int]] = []
+    for _ in range(refills):
+        visits: Counter[int] = Counter()
+        for _ in range(20 * 10):
+            rows, (fakes, _) = next(batches)
+            assert len(rows) == len(fakes) == half
+            visits.update(index[tuple(row.tolist())] for row in fakes)
+        assert set(visits.values()) == {10}
+        held.append(set(visits))
+    assert all(len(buffer) == 20 * half for buffer in held)
+    assert len(set().union(*held)) == refills * 20 * half, "every refill is fresh while fakes last"
 
 
 def test_same_seed_same_weights_whatever_the_global_generator() -> None:
