@@ -183,10 +183,11 @@ def toys(tmp_path) -> RunData:
 def test_toys_show_every_model_and_say_how_much_is_off(toys):
     dense, against = toy.shift(toys)
     titles = [a.get_title(loc="left") for a in dense.figure.axes]
-    assert titles[0].startswith("data") and any(re.match(r"drl\+prl λ=2: [\d.]+% off", t) for t in titles)
+    assert titles[0].startswith("data") and any(re.match(r"drl\+prl λ=2: [\d.]+% ± [\d.]+% off", t) for t in titles)
     data = toy.read_points(toys)["data|none"]
     off = toy.off_data(toy.read_points(toys)["net/base+prl/lambda=1/seed=0.0|none"], data).mean()
-    assert f"base+prl λ=1: {off:.1%} off" in titles
+    half = 1.96 * (off * (1 - off) / 60) ** 0.5
+    assert f"base+prl λ=1: {off:.1%} ± {half:.1%} off" in titles
     assert any(np.isclose(y[0], off) for _, y in lines_of(against.figure.axes[0]))
     assert [p.name for p in toy.geometry(toys)] == ["toy_geometry"]
     (toys.path / "points.npz").unlink()

@@ -113,12 +113,12 @@ def densities(run: RunData, name: str) -> list[Picture]:
                 own = _samples(run, cell, points)
                 assert own is not None
                 off = off_data(own, data)
-                weight = "" if cell.lambda_ is None else f" λ={cell.lambda_:g}"
-                _scatter(axes, own, off, f"{cell.run}{weight}: {off.mean():.1%} off")
+                weight, e = "" if cell.lambda_ is None else f" λ={cell.lambda_:g}", _share(off)
+                _scatter(axes, own, off, f"{cell.run}{weight}: {e.value:.1%} ± {e.high - e.value:.1%} off")
         footnote(
             figure,
             f"{backbone}, first seed. Orange crosses: off the data, farther from the nearest held-out point than 99 % "
-            "of the held-out points are from theirs. Blue: on it.",
+            "of the held-out points are from theirs (with its 95 % interval). Blue: on it.",
         )
         caption = f"Samples of {backbone} in the plane for every run, those off the data marked"
         pictures.append(Picture(name, caption, figure))
