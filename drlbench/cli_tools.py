@@ -6,16 +6,12 @@ import json
 import os
 import sys
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from drlbench.errors import UserError
-
-if TYPE_CHECKING:
-    from drlbench.encoders.base import Encoder
 
 RunPath = Annotated[Path, typer.Argument(help="A run's folder, e.g. reports/digits.")]
 
@@ -80,24 +76,26 @@ def evaluate(
         ".drlbench/features"
     ),
     batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 64,
-    workers: Annotated[int, typer.Option("--workers", min=0, help="Processes that decode images.")] = 2,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Threads that decode images.")] = 2,
     offline: Annotated[bool, typer.Option("--offline", help="Never touch the network.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Score any images against any reference, with intervals and signatures."""
     if offline:
         offline_from_now()
+    from drlbench.evaluate import encoder_for
     from drlbench.evaluate import evaluate as measure
     from drlbench.registry import ENCODERS
 
-    names = [s for s in spaces.split(",") if s]
+    names = [s.strip() for s in spaces.split(",") if s.strip()]
+    asked = [m.strip() for m in metrics.split(",") if m.strip()]
     for name in names:
         ENCODERS.target(name)  # an unknown name is told before any work
-    encoders = {name: partial(_encoder, name) for name in names}
+    encoders = {name: encoder_for(name, asked) for name in names}
     table = measure(
         images,
         reference,
-        [m for m in metrics.split(",") if m],
+        asked,
         encoders,
         cache=cache,
         batch_size=batch_size,
@@ -109,11 +107,7 @@ def evaluate(
     if out is not None:
         table.write(out)
     if as_json:
-        print(
-            json.dumps(
-                [{"space": r.space, "metric": r.metric, "value": r.value, "n": r.n} for r in table.rows], indent=1
-            )
-        )
+        print(json.dumps(table.document(), indent=1))
     else:
         print(table.csv(), end="")
     for warning in table.warnings:
@@ -153,10 +147,3 @@ def bench(
         f"one lambda of the paper's recipe ({found.trajectories} trajectories): {found.total_hours:.4g} hours here; "
         f"arithmetic floor {found.floor_hours:.4g}{paper}"
     )
-
-
-def _encoder(name: str) -> Encoder:
-    from drlbench.registry import ENCODERS
-
-    encoder: Encoder = ENCODERS.get(name)()
-    return encoder.freeze()

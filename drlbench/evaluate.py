@@ -8,12 +8,10 @@ Shapes: n generated, m reference images, H and W height and width, C channels, D
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,73 +28,45 @@ from drlbench.metrics.bootstrap import resample_counts
 from drlbench.metrics.preference import mean_score
 from drlbench.metrics.signature import make_signature
 from drlbench.metrics.statistics import image_statistics, statistic_measurements
-from drlbench.registry import METRICS, REWARDS
+from drlbench.metrics.table import Row, Table
+from drlbench.registry import ENCODERS, METRICS, REWARDS
 from drlbench.rewards.scoring import score_images
-from drlbench.store.atomic import write_json, write_text
 
 # What statistics files of other tools call the space of one of our encoders.
 FOREIGN_SPACES = {"inception-v3": "fid", "inception-v3/spatial": "spatial", "dinov2": "fd_dinov2"}
-COLUMNS = ("space", "metric", "value", "low", "high", "n", "better", "signature")
-ON_LOGITS = "inception-score"
+SFID = "sfid"
+ALIASES = {"is": "inception-score", "fid": "fd", "kid": "kd"}
+# Metrics that are measured in one output of an encoder only, which in turn is for no other metric.
+OWN_OUTPUT = {"inception-score": "logits_unbiased", SFID: "spatial"}
 
 
-@dataclass(frozen=True)
-class Row:
-    """One number of the table; low and high are None where there is no interval."""
+def encoder_for(name: str, metrics: Sequence[str]) -> Callable[[], Encoder]:
+    """How to build a registered encoder with its defaults, giving what the asked metrics need of it."""
 
-    space: str
-    metric: str
-    value: float
-    low: float | None
-    high: float | None
-    n: int
-    better: str
-    signature: str
-    details: Mapping[str, float] = field(default_factory=dict)
+    def build() -> Encoder:
+        kind = ENCODERS.get(name)
+        offered: Mapping[str, str] = getattr(kind, "outputs_of_metrics", {})
+        further = [offered[metric] for metric in canonical(metrics) if metric in offered]
+        encoder: Encoder = kind(outputs=[*kind.default_outputs, *further]) if further else kind()
+        return encoder.freeze()
+
+    return build
 
 
-@dataclass
-class Table:
-    """What was measured, what is unsound about it, and what could not be measured."""
+def canonical(metrics: Sequence[str]) -> list[str]:
+    """Registered names of metrics and rewards, each once.
 
-    rows: list[Row] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    failures: list[tuple[str, UserError]] = field(default_factory=list)
-
-    @property
-    def exit_code(self) -> int:
-        """0, or the exit code of the first failure."""
-        return self.failures[0][1].exit_code if self.failures else 0
-
-    def warn(self, text: str) -> None:
-        """Say something once."""
-        if text not in self.warnings:
-            self.warnings.append(text)
-
-    def csv(self) -> str:
-        """Rows as CSV with 10 significant digits; text that a spreadsheet would run as a formula is quoted."""
-        buffer = io.StringIO()
-        writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for row in self.rows:
-            writer.writerow([_cell(getattr(row, column)) for column in COLUMNS])
-        return buffer.getvalue()
-
-    def write(self, folder: Path) -> None:
-        """Write `eval.csv` and `eval.json` (rows, warnings, failures) into a folder."""
-        write_text(folder / "eval.csv", self.csv())
-        rows = [{**asdict(row), "details": dict(row.details)} for row in self.rows]
-        failures = [{"what": what, "why": str(error)} for what, error in self.failures]
-        write_json(folder / "eval.json", {"rows": rows, "warnings": self.warnings, "failures": failures})
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return f"{value:.10g}"
-    text = str(value)
-    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+    Raises:
+        UserError: no such name.
+    """
+    known = [*METRICS.names(), SFID, *REWARDS.names()]
+    found = list(dict.fromkeys(ALIASES.get(name, name) for name in metrics))
+    for name in found:
+        if name not in known:
+            raise UserError(f"unknown metric '{name}'{did_you_mean(name, known)}; valid: {', '.join(known)}")
+    if not found:
+        raise UserError(f"no metric asked for; valid: {', '.join(known)}")
+    return found
 
 
 def evaluate(
@@ -118,7 +88,8 @@ def evaluate(
         images: a folder, npz, npy, parquet or a run's samples.
         reference: the same kinds, or a statistics file (then only fd can be measured against it), or None for metrics
             that need none.
-        metrics: names of METRICS or REWARDS.
+        metrics: names of METRICS or REWARDS; also sfid (fd in spaces named `…/spatial`), and is, fid, kid for
+            inception-score, fd, kd.
         encoders: space name -> how to get its encoder. Every metric on features is measured in every space, but the
             Inception score only in spaces named `…/logits_unbiased`, which no other metric uses.
         rewards: reward name -> how to build it; by default the registered class with its defaults.
@@ -131,10 +102,7 @@ def evaluate(
         UserError: unknown metric, unreadable images or reference. What concerns one space or metric only is kept in
             `failures`, and the rest is measured.
     """
-    known = [*METRICS.names(), *REWARDS.names()]
-    for name in metrics:
-        if name not in known:
-            raise UserError(f"unknown metric '{name}'{did_you_mean(name, known)}; valid: {', '.join(known)}")
+    metrics = canonical(metrics)
     source = open_images(images, workers) if isinstance(images, (str, Path)) else images
     if source.n < 2:
         raise UserError(f"{source.where}: only 1 image; a distribution needs at least 2")
@@ -157,16 +125,28 @@ def evaluate(
     session = _Session(table, own, real, target, counts, source.labels, f"{name}:{digest}" if name else "")
     if target is not None and not isinstance(target, Reference):
         session.check_images(source, target)
-    for metric in (m for m in metrics if m in METRICS.names() and m != "stats"):
-        for space in own.features:
-            if (metric == ON_LOGITS) == space.endswith("/logits_unbiased"):
-                session.measure(metric, space)
+    for metric in (m for m in metrics if m != "stats" and m not in REWARDS.names()):
+        spaces = _spaces(metric, metrics, own)
+        for space in spaces:
+            session.measure(metric, space)
+        if not spaces and (networks or not encoders):
+            given = ", ".join(networks) or "no encoder"
+            wanted = OWN_OUTPUT.get(metric, "features")
+            table.failures.append((metric, UserError(f"{given}: gives no {wanted}; inception-v3 does")))
     if stats is not None:
         session.add("", statistic_measurements(own.statistics, counts, None if real is None else real.statistics))
     for metric in (m for m in metrics if m in REWARDS.names()):
         build = (rewards or {}).get(metric) or REWARDS.get(metric)
         session.prefer(metric, build, source, batch_size)
     return table
+
+
+def _spaces(metric: str, metrics: Sequence[str], own: Extraction) -> list[str]:
+    """The spaces that a metric is measured in."""
+    if metric in OWN_OUTPUT:
+        return [space for space in own.features if space.endswith(f"/{OWN_OUTPUT[metric]}")]
+    taken = tuple(f"/{OWN_OUTPUT[m]}" for m in OWN_OUTPUT if m in metrics or m == "inception-score")
+    return [space for space in own.features if not space.endswith(taken)]
 
 
 def _open_reference(reference: Path | str | ImageSource | None, workers: int) -> ImageSource | Reference | None:
@@ -239,7 +219,7 @@ class _Session:
         """What there is to measure in a space."""
         found = Evidence(self.counts, features=self.own.features[space], labels=self.labels)
         if isinstance(self.target, Reference):
-            if metric != "fd":
+            if metric not in ("fd", SFID):
                 raise UserError(f"{metric}: '{self.target.name}' holds statistics only; give reference images for it")
             key = space if space in self.target.moments else FOREIGN_SPACES.get(space, space)
             moments = self.target.space(key)
@@ -257,9 +237,11 @@ class _Session:
                 self.table.warn(f"'{self.target.name}' does not say how many images it was made from")
             return replace(found, reference=moments)
         if self.real is None:
+            if metric != "inception-score":
+                raise UserError(f"{metric} needs a reference: images, or for fd a statistics file")
             return found
         features = self.real.features[space]
-        if metric == "fd":
+        if metric in ("fd", SFID):
             return replace(found, reference=features)
         labels = None if self.target is None else self.target.labels
         return replace(found, reference_val=features, reference_val_labels=labels)
@@ -267,7 +249,8 @@ class _Session:
     def measure(self, metric: str, space: str) -> None:
         """Run one metric in one space; a UserError becomes a failure."""
         try:
-            self.add(space, METRICS.get(metric)().measure(self.evidence(space, metric)))
+            measured = METRICS.get("fd" if metric == SFID else metric)().measure(self.evidence(space, metric))
+            self.add(space, [replace(m, metric=SFID) for m in measured] if metric == SFID else measured)
         except UserError as error:
             self.table.failures.append((f"{metric} in {space}", error))
 

@@ -13,11 +13,12 @@ from torch import nn
 
 from drlbench.encoders.base import Encoder
 from drlbench.errors import MissingPrerequisite, UserError
-from drlbench.evaluate import Row, Table, evaluate
+from drlbench.evaluate import encoder_for, evaluate
 from drlbench.features.extract import extract
 from drlbench.features.moments import Moments
 from drlbench.metrics import frechet_distance, kernel_distance
 from drlbench.metrics.signature import make_signature, read_signature, why_not_comparable
+from drlbench.metrics.table import Row, Table
 from drlbench.rewards.base import Reward
 
 
@@ -163,7 +164,7 @@ def test_files_are_safe_and_complete(tmp_path):
     table.rows.append(Row("=cmd()", "fd", 1.23456789012345, None, None, 9, "lower", "fd|n:9"))
     table.write(tmp_path)
     (row,) = csv.DictReader(io.StringIO((tmp_path / "eval.csv").read_text()))
-    assert row["space"] == "'=cmd()" and row["low"] == "" and row["value"] == "1.23456789"
+    assert row["space"] == "'=cmd()" and row["low"] == "" and row["value"] == "1.23457"
     found = json.loads((tmp_path / "eval.json").read_text())
     assert found["rows"][0]["value"] == 1.23456789012345
     assert found["failures"] == [{"what": "x", "why": "why"}] and found["warnings"] == ["w"]

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -70,6 +70,8 @@ class InceptionV3(FromCard, Encoder):
     """
 
     kind = "inception-v3"
+    default_outputs: ClassVar[tuple[str, ...]] = ("2048",)
+    outputs_of_metrics: ClassVar[dict[str, str]] = {"inception-score": "logits_unbiased", "sfid": "spatial"}
 
     def __init__(
         self, variant: str = "tf1", outputs: str | list[str] = "2048", weights: str | Path | None = None

@@ -49,6 +49,8 @@ class PackedNetwork:
         self.network = network
         self.made_of = weights_of(network)
         self.packed: dict[Conv, PackedConv] = {}
+        # In float64 a product's rounding does not depend on how many rows are multiplied at once.
+        self.classifier = network.fc.weight.detach().double()
 
     def stages(self, x: Tensor) -> Iterator[tuple[str, Tensor]]:
         """Outputs by name, in order, from normalised images (B, 3, 299, 299); stop early to compute no more."""
@@ -70,7 +72,7 @@ class PackedNetwork:
         yield "768", x.mean((2, 3))
         x = self._wide(net.Mixed_7c, self._wide(net.Mixed_7b, self._reduce(net.Mixed_7a, x))).mean((2, 3))
         yield "2048", x
-        logits = x @ net.fc.weight.T
+        logits = (x.double() @ self.classifier.T).float()
         yield "logits_unbiased", logits
         yield "logits", logits + net.fc.bias
 
@@ -117,7 +119,7 @@ def weights_of(network: Network) -> tuple[tuple[int, int], ...]:
 
 def can_pack(network: Network, x: Tensor) -> bool:
     """Whether normalised images x can go through a `PackedNetwork`."""
-    return (
+    return bool(
         x.device.type == "cpu"
         and x.dtype == torch.float32
         and not x.requires_grad

@@ -1,0 +1,99 @@
+"""What an evaluation found: rows under their signatures, what is unsound about them, what could not be measured."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from drlbench.errors import UserError
+from drlbench.store.atomic import write_json, write_text
+
+COLUMNS = (
+    "space", "metric", "value", "low", "high", "standard_error", "n", "rank_deficient", "better", "signature",
+)  # fmt: skip
+DIGITS = 6  # significant, in the CSV: what does not depend on the batch size
+
+
+@dataclass(frozen=True)
+class Row:
+    """One number of the table; low and high are None where there is no interval.
+
+    `details` are further numbers of the same computation, such as KD's standard error over its subsets.
+    """
+
+    space: str
+    metric: str
+    value: float
+    low: float | None
+    high: float | None
+    n: int
+    better: str
+    signature: str
+    details: Mapping[str, float] = field(default_factory=dict)
+
+    def cell(self, column: str) -> Any:
+        """What the CSV says in a column; None where it says nothing."""
+        if column == "rank_deficient":
+            found = self.details.get(column)
+            return None if found is None else "yes" if found else "no"
+        return self.details.get(column) if column == "standard_error" else getattr(self, column)
+
+
+@dataclass
+class Table:
+    """What was measured, what is unsound about it, and what could not be measured."""
+
+    rows: list[Row] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    failures: list[tuple[str, UserError]] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        """0, or the exit code of the first failure."""
+        return self.failures[0][1].exit_code if self.failures else 0
+
+    def warn(self, text: str) -> None:
+        """Say something once."""
+        if text not in self.warnings:
+            self.warnings.append(text)
+
+    def csv(self) -> str:
+        """Rows as CSV with 6 significant digits; text that a spreadsheet would run as a formula is quoted."""
+        buffer = io.StringIO()
+        writer = csv.writer(buffer, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for row in self.rows:
+            writer.writerow([_cell(row.cell(column)) for column in COLUMNS])
+        return buffer.getvalue()
+
+    def document(self) -> dict[str, Any]:
+        """Rows with all digits and details, warnings and failures, as plain JSON."""
+        rows = []
+        for row in self.rows:
+            fields = {**asdict(row), "details": {key: _number(value) for key, value in row.details.items()}}
+            rows.append({**fields, "value": _number(row.value)})
+        failures = [{"what": what, "why": str(error)} for what, error in self.failures]
+        return {"rows": rows, "warnings": self.warnings, "failures": failures}
+
+    def write(self, folder: Path) -> None:
+        """Write `eval.csv` and `eval.json` (rows, warnings, failures) into a folder."""
+        write_text(folder / "eval.csv", self.csv())
+        write_json(folder / "eval.json", self.document())
+
+
+def _number(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None  # JSON has no word for NaN and infinity
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.{DIGITS}g}"
+    text = str(value)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
