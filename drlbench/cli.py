@@ -37,6 +37,7 @@ app.command()(cli_tools.figures)
 app.command()(cli_tools.compare)
 app.command("eval")(cli_tools.evaluate)
 app.command()(cli_tools.bench)
+app.command()(cli_tools.new)
 app.command()(cli_weights.sample)
 
 SuitePath = Annotated[Path, typer.Argument(help="A suite file, or the name of a built-in one (digits, digits-small).")]

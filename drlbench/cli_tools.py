@@ -147,3 +147,17 @@ def bench(
         f"one lambda of the paper's recipe ({found.trajectories} trajectories): {found.total_hours:.4g} hours here; "
         f"arithmetic floor {found.floor_hours:.4g}{paper}"
     )
+
+
+def new(
+    kind: Annotated[str, typer.Argument(help="backbone, reward, encoder, algorithm or metric.")],
+    name: Annotated[str, typer.Argument(help="The name a suite will use, e.g. my-reward.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Folder to write; drlbench-NAME when left out.")] = None,
+) -> None:
+    """Start a package of your own: a working example of its kind, its entry point, and a suite that uses it."""
+    from drlbench.scaffold.package import new_package
+
+    folder = out or Path(f"drlbench-{name}")
+    for path in new_package(kind, name, folder):
+        print(path)
+    print(f"next: pip install --editable {folder}; drlbench run {folder / 'suite.yaml'}")
