@@ -112,7 +112,9 @@ def load_strict(
         shapes = [f"{k} is {list(state[k].shape)}, not {list(expected[k].shape)}" for k in misshaped[:SHOWN]]
         notes.append(f"{len(misshaped)} mis-shaped: {_listed(shapes, misshaped)}")
     if notes:
-        raise UserError(f"state dict does not fit {name}: {'; '.join(notes)}{_looks_like(state, name)}")
+        raise UserError(
+            f"state dict does not fit {name}: {'; '.join(notes)}{_looks_like(state, name, 2 * len(shared) > len(expected))}"
+        )
     bad = [k for k in shared if not _is_finite(state[k])]
     if bad:
         raise UserError(f"state dict for {name}: {len(bad)} tensors hold NaN or infinity: {_listed(bad[:SHOWN], bad)}")
@@ -139,8 +141,8 @@ def _near(key: str, others: list[str]) -> str:
     return f" (nearest: {near[0]})" if near else ""
 
 
-def _looks_like(state: Mapping[str, Tensor], name: str) -> str:
+def _looks_like(state: Mapping[str, Tensor], name: str, mostly_fits: bool) -> str:
     for backbone, key in FINGERPRINTS.items():
         if key in state:
             return f"; these look like the weights of '{backbone}'" if not name.startswith(backbone) else ""
-    return "; these look like the weights of none of the backbones"
+    return "" if mostly_fits else "; these look like the weights of none of the backbones"

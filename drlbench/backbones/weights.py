@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -63,7 +64,8 @@ def _read_torch(path: Path, start: bytes) -> Mapping[str, Any]:
         kind = "a web page" if start.lstrip()[:1] == b"<" else "neither a safetensors file nor a torch checkpoint"
         raise UserError(f"{path}: is {kind}")
     try:
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickles that torch did not write; what is wrong is said below
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except Exception as error:  # torch raises anything from UnpicklingError to OverflowError on damaged files
         if refused := REFUSED.search(str(error)):
