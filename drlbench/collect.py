@@ -27,7 +27,7 @@ GAP, GAP_GREY = 2, 96  # pixels between tiles, so that neighbouring digits do no
 TILE_PIXELS = 24  # the smallest side a digit is recognised at on a phone
 
 
-def collect(plan: Plan, store: Store, run: Path) -> dict[str, list[Any]]:
+def collect(plan: Plan, store: Store, run: Path) -> dict[str, Any]:
     """Write everything a run measured; a cell with a missing stage keeps the numbers it has.
 
     Returns:
@@ -165,7 +165,7 @@ def _write_points(plan: Plan, store: Store, run: Path) -> None:
             with np.load(folder / "samples.npz", allow_pickle=False) as kept:
                 points[name] = kept["images"].reshape(-1, 2)
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **points)  # type: ignore[arg-type]
+    np.savez_compressed(buffer, **points)
     atomic.write_bytes(run / "points.npz", buffer.getvalue())
 
 

@@ -149,10 +149,10 @@ def _run(spec: SuiteSpec, name: str, run: RunSpec) -> Iterator[Found]:
 
 def _no_such_lambda(run: RunSpec, name: str, weight: float | None) -> str | None:
     """What is wrong with naming a run's cells at this lambda."""
-    if weight in (run.lambda_ or [None]):
-        return None
     if not run.lambda_:
-        return f"{name!r} has no lambda; leave it out"
+        return None if weight is None else f"{name!r} has no lambda; leave it out"
+    if weight in run.lambda_:
+        return None
     said = f"say which `lambda` of {name!r}" if weight is None else f"{name!r} has no lambda {weight:g}"
     return f"{said}; it has {', '.join(f'{x:g}' for x in run.lambda_)}"
 

@@ -127,8 +127,8 @@ def densities(run: RunData, name: str) -> list[Picture]:
 
 def _scatter(axes: Axes, points: Points, off: NDArray[np.bool_], title: str) -> None:
     axes.set_axis_on()
-    axes.scatter(*points[~off].T, s=1.2, color=ON, alpha=0.35, lw=0, rasterized=True)
-    axes.scatter(*points[off].T, s=5, color=OFF, marker="x", lw=0.5, alpha=0.8, rasterized=True)
+    axes.scatter(points[~off, 0], points[~off, 1], s=1.2, color=ON, alpha=0.35, lw=0, rasterized=True)
+    axes.scatter(points[off, 0], points[off, 1], s=5, color=OFF, marker="x", lw=0.5, alpha=0.8, rasterized=True)
     axes.set_xlim(-1.03, 1.03)
     axes.set_ylim(-1.03, 1.03)
     axes.set_aspect("equal")
