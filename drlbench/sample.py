@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from drlbench.backbones import load
-from drlbench.backbones.base import VelocityModel
+from drlbench.backbones.base import PixelRange, VelocityModel
 from drlbench.backbones.cards import CARDS
 from drlbench.backbones.infer import family_of, infer_architecture
 from drlbench.backbones.keys import unwrap
@@ -71,6 +71,7 @@ def sample(request: Request) -> str:
         raise UserError(f"--out {request.out}: there is no folder {request.out.parent}")
     with _progress() as bar:
         model = _load(request, bar)
+        _check_pictures(model)
         labels = spread_labels(request.n, request.classes, model.num_classes)
         task = bar.add_task(f"sampling {request.n}", total=1.0)
         images = generate(
@@ -157,6 +158,20 @@ def _size_or_family(path: Path, backbone: str, ema: str | None, given: dict[str,
     usual = default_autoencoder(backbone) if found["in_channels"] == official["in_channels"] else "pixels"
     print(f"{path}: not the size of {backbone}: a {family}, {shape} (read off the weights)", file=sys.stderr)
     return family, usual
+
+
+def _check_pictures(model: VelocityModel) -> None:
+    """Refuse to sample what cannot be shown, before the work.
+
+    Raises:
+        UserError: latents without the autoencoder that makes images of them.
+    """
+    channels = model.latent_shape[0]
+    if isinstance(model.autoencoder, PixelRange) and channels not in (1, 3):
+        raise UserError(
+            f"these weights make latents of {channels} channels, not images; give --autoencoder: sd-vae-ft-ema, "
+            "rae-dinov2-b-256, or a local folder of an SD-VAE or RAE"
+        )
 
 
 def spread_labels(n: int, classes: Sequence[int], num_classes: int) -> NDArray[np.int64]:

@@ -119,3 +119,32 @@ def test_a_mistake_is_one_clear_message(
     assert hint in " ".join(err.split())
     assert "Traceback" not in err
     assert not list(tmp_path.glob("*.png"))
+
+
+def test_latents_without_an_autoencoder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    net = create("sit", input_size=8, patch_size=4, hidden_size=WIDTH, depth=1, num_heads=6, num_classes=10)
+    torch.save(net.state_dict(), tmp_path / "sit.pt")
+    options = ["--autoencoder", "pixels", "-n", "1", "--out", str(tmp_path / "grid.png")]
+    assert call(monkeypatch, str(tmp_path / "sit.pt"), *options) == 2
+    assert "make latents of 4 channels, not images; give --autoencoder" in capsys.readouterr().err
+
+
+def test_the_papers_sampler_and_bf16(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pictures = {}
+    for name, options in (
+        ("heun", ["--steps", "50"]),
+        ("paper", ["--sampler", "paper"]),
+        ("bf16", ["--sampler", "paper", "--precision", "bf16"]),
+    ):
+        out = tmp_path / f"{name}.png"
+        assert call(monkeypatch, str(weights / "sit.pt"), *options, "-n", "2", "--out", str(out)) == 0
+        pictures[name] = np.asarray(Image.open(out)).astype(int)
+    assert (pictures["heun"] == pictures["paper"]).all()
+    assert 0 < np.abs(pictures["bf16"] - pictures["paper"]).max() < 26
+    capsys.readouterr()
+    assert call(monkeypatch, str(weights / "sit.pt"), "--sampler", "paper", "--steps", "20") == 2
+    assert "sampler 'paper' is Heun in 50 steps; for 20 take 'heun'" in capsys.readouterr().err

@@ -112,9 +112,8 @@ def load_strict(
         shapes = [f"{k} is {list(state[k].shape)}, not {list(expected[k].shape)}" for k in misshaped[:SHOWN]]
         notes.append(f"{len(misshaped)} mis-shaped: {_listed(shapes, misshaped)}")
     if notes:
-        raise UserError(
-            f"state dict does not fit {name}: {'; '.join(notes)}{_looks_like(state, name, 2 * len(shared) > len(expected))}"
-        )
+        looks = _looks_like(state, name, mostly_fits=2 * len(shared) > len(expected))
+        raise UserError(f"state dict does not fit {name}: {'; '.join(notes)}{looks}")
     bad = [k for k in shared if not _is_finite(state[k])]
     if bad:
         raise UserError(f"state dict for {name}: {len(bad)} tensors hold NaN or infinity: {_listed(bad[:SHOWN], bad)}")
