@@ -83,9 +83,9 @@ def evaluate(
     """Score any images against any reference, with intervals and signatures."""
     if offline:
         offline_from_now()
-    from drlbench.evaluate import encoder_for
     from drlbench.evaluate import evaluate as measure
     from drlbench.registry import ENCODERS
+    from drlbench.request import encoder_for
 
     names = [s.strip() for s in spaces.split(",") if s.strip()]
     asked = [m.strip() for m in metrics.split(",") if m.strip()]

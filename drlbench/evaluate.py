@@ -12,6 +12,7 @@ import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,54 +20,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drlbench.encoders.base import Encoder
-from drlbench.errors import UserError, did_you_mean
+from drlbench.errors import UserError
 from drlbench.features.extract import Extraction, FeatureCache, extract_all
-from drlbench.features.images import ImageSource, open_images
-from drlbench.features.reference import Reference, read_reference
+from drlbench.features.images import ImageSource, holds_images, open_images, open_npz
+from drlbench.features.reference import Reference, holds_statistics, read_reference
 from drlbench.metrics.base import Evidence, Measurement
 from drlbench.metrics.bootstrap import resample_counts
+from drlbench.metrics.inputs import same_dimension
 from drlbench.metrics.preference import mean_score
 from drlbench.metrics.signature import make_signature
 from drlbench.metrics.statistics import image_statistics, statistic_measurements
 from drlbench.metrics.table import Row, Table
-from drlbench.registry import ENCODERS, METRICS, REWARDS
+from drlbench.registry import METRICS, REWARDS
+from drlbench.request import OWN_OUTPUT, SFID, canonical, ready_made, spaces_for
 from drlbench.rewards.scoring import score_images
 
 # What statistics files of other tools call the space of one of our encoders.
 FOREIGN_SPACES = {"inception-v3": "fid", "inception-v3/spatial": "spatial", "dinov2": "fd_dinov2"}
-SFID = "sfid"
-ALIASES = {"is": "inception-score", "fid": "fd", "kid": "kd"}
-# Metrics that are measured in one output of an encoder only, which in turn is for no other metric.
-OWN_OUTPUT = {"inception-score": "logits_unbiased", SFID: "spatial"}
-
-
-def encoder_for(name: str, metrics: Sequence[str]) -> Callable[[], Encoder]:
-    """How to build a registered encoder with its defaults, giving what the asked metrics need of it."""
-
-    def build() -> Encoder:
-        kind = ENCODERS.get(name)
-        offered: Mapping[str, str] = getattr(kind, "outputs_of_metrics", {})
-        further = [offered[metric] for metric in canonical(metrics) if metric in offered]
-        encoder: Encoder = kind(outputs=[*kind.default_outputs, *further]) if further else kind()
-        return encoder.freeze()
-
-    return build
-
-
-def canonical(metrics: Sequence[str]) -> list[str]:
-    """Registered names of metrics and rewards, each once.
-
-    Raises:
-        UserError: no such name.
-    """
-    known = [*METRICS.names(), SFID, *REWARDS.names()]
-    found = list(dict.fromkeys(ALIASES.get(name, name) for name in metrics))
-    for name in found:
-        if name not in known:
-            raise UserError(f"unknown metric '{name}'{did_you_mean(name, known)}; valid: {', '.join(known)}")
-    if not found:
-        raise UserError(f"no metric asked for; valid: {', '.join(known)}")
-    return found
 
 
 def evaluate(
@@ -107,7 +77,7 @@ def evaluate(
     if source.n < 2:
         raise UserError(f"{source.where}: only 1 image; a distribution needs at least 2")
     table = Table()
-    target = _open_reference(reference, workers)
+    target, reals = _open_reference(reference, workers, metrics)
     networks = _load(table, encoders)
     store = FeatureCache(cache) if cache is not None else None
     stats = image_statistics if "stats" in metrics else None
@@ -119,59 +89,51 @@ def evaluate(
         )
 
     own = run("images", source)
-    real = None if target is None or isinstance(target, Reference) else run("reference", target)
+    real = None if reals is None else run("reference", reals)
     counts = resample_counts(own.n, resamples)
-    name, digest = _identity(target, real)
-    session = _Session(table, own, real, target, counts, source.labels, f"{name}:{digest}" if name else "")
-    if target is not None and not isinstance(target, Reference):
-        session.check_images(source, target)
+    name, digest = _identity(target, reals, real)
+    session = _Session(table, own, real, target, reals, counts, source.labels, f"{name}:{digest}" if name else "")
+    if reals is not None:
+        session.check_images(source, reals)
     for metric in (m for m in metrics if m != "stats" and m not in REWARDS.names()):
-        spaces = _spaces(metric, metrics, own)
+        spaces = spaces_for(metric, metrics, list(own.features))
         for space in spaces:
             session.measure(metric, space)
         if not spaces and (networks or not encoders):
-            given = ", ".join(networks) or "no encoder"
             wanted = OWN_OUTPUT.get(metric, "features")
-            table.failures.append((metric, UserError(f"{given}: gives no {wanted}; inception-v3 does")))
+            why = f"gives no {wanted}" if networks else "is in the spaces asked for"
+            given = ", ".join(networks) or "no encoder"
+            table.failures.append((metric, UserError(f"{given} {why}; inception-v3 has what it needs")))
     if stats is not None:
         session.add("", statistic_measurements(own.statistics, counts, None if real is None else real.statistics))
     for metric in (m for m in metrics if m in REWARDS.names()):
-        build = (rewards or {}).get(metric) or REWARDS.get(metric)
+        build = (rewards or {}).get(metric) or partial(ready_made, REWARDS, metric)
         session.prefer(metric, build, source, batch_size)
     return table
 
 
-def _spaces(metric: str, metrics: Sequence[str], own: Extraction) -> list[str]:
-    """The spaces that a metric is measured in."""
-    if metric in OWN_OUTPUT:
-        return [space for space in own.features if space.endswith(f"/{OWN_OUTPUT[metric]}")]
-    taken = tuple(f"/{OWN_OUTPUT[m]}" for m in OWN_OUTPUT if m in metrics or m == "inception-score")
-    return [space for space in own.features if not space.endswith(taken)]
-
-
-def _open_reference(reference: Path | str | ImageSource | None, workers: int) -> ImageSource | Reference | None:
+def _open_reference(
+    reference: Path | str | ImageSource | None, workers: int, metrics: Sequence[str]
+) -> tuple[Reference | None, ImageSource | None]:
+    """Statistics and images of a reference; ADM's file holds both, and its images are for what needs images."""
     if reference is None or not isinstance(reference, (str, Path)):
-        return reference
+        return None, reference
     path = Path(reference).expanduser()
     if path.suffix in (".safetensors", ".pkl"):
-        return read_reference(path)
-    if path.suffix == ".npz" and path.is_file():
-        try:
-            statistics = read_reference(path)
-        except UserError:
-            return open_images(path, workers)
-        return statistics
-    return open_images(path, workers)
+        return read_reference(path), None
+    if path.suffix == ".npz" and path.is_file() and holds_statistics(path):
+        with_images = not {"fd", SFID, "inception-score", *REWARDS.names()}.issuperset(metrics)
+        return read_reference(path), open_npz(path) if with_images and holds_images(path) else None
+    return None, open_images(path, workers)
 
 
-def _identity(target: ImageSource | Reference | None, real: Extraction | None) -> tuple[str, str]:
+def _identity(target: Reference | None, reals: ImageSource | None, real: Extraction | None) -> tuple[str, str]:
     """Name and short hash of a reference; of images, the hash of their first space's features."""
-    if target is None:
-        return "", ""
-    if isinstance(target, Reference):
+    if target is not None:
         return target.name, target.sha256[:8]
-    assert real is not None
-    name = Path(target.where.split("[")[0]).stem.replace("|", "_")
+    if reals is None or real is None:
+        return "", ""
+    name = Path(reals.where.split("[")[0]).stem.replace("|", "_")
     if not real.features:
         return name, f"n{real.n}"
     first = next(iter(real.features.values()))
@@ -195,7 +157,8 @@ class _Session:
     table: Table
     own: Extraction
     real: Extraction | None
-    target: ImageSource | Reference | None
+    target: Reference | None
+    reals: ImageSource | None
     counts: NDArray[np.int16]
     labels: NDArray[np.int64] | None
     reference_name: str
@@ -218,7 +181,12 @@ class _Session:
     def evidence(self, space: str, metric: str) -> Evidence:
         """What there is to measure in a space."""
         found = Evidence(self.counts, features=self.own.features[space], labels=self.labels)
-        if isinstance(self.target, Reference):
+        if self.target is not None and (metric in ("fd", SFID) or self.real is None):
+            if self.target.features is not None and not self.target.moments:
+                same_dimension(self.own.features[space].shape[1], self.target.features.shape[1])
+                return replace(found, reference=self.target.features, reference_val=self.target.features)
+            if metric == "inception-score":
+                return found
             if metric not in ("fd", SFID):
                 raise UserError(f"{metric}: '{self.target.name}' holds statistics only; give reference images for it")
             key = space if space in self.target.moments else FOREIGN_SPACES.get(space, space)
@@ -243,7 +211,7 @@ class _Session:
         features = self.real.features[space]
         if metric in ("fd", SFID):
             return replace(found, reference=features)
-        labels = None if self.target is None else self.target.labels
+        labels = None if self.reals is None else self.reals.labels
         return replace(found, reference_val=features, reference_val_labels=labels)
 
     def measure(self, metric: str, space: str) -> None:

@@ -13,12 +13,13 @@ from torch import nn
 
 from drlbench.encoders.base import Encoder
 from drlbench.errors import MissingPrerequisite, UserError
-from drlbench.evaluate import encoder_for, evaluate
+from drlbench.evaluate import evaluate
 from drlbench.features.extract import extract
 from drlbench.features.moments import Moments
 from drlbench.metrics import frechet_distance, kernel_distance
 from drlbench.metrics.signature import make_signature, read_signature, why_not_comparable
 from drlbench.metrics.table import Row, Table
+from drlbench.request import encoder_for
 from drlbench.rewards.base import Reward
 
 

@@ -61,11 +61,13 @@ def decode(content: bytes, where: str) -> Images:
     """
     try:
         with Image.open(io.BytesIO(content)) as image:
+            # Pillow cuts 16-bit colour down to 8 bits in silence; only the raw mode of the data tells.
+            deep = any(";16" in str(tile[3]) for tile in image.tile)
             image.load()
             mode, transparent = image.mode, "transparency" in image.info
             if mode in ("RGBA", "LA", "PA") or transparent:
                 raise UserError(f"{where}: has an alpha channel; flatten it onto a background first")
-            if mode.startswith(("I", "F")):
+            if deep or mode.startswith(("I", "F")):
                 raise UserError(f"{where}: has more than 8 bits per channel (mode {mode}); convert it to 8-bit first")
             if mode not in ("RGB", "L", "1", "P"):
                 raise UserError(f"{where}: colour mode {mode}; convert it to RGB first")
@@ -123,7 +125,7 @@ class FolderImages:
 
     def batches(self) -> Iterator[Images]:
         """All images; decoding runs in threads, order and content do not depend on how many."""
-        with ThreadPoolExecutor(max_workers=self.workers) as pool:
+        with ThreadPoolExecutor(max_workers=max(self.workers, 1)) as pool:
             for start in range(0, self.n, DECODE_BATCH):
                 part = self.files[start : start + DECODE_BATCH]
                 images = list(pool.map(lambda f: decode(f.read_bytes(), str(f)), part))
@@ -203,6 +205,12 @@ def check_array(where: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Non
         raise UserError(f"{where}: shape {shape}; images must be (n, H, W, 1 or 3)")
     if not shape[0]:
         raise UserError(f"{where}: holds no images")
+
+
+def holds_images(path: Path) -> bool:
+    """Whether a readable npz has an array under a name that images go by."""
+    with np.load(path, allow_pickle=False) as file:
+        return bool(set(IMAGE_KEYS) & set(file.files))
 
 
 def open_npz(path: Path) -> NpzImages:

@@ -98,6 +98,16 @@ def read_reference(path: Path | str) -> Reference:
     return Reference(path.stem, digest, found, features)
 
 
+def holds_statistics(path: Path) -> bool:
+    """Whether an npz has entries that `read_reference` knows; False for one that is not readable at all."""
+    known = {key for pair in PAIRS.values() for key in pair} | set(FEATURE_KEYS)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return bool(known & set(file.files))
+    except (zipfile.BadZipFile, EOFError, OSError, ValueError):
+        return False
+
+
 def _number(value: Any) -> int:
     array = np.asarray(value)
     return int(array) if array.size == 1 and array.dtype.kind in "iuf" else 0

@@ -42,7 +42,9 @@ def cmmd(a: Any, b: Any, *, counts: NDArray[np.integer[Any]] | None = None, resa
     resampling = counts_or_default(counts, len(x), resamples)
     influence = SCALE * 2.0 * (to_x - to_y) / len(x)
     replicates = None if resampling is None else linear_replicates(value, influence, resampling)
-    return measurement("cmmd", value, len(x), "lower", replicates)
+    off = max(float(np.abs(np.linalg.norm(z, axis=1) - 1.0).max()) for z in (x, y))
+    notes = () if off < 1e-3 else ("the features are not L2-normalised: this is an MMD, but not the published CMMD",)
+    return measurement("cmmd", value, len(x), "lower", replicates, notes)
 
 
 class CMMD(Metric):

@@ -11,7 +11,7 @@ Shapes: n samples, D dimensions, r columns of a root.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
@@ -192,7 +192,7 @@ def frechet_distance(
     notes = tuple(
         f"{name} has n = {g.n} samples for {dimension} dimensions: the covariance is singular and the distance is "
         f"biased upwards; compare only with the same n"
-        for name, g in (("a", first), ("b", second))
+        for name, g in (("the generated set", first), ("the reference", second))
         if 0 < g.n <= dimension
     )
     rank_a, rank_b = first.rank, second.rank
@@ -212,7 +212,9 @@ class FrechetDistance(Metric):
     needs: ClassVar[Literal["features", "images"]] = "features"
 
     def measure(self, evidence: Evidence) -> list[Measurement]:
-        """fd, and with held-out features also fd_val and fdr (1 means: as far from training data as real data)."""
+        """fd, and with held-out features also fd_val and fdr (1 means: as far from training data as real data).
+
+        fdr is left out, with a note, where the held-out features are the training features."""
         evidence.require("fd", "features", "reference")
         generated = Gaussian.of(evidence.features, "features")
         reference = Gaussian.of(evidence.reference, "reference")
@@ -221,8 +223,12 @@ class FrechetDistance(Metric):
             held_out = Gaussian.of(evidence.reference_val, "reference_val")
             results.append(frechet_distance(generated, held_out, counts=evidence.counts, metric="fd_val"))
             unit = frechet_distance(held_out, reference, resamples=0).value
-            if unit > 0:
-                fd = results[0]
+            fd = results[0]
+            # Of a set to itself only rounding is left, and a ratio to that means nothing.
+            if unit <= 1e-9 * (held_out.trace + reference.trace):
+                note = f"fdr is left out: held-out and training data are at distance {unit:.3g} of each other"
+                results[0] = replace(fd, notes=(*fd.notes, note))
+            else:
                 replicates = None if fd.replicates is None else fd.replicates / unit
                 details = {"fd_of_held_out": unit}
                 results.append(measurement("fdr", fd.value / unit, fd.n, "lower", replicates, fd.notes, details))

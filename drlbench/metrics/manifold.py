@@ -16,7 +16,7 @@ Shapes: n generated, m reference samples, R resamples, T = 32 servers kept per r
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -103,9 +103,10 @@ def neighbourhoods(
     generated: Features, reference: Features, k_precision: int, k_density: int, strict: bool
 ) -> Neighbourhoods:
     """One pass over all pairs; 8 MiB blocks, nothing n × n."""
-    for name, array in (("generated", generated), ("reference", reference)):
-        if len(array) <= max(k_precision, k_density):
-            raise UserError(f"{name}: {len(array)} samples have no neighbour number {max(k_precision, k_density)}")
+    k = max(k_precision, k_density)
+    for name, array in (("generated set", generated), ("reference", reference)):
+        if len(array) <= k:
+            raise UserError(f"the {name} has {len(array)} samples; k = {k} neighbours need at least {k + 1}")
     centre = reference.mean(0, dtype=np.float64)
     x, y = Points(generated, centre), Points(reference, centre)
     ks = (k_precision, k_density)
@@ -256,6 +257,13 @@ class PRDC(Metric):
             _mean_measurement("density", found.balls / 5, counts),
             _share_measurement("coverage", found.coverage, len(x), counts),
         ]
-        if evidence.labels is not None and evidence.reference_val_labels is not None:
-            results.append(class_coverage(x, evidence.labels, y, evidence.reference_val_labels, counts=counts))
-        return results
+        real = evidence.reference_val_labels
+        if evidence.labels is None or real is None:
+            return results
+        classes, sizes = np.unique(real, return_counts=True)
+        if sizes.min() < 2:
+            left_out = (
+                f"class_coverage is left out: class {classes[sizes.argmin()]} has 1 reference sample, 2 are needed"
+            )
+            return [*results[:-1], replace(results[-1], notes=(left_out,))]
+        return [*results, class_coverage(x, evidence.labels, y, real, counts=counts)]

@@ -135,7 +135,7 @@ def test_metric_and_its_messages():
     assert list(found) == ["precision", "recall", "density", "coverage", "class_coverage"]
     assert found["precision"].value == precision_recall(x, y, k=3).precision.value
     assert found["coverage"].value == density_coverage(x, y, k=5).coverage.value
-    with pytest.raises(UserError, match="no neighbour number 5"):
+    with pytest.raises(UserError, match="k = 5 neighbours need at least 6"):
         density_coverage(x[:5], y)
     with pytest.raises(UserError, match="did you mean 'adm'"):
         precision_recall(x, y, convention="adn")
