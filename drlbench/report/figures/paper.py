@@ -33,7 +33,7 @@ from drlbench.report.summary import plain_guidance
 from drlbench.store import atomic
 
 Draw = Callable[[RunData], list[Picture]]
-MAIN = "suites/imagenet256.yaml"
+MAIN, DIGITS = "suites/imagenet256.yaml", "suites/digits.yaml"
 
 
 @dataclass(frozen=True)
@@ -45,19 +45,22 @@ class Entry:
     needs: str
     suite: str
     draw: Draw
+    twin: str = ""  # the same on digits, for a CPU
 
 
 @dataclass(frozen=True)
 class Lack:
-    """A figure the results cannot make: what it needs, and the suite that makes it."""
+    """A figure the results cannot make: what it needs, and the suites that make it."""
 
     numbers: str
     title: str
     needs: str
     suite: str
+    twin: str
 
     def __str__(self) -> str:
-        return f"figure {self.numbers} ({self.title}): needs {self.needs}; made by {self.suite}"
+        twin = f", on digits by {self.twin}" if self.twin else ""
+        return f"figure {self.numbers} ({self.title}): needs {self.needs}; made by {self.suite}{twin}"
 
 
 @dataclass(frozen=True)
@@ -125,41 +128,45 @@ def _integrator_samples(run: RunData) -> list[Picture]:
 
 
 CATALOGUE = (
-    Entry("1, 26-29", "samples before and after", "sample grids of base and drl", MAIN, _plain(samples.sample_grids)),
+    Entry("1, 26-29", "samples before and after", "sample grids of base and drl", MAIN, _plain(samples.sample_grids),
+          DIGITS),
     Entry("2", "distribution-shift toy", "its own toy run", "suites/paper/toy_shift.yaml", toy.shift),
     Entry("3", "geometry toy", "its own toy run", "suites/paper/toy_geometry.yaml", toy.geometry),
     Entry("4", "SD 1.5 distillation gap", "data that are a teacher's samples", "suites/paper/distillation.yaml",
-          _plain(student.distillation_gap)),
-    Entry("5", "FD ratio per model and space", "base and drl measured in a feature space", MAIN, _five),
+          _plain(student.distillation_gap), "suites/paper/digits-distillation.yaml"),
+    Entry("5", "FD ratio per model and space", "base and drl measured in a feature space", MAIN, _five, DIGITS),
     Entry("6", "FD against lambda, precision and coverage", "drl at two or more lambdas", MAIN,
-          lambda r: fd.against_lambda(r, plain_guidance(r)) + fd.precision_coverage(r, plain_guidance(r))),
-    Entry("7", "preference gains", "a preference reward measured on base and drl", MAIN, _plain(preference.gains)),
+          lambda r: fd.against_lambda(r, plain_guidance(r)) + fd.precision_coverage(r, plain_guidance(r)), DIGITS),
+    Entry("7", "preference gains", "a preference reward measured on base and drl", MAIN, _plain(preference.gains),
+          DIGITS),
     Entry("8, 30-33", "same noise across lambda", "sample grids of drl at several lambdas", MAIN,
-          _plain(samples.sample_grids)),
+          _plain(samples.sample_grids), DIGITS),
     Entry("9", "preference against image statistics", "base+prl and drl+prl with image statistics", MAIN,
-          _only("frontier_drift", _plain(frontier.frontiers))),
+          _only("frontier_drift", _plain(frontier.frontiers)), DIGITS),
     Entry("10", "flow-matching student of a DRL teacher", "the student's run", "suites/paper/student.yaml",
-          _plain(student.student_of_teacher)),
+          _plain(student.student_of_teacher), "suites/paper/digits-student.yaml"),
     Entry("11", "encoder of the discriminator", "drl with two or more discriminator encoders",
-          "suites/paper/discriminator.yaml", _plain(ablation.by_encoder)),
+          "suites/paper/discriminator.yaml", _plain(ablation.by_encoder), "suites/paper/digits-discriminator.yaml"),
     Entry("13", "norm of X_t by integrator", "trajectory norms of two integrators", "suites/paper/integrator.yaml",
-          integrator.trajectory_norms),
+          integrator.trajectory_norms, "suites/paper/digits-integrator.yaml"),
     Entry("14", "samples by integrator", "sample grids of two integrators", "suites/paper/integrator.yaml",
-          _integrator_samples),
+          _integrator_samples, "suites/paper/digits-integrator.yaml"),
     Entry("15", "training reward by integrator", "training curves of two integrators", "suites/paper/integrator.yaml",
-          integrator.training_reward),
+          integrator.training_reward, "suites/paper/digits-integrator.yaml"),
     Entry("16", "FD by number of steps", "two integrators at two or more K", "suites/paper/integrator.yaml",
-          _plain(integrator.by_steps)),
-    Entry("17, 18", "seven metrics against lambda", "drl at two or more lambdas", MAIN, _plain(fd.seven_metrics)),
+          _plain(integrator.by_steps), "suites/paper/digits-integrator.yaml"),
+    Entry("17, 18", "seven metrics against lambda", "drl at two or more lambdas", MAIN, _plain(fd.seven_metrics),
+          DIGITS),
     Entry("19", "preference gain against lambda", "drl at two or more lambdas with a preference reward", MAIN,
-          _plain(preference.gains_against_lambda)),
+          _plain(preference.gains_against_lambda), DIGITS),
     Entry("20-22", "frontiers over guidance and rewards", "preference runs under guidance", MAIN, _every_guidance),
-    Entry("23", "R1 sweep", "drl with two or more weights of R1", "suites/paper/r1.yaml", _plain(ablation.by_r1)),
+    Entry("23", "R1 sweep", "drl with two or more weights of R1", "suites/paper/r1.yaml", _plain(ablation.by_r1),
+          "suites/paper/digits-discriminator.yaml"),
     Entry("24", "reward against guidance scale", "three or more guidance scales", "suites/paper/guidance.yaml",
-          guidance.reward_against_scale),
+          guidance.reward_against_scale, "suites/paper/digits-guidance.yaml"),
     Entry("25", "FD against guidance scale", "three or more guidance scales", "suites/paper/guidance.yaml",
-          guidance.fd_against_scale),
-    Entry("34-37", "more sample grids", "sample grids of preference runs", MAIN, _plain(samples.sample_grids)),
+          guidance.fd_against_scale, "suites/paper/digits-guidance.yaml"),
+    Entry("34-37", "more sample grids", "sample grids of preference runs", MAIN, _plain(samples.sample_grids), DIGITS),
 )  # fmt: skip
 
 
@@ -177,7 +184,7 @@ def draw_paper_figures(run: RunData, folder: Path) -> PaperFigures:
         for entry in CATALOGUE:
             found = entry.draw(run)
             if not found:
-                lacking.append(Lack(entry.numbers, entry.title, entry.needs, entry.suite))
+                lacking.append(Lack(entry.numbers, entry.title, entry.needs, entry.suite, entry.twin))
                 continue
             drawn.append(f"figure {entry.numbers} ({entry.title})")
             first = f"{int(entry.numbers.split(',')[0].split('-')[0]):02d}"
