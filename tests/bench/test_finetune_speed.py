@@ -1,8 +1,8 @@
 """The tuned update of adjoint matching against plain ones, in the same run, on two sizes of network.
 
 plain: fp32, no caching, no compile. The update is written down as the formulas are: v_base is evaluated again for
-    the loss, timesteps are run one at a time, the adjoint keeps the weights' graph, Adam goes tensor by tensor. Same method,
-    so with the paper's five passes over a buffer.
+    the loss, timesteps are run one at a time, the adjoint keeps the weights' graph, Adam goes tensor by tensor. It is
+    the same method, so it takes the paper's five passes over a buffer.
 on-policy: plain without the buffer: every update simulates its own trajectories (adjoint matching as first published).
 tuned: the engine as it comes, and in bf16 (and compiled) as `suites/cifar10.yaml` runs it.
 """
@@ -48,7 +48,7 @@ CASES = {
     "cifar10": Case(
         {"input_size": 32, "patch_size": 4, "in_channels": 3, "hidden_size": 256, "depth": 8, "num_heads": 4,
          "num_classes": 10},
-        10, 16, 1, 2,
+        10, 8, 1, 2,
     ),
 }  # fmt: skip
 

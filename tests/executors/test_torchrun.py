@@ -32,7 +32,7 @@ def numbers(folder: Path, store: str) -> dict[tuple[str, ...], float]:
         return {(r["run"], r["space"], r["metric"]): float(r["value"]) for r in csv.DictReader(lines)}
 
 
-@pytest.mark.parametrize("sharding", ["none", "fsdp"])
+@pytest.mark.parametrize("sharding", [pytest.param("none", marks=pytest.mark.long), "fsdp"])
 def test_two_ranks_make_the_run_of_one(tmp_path: Path, sharding: str) -> None:
     override = ("--set", f"algorithms.am.sharding={sharding}")
     both = run(tmp_path, "two", *override, ranks=True)
