@@ -9,11 +9,12 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 from paper_runs import SPACES, cell, floor, row, write_run
+from PIL import Image
 
 from drlbench.checks import check_settings
 from drlbench.report.figures import ablation, guidance, integrator, student, toy
 from drlbench.report.figures.paper import CATALOGUE, draw_paper_figures
-from drlbench.report.figures.style import RC, save
+from drlbench.report.figures.style import PNG_DPI, RC, save
 from drlbench.report.rundata import RunData
 from drlbench.suite.load import load_suite
 
@@ -207,6 +208,15 @@ def test_figures_repeat_byte_for_byte(toys, integrators, tmp_path):
 
     first, again = all_bytes(tmp_path / "1"), all_bytes(tmp_path / "2")
     assert len(first) == 12 and first == again
+
+
+def test_a_png_has_the_resolution_its_labels_were_laid_out_for(integrators, tmp_path):
+    with mpl.rc_context(RC):
+        (picture,) = integrator.by_steps(integrators, "none")
+        width = picture.figure.get_figwidth()
+        png = next(p for p in save(picture, tmp_path) if p.suffix == ".png")
+    with Image.open(png) as image:
+        assert image.width == int(width * PNG_DPI)
 
 
 @pytest.mark.long

@@ -89,6 +89,7 @@ def rendered(figure: Figure, ending: str) -> bytes:
         elif ending == "pdf":
             FigureCanvasPdf(figure).print_pdf(out, metadata=metadata)
         else:
+            figure.dpi = PNG_DPI  # the other two canvases leave it at 72
             FigureCanvasAgg(figure).print_png(out, metadata=metadata)
     return out.getvalue()
 
