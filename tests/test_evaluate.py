@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
+import struct
+import zlib
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from drlbench.encoders.base import Encoder
@@ -44,6 +48,19 @@ class Bright(Reward):
 
     def forward(self, images, y):
         return images.mean((1, 2, 3)) + 0.0 * y
+
+
+class Several(Probe):
+    """Three outputs of one pass, as Inception has them."""
+
+    outputs = ("2048", "logits_unbiased", "spatial")
+
+    def forward_all(self, images):
+        x = self.forward(images)
+        return {"2048": x, "logits_unbiased": 9 * x, "spatial": x[:, :3]}
+
+    def signature_of(self, output):
+        return f"several/{output}"
 
 
 @pytest.fixture
@@ -178,3 +195,149 @@ def test_signatures_compare():
     assert why_not_comparable(one, two) == ["reference: r:2 against r:3", "number of samples: 50 against 60"]
     with pytest.raises(UserError, match="separator"):
         make_signature("fd", {"ref": "a|b"})
+
+
+def test_metrics_with_an_output_of_their_own(sets):
+    folder, _, _ = sets
+    table = evaluate(folder / "fake.npz", folder / "real.npz", ["is", "sfid", "fid", "kid"], {"inception-v3": Several})
+    found = {(row.space, row.metric) for row in table.rows}
+    assert found == {
+        ("inception-v3/logits_unbiased", "inception_score"),
+        ("inception-v3/spatial", "sfid"),
+        ("inception-v3", "fd"),
+        ("inception-v3", "kd_x1000"),
+    }
+    assert not table.failures and table.rows[0].value > 1
+    table = evaluate(folder / "fake.npz", folder / "real.npz", ["is", "stats"], {"p": Probe})
+    assert "p gives no logits_unbiased; inception-v3 has" in str(table.failures[0][1]) and table.rows
+    table = evaluate(folder / "fake.npz", folder / "real.npz", ["fd", "stats"], {})
+    assert "no encoder is in the spaces asked for" in str(table.failures[0][1]) and table.rows
+
+
+def test_the_encoder_is_asked_for_what_the_metrics_need(monkeypatch):
+    made = []
+    monkeypatch.setattr(
+        "drlbench.encoders.inception.InceptionV3.__init__", lambda self, outputs=None: made.append(outputs)
+    )
+    monkeypatch.setattr("drlbench.encoders.inception.InceptionV3.freeze", lambda self: self)
+    for asked in (["is", "fd"], ["sfid"], ["inception-score", "sfid"]):
+        encoder_for("inception-v3", asked)()
+    assert made == [["2048", "logits_unbiased"], ["2048", "spatial"], ["2048", "logits_unbiased", "spatial"]]
+
+
+def test_what_a_suite_has_to_fit_is_told(sets):
+    folder, _, _ = sets
+    table = evaluate(
+        folder / "fake.npz",
+        folder / "real.npz",
+        ["fd", "bradley-terry"],
+        {"d": encoder_for("small-dae", ["fd"]), "p": Probe},
+    )
+    assert [what for what, _ in table.failures] == ["d", "bradley-terry"] and "fd" in by_name(table)
+    assert all("is fitted by a suite" in str(error) for _, error in table.failures)
+
+
+def test_standard_error_and_rank_reach_the_files(sets, tmp_path):
+    folder, _, _ = sets
+    table = evaluate(folder / "fake.npz", folder / "real.npz", ["fd", "kd"], {"p": Probe})
+    table.write(tmp_path / "out")
+    rows = {row["metric"]: row for row in csv.DictReader(io.StringIO((tmp_path / "out" / "eval.csv").read_text()))}
+    assert float(rows["kd_x1000"]["standard_error"]) == pytest.approx(
+        by_name(table)["kd_x1000"].details["standard_error"], rel=1e-5
+    )
+    assert rows["fd"]["rank_deficient"] == "no" and rows["fd"]["standard_error"] == ""
+    document = json.loads((tmp_path / "out" / "eval.json").read_text())
+    assert {"rank_a", "rank_deficient"} <= document["rows"][0]["details"].keys()
+
+
+def test_statistics_with_images_or_features_beside_them(sets):
+    folder, fake, real = sets
+    features = extract(Probe(), real)
+    moments = Moments.of(features)
+    np.savez(folder / "VIRTUAL.npz", mu=moments.mean, sigma=moments.covariance, arr_0=real[:40])
+    rows = by_name(evaluate(folder / "fake.npz", folder / "VIRTUAL.npz", ["fd", "kd"], {"inception-v3": Probe}))
+    own = extract(Probe(), fake)
+    assert rows["fd"].value == pytest.approx(frechet_distance(own, moments).value)  # all of the statistics' images
+    assert rows["kd_x1000"].value == pytest.approx(1000 * kernel_distance(own, features[:40]).value)
+    np.savez(folder / "kept.npz", features=features)
+    rows = by_name(evaluate(folder / "fake.npz", folder / "kept.npz", ["fd", "kd"], {"p": Probe}))
+    assert rows["kd_x1000"].value == pytest.approx(1000 * kernel_distance(own, features).value)
+    assert rows["fd"].value == pytest.approx(frechet_distance(own, features).value)
+    np.savez(folder / "nan.npz", mu=np.full(5, np.nan), sigma=np.eye(5))
+    with pytest.raises(UserError, match="not finite moments"):
+        evaluate(folder / "fake.npz", folder / "nan.npz", ["fd"], {"p": Probe})
+
+
+def test_lone_classes_keep_the_other_numbers(sets):
+    folder, _, real = sets
+    np.savez(folder / "lone.npz", arr_0=real, arr_1=np.arange(60))
+    table = evaluate(folder / "fake.npz", folder / "lone.npz", ["prdc"], {"p": Probe})
+    assert list(by_name(table)) == ["precision", "recall", "density", "coverage"] and not table.failures
+    assert any("class_coverage is left out: class 0 has 1" in w for w in table.warnings)
+    np.savez(folder / "few.npz", arr_0=real[:4])
+    table = evaluate(folder / "fake.npz", folder / "few.npz", ["fd", "prdc"], {"p": Probe})
+    assert "the reference has 4 samples; k = 5 neighbours need at least 6" in str(table.failures[0][1])
+    assert "fd" in by_name(table)
+
+
+def png_16_bit(path, size=8):
+    """An RGB image of 16 bits per channel, which Pillow can read but not write."""
+
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    lines = b"".join(b"\0" + bytes(range(6 * size)) for _ in range(size))
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", size, size, 16, 2, 0, 0, 0))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b""))
+
+
+def test_16_bit_colour_is_not_cut_down_in_silence(sets):
+    folder, fake, _ = sets
+    (folder / "deep").mkdir()
+    for i in range(3):
+        Image.fromarray(fake[i]).save(folder / "deep" / f"{i}.png")
+    png_16_bit(folder / "deep" / "1.png")
+    with pytest.raises(UserError, match=r"1\.png: has more than 8 bits"):
+        evaluate(folder / "deep", folder / "real.npz", ["fd"], {"p": Probe})
+
+
+@pytest.mark.long
+def test_the_csv_does_not_depend_on_batch_size_or_workers(tmp_path):
+    """Inception with random weights on 66 and 65 image files: the same text for all six ways of running it."""
+    from drlbench.encoders.inception import InceptionV3
+    from drlbench.encoders.inception_graph import Conv, Network
+
+    torch.manual_seed(0)
+    network = Network()
+    for module in network.modules():
+        if isinstance(module, Conv):  # activations of order 1 all the way, as trained weights have them
+            nn.init.kaiming_normal_(module.conv.weight)
+    torch.save(network.state_dict(), tmp_path / "weights.pth")
+    rng = np.random.default_rng(0)
+    for name, count, gain in (("fake", 66, 0.8), ("real", 65, 1.0)):
+        (tmp_path / name).mkdir()
+        for i in range(count):
+            coarse = Image.fromarray((gain * rng.integers(0, 256, (9, 9, 3))).astype(np.uint8))
+            coarse.resize((48, 48), Image.Resampling.BICUBIC).save(tmp_path / name / f"{i:03d}.png")
+    texts, features = [], []
+    asked = ["fd", "sfid", "kd", "prdc", "is", "stats"]
+    encoder = InceptionV3(outputs=["2048", "logits_unbiased", "spatial"], weights=tmp_path / "weights.pth")
+    for size, workers in itertools.product((1, 7, 64), (1, 2)):
+        table = evaluate(
+            tmp_path / "fake",
+            tmp_path / "real",
+            asked,
+            {"inception-v3": lambda: encoder},
+            batch_size=size,
+            workers=workers,
+        )
+        assert not table.failures
+        texts.append(table.csv())
+    for size in (1, 7, 64):
+        features.append(
+            extract(encoder, np.stack([np.asarray(Image.open(p)) for p in sorted((tmp_path / "real").iterdir())]), size)
+        )
+    for other in features[:-1]:
+        assert np.linalg.norm(other - features[-1]) / np.linalg.norm(features[-1]) < 1e-5
+    assert len(set(texts)) == 1
+    assert float(texts[0].splitlines()[1].split(",")[2]) > 1e-3  # the sets do differ

@@ -162,3 +162,12 @@ def test_a_gaussian_is_factored_once():
 def test_bad_features_are_one_clear_message(bad, says):
     with pytest.raises(UserError, match=says):
         frechet_distance(bad, np.random.default_rng(0).standard_normal((9, 3)))
+
+
+def test_no_ratio_to_a_distance_of_zero():
+    rng = np.random.default_rng(0)
+    x, train = rng.standard_normal((50, 4)), rng.standard_normal((60, 4))
+    evidence = Evidence(counts=resample_counts(50), features=x, reference=train, reference_val=train.astype(np.float32))
+    found = FrechetDistance().measure(evidence)
+    assert [m.metric for m in found] == ["fd", "fd_val"]
+    assert any("fdr is left out" in note for note in found[0].notes)
