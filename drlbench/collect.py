@@ -31,11 +31,13 @@ def collect(plan: Plan, store: Store, run: Path) -> dict[str, Any]:
     """Write everything a run measured; a cell with a missing stage keeps the numbers it has.
 
     Returns:
-        run.json's `cells`, `spaces`, `rewards`, `backbones`, `guidances`, `warnings` and `teacher`.
+        run.json's `cells`, `spaces`, `rewards`, `backbones`, `guidances`, `warnings`, `teacher` and `details`: further
+        numbers of a computation, such as KD's standard error over its subsets, under the key of its replicates.
     """
     rows: list[Row] = []
     replicates: dict[str, np.ndarray] = {}
     notes: dict[str, None] = {}
+    details: dict[str, dict[str, float]] = {}
     cells = []
     sources: list[tuple[CellPlan | None, str, Measured]] = [
         (c, guidance, measured) for c in plan.cells for guidance, measured in c.measured.items()
@@ -48,9 +50,11 @@ def collect(plan: Plan, store: Store, run: Path) -> dict[str, Any]:
                 if cell is None and space and row["metric"] != "fd":
                     continue  # the other distances are taken to the held-out images, which these are
                 rows.append(_row(plan, cell, guidance, space, row))
-                name = cell.cell.id if cell else "data"
+                key = f"{cell.cell.id if cell else 'data'}|{guidance}|{space}|{row['metric']}"
                 if draws is not None:
-                    replicates[f"{name}|{guidance}|{space}|{row['metric']}"] = draws
+                    replicates[key] = draws
+                if row.get("details"):
+                    details[key] = row["details"]
                 notes |= dict.fromkeys(row["notes"])
     for cell in plan.cells:
         if cell.kl is not None and store.has(cell.kl.kind, cell.kl.key):
@@ -73,6 +77,7 @@ def collect(plan: Plan, store: Store, run: Path) -> dict[str, Any]:
         "guidances": [{"name": g.name, "cfg": g.cfg, "cfg_low": g.low, "cfg_high": g.high} for g in plan.spec.guidance],
         "warnings": sorted(notes),
         "teacher": plan.spec.data.teacher,
+        "details": details,
     }
 
 

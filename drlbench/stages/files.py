@@ -173,6 +173,7 @@ def write_measurements(folder: Path, measurements: list[Measurement], signatures
             "n": int(m.n),
             "better": m.better,
             "notes": list(m.notes),
+            "details": {key: float(value) for key, value in m.details.items() if np.isfinite(value)},
             "signature": signatures[m.metric],
         }
         for m in measurements
