@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from drlbench.errors import UserError
 
 SD_SCALE = 0.18215  # latent = SD_SCALE * posterior mean, for SiT and REPA
-SLICE = 8  # images decoded at a time
+SLICE = 8  # images decoded at a time; one by one on a CPU, whose convolutions round by the size of the batch
 
 
 def sliced(function: Callable[[Tensor], Tensor], x: Tensor, size: int) -> Tensor:
@@ -39,23 +39,27 @@ class SDVAE(nn.Module):
     Args:
         vae: diffusers' AutoencoderKL.
         scale: factor from posterior mean to latent.
-        slice_size: images encoded or decoded at a time.
+        slice_size: images encoded or decoded at a time; None takes 8, and 1 on a CPU, where that is faster and makes
+            an image the same whatever batch it comes in.
     """
 
     vae: Any  # diffusers' own types leave encode and decode out
 
-    def __init__(self, vae: nn.Module, scale: float = SD_SCALE, slice_size: int = SLICE) -> None:
+    def __init__(self, vae: nn.Module, scale: float = SD_SCALE, slice_size: int | None = None) -> None:
         super().__init__()
         self.vae = vae.eval().requires_grad_(False)
         self.scale, self.slice_size = scale, slice_size
 
     def encode(self, images: Tensor) -> Tensor:
         """Scaled posterior mean (B, 4, H'/8, W'/8) of images (B, 3, H', W') in [0, 1]."""
-        return sliced(self._encode, images, self.slice_size)
+        return sliced(self._encode, images, self._at_a_time(images))
 
     def decode(self, latents: Tensor) -> Tensor:
         """Images (B, 3, 8 H, 8 W), nominally in [0, 1], of latents (B, 4, H, W)."""
-        return sliced(self._decode, latents, self.slice_size)
+        return sliced(self._decode, latents, self._at_a_time(latents))
+
+    def _at_a_time(self, x: Tensor) -> int:
+        return self.slice_size or (1 if x.device.type == "cpu" else SLICE)
 
     def _encode(self, images: Tensor) -> Tensor:
         return self.vae.encode(images * 2 - 1).latent_dist.mean * self.scale
