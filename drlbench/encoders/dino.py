@@ -81,7 +81,7 @@ class DINO(FromCard, Encoder):
 
         Args:
             preset: a name of `PRESETS`.
-            weights: a local safetensors or torch file (transformers' or, for DINOv2, timm's names), or its folder; by
+            weights: a local safetensors or torch file (transformers' or timm's names), or its folder; by
                 default the Hub's cache, then the Hub.
             attention: "sdpa", or "eager" where second derivatives are needed (an R1 penalty through the encoder).
 
@@ -143,22 +143,40 @@ _TIMM_NAMES = (
     (r"\.ls(\d)\.gamma$", r".layer_scale\1.lambda1"),
     (r"^blocks\.", "encoder.layer."),
 )
+_TIMM_NAMES_V3 = (
+    (r"^reg_token$", "embeddings.register_tokens"),
+    (r"^patch_embed\.proj\.", "embeddings.patch_embeddings."),
+    (r"\.gamma_(\d)$", r".layer_scale\1.lambda1"),
+    (r"\.attn\.(q|v)_bias$", r".attention.\1_proj.bias"),
+    (r"\.mlp\.fc1\.", ".mlp.up_proj."),
+    (r"\.mlp\.fc2\.", ".mlp.down_proj."),
+    (r"^blocks\.", "model.layer."),
+    (r"^cls_token$", "embeddings.cls_token"),
+    (r"\.attn\.proj\.", ".attention.o_proj."),
+)
 
 
 def from_timm(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """DINOv2 weights under transformers' names if they come under timm's; otherwise as they are."""
+    """DINOv2 or DINOv3 weights under transformers' names if they come under timm's; otherwise as they are.
+
+    timm keeps DINOv3 with the biases of queries and values (`_qkvb`) and without, where they are zero.
+    """
     if "embeddings.cls_token" in state or "blocks.0.attn.qkv.weight" not in state:
         return state
+    v3 = "reg_token" in state and "pos_embed" not in state
     renamed: dict[str, Tensor] = {}
     for key, value in state.items():
         new = key
-        for pattern, replacement in _TIMM_NAMES:
+        for pattern, replacement in _TIMM_NAMES_V3 if v3 else _TIMM_NAMES:
             new = re.sub(pattern, replacement, new)
-        if ".attn.qkv." in new:
-            for letter, part in zip("qkv", value.chunk(3), strict=True):
-                renamed[new.replace("attn.qkv", f"attention.{letter}_proj")] = part.clone()
-        else:
+        if ".attn.qkv." not in new:
             renamed[new] = value
+            continue
+        for letter, part in zip("qkv", value.chunk(3), strict=True):
+            name = new.replace("attn.qkv", f"attention.{letter}_proj")
+            renamed[name] = part.clone()
+            if v3 and letter != "k" and key.replace("qkv.weight", f"{letter}_bias") not in state:
+                renamed[name.replace("weight", "bias")] = value.new_zeros(len(part))
     token = renamed["embeddings.cls_token"]
-    renamed["embeddings.mask_token"] = torch.zeros_like(token[0])  # only masked training reads it
+    renamed["embeddings.mask_token"] = torch.zeros_like(token if v3 else token[0])  # only masked training reads it
     return renamed

@@ -57,6 +57,28 @@ def test_timm_key_list_becomes_transformers(archs):
     assert found == listed(archs, "hf_Dinov2Model_large")
 
 
+@pytest.mark.parametrize("biases", [True, False])
+def test_timm_dinov3_gives_the_same_features(archs, tmp_path, biases):
+    """The ungated copy that messages name: every key finds its place, and the network computes the same."""
+    import timm
+
+    torch.manual_seed(0)
+    name = "vit_small_patch16_dinov3_qkvb" if biases else "vit_small_patch16_dinov3"
+    network = timm.create_model(name, num_classes=0, img_size=224).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.02 * torch.randn_like(parameter))
+    state = {k: v.contiguous() for k, v in network.state_dict().items()}
+    converted = {key: list(value.shape) for key, value in dino.from_timm(state).items()}
+    assert converted == listed(archs, "hf_DINOv3ViTModel_vits16")
+    save_file(state, tmp_path / "model.safetensors")
+    encoder = dino.DINOv3("dinov3-vits16/224/bilinear-aa/cls@1", weights=tmp_path)
+    images = torch.rand(2, 3, 224, 224, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        want = network.forward_features(encoder.preprocess(images))[:, 0]
+    torch.testing.assert_close(encoder(images), want, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("architecture", ["ViT-B-32", "ViT-L-14", "ViT-H-14"])
 def test_open_clip_key_lists(archs, architecture):
     state = {k: torch.empty(s, device="meta") for k, s in listed(archs, f"open_clip_{architecture}").items()}
