@@ -19,7 +19,7 @@ from drlbench.errors import MissingPrerequisite
 
 SD_VAE, RAE = "sd-vae", "rae"
 # Role -> names it may have; the first is asked for when none is there.
-FILES = {
+FILES: dict[str, dict[str, tuple[str, ...]]] = {
     SD_VAE: {"config": ("config.json",), "weights": ("diffusion_pytorch_model.safetensors",)},
     RAE: {
         "config": ("encoder/config.json",),
