@@ -11,7 +11,7 @@ Shapes: N or B images, C channels, H and W height and width, D feature dimension
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -23,9 +23,19 @@ from torch import Tensor, nn
 from drlbench.encoders.base import Encoder
 from drlbench.errors import UserError
 from drlbench.settings import Settings, parse_settings
-from drlbench.training import TrainingLog, load_config, load_weights, save_network, seeded, to_float, weights_sha256
+from drlbench.training import (
+    TrainingLog,
+    load_config,
+    load_weights,
+    save_network,
+    seeded,
+    to_float,
+    warmup_then_cosine,
+    weights_sha256,
+)
 
 TOTAL_VARIANCE = 100.0
+WARMUP = 30  # steps
 
 
 class SmallEncoder(Encoder):
@@ -138,3 +148,23 @@ def conv(inputs: int, outputs: int, kernel: int, activation: type[nn.Module], st
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2), nn.GroupNorm(4, outputs), activation()
     )
+
+
+def descend(
+    weights: Iterable[nn.Parameter], loss: Callable[[], Tensor], steps: int, lr: float, weight_decay: float
+) -> TrainingLog:
+    """Minimise with AdamW, the rate warmed up and then brought down to 0; `loss` draws its own batch."""
+    log = TrainingLog()
+    optimiser = torch.optim.AdamW(weights, lr=lr, weight_decay=weight_decay)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda step: warmup_then_cosine(step, steps, min(WARMUP, steps))
+    )
+    for step in range(steps):
+        value = loss()
+        optimiser.zero_grad()
+        value.backward()
+        optimiser.step()
+        schedule.step()
+        if step % 20 == 0 or step == steps - 1:
+            log.note(step + 1, loss=value.item())
+    return log

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from drlbench.encoders.augment import deform
-from drlbench.encoders.small import SmallEncoder, conv
+from drlbench.encoders.small import SmallEncoder, conv, descend
 from drlbench.settings import Settings
-from drlbench.training import TrainingLog, warmup_then_cosine
+from drlbench.training import TrainingLog
 
 ACTIVATIONS = {"gelu": nn.GELU, "relu": nn.ReLU, "silu": nn.SiLU}
 
@@ -62,20 +62,12 @@ class SmallClassifier(SmallEncoder):
         return self.head(self.features(images))
 
     def _train(self, pixels: Tensor, labels: Tensor, generator: torch.Generator) -> TrainingLog:
-        s, log = self.settings, TrainingLog()
-        optimiser = torch.optim.AdamW(self.parameters(), lr=s.lr, weight_decay=s.weight_decay)
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimiser, lambda step: warmup_then_cosine(step, s.steps, min(30, s.steps))
-        )
-        for step in range(s.steps):
+        s = self.settings
+
+        def loss() -> Tensor:
             index = torch.randint(len(pixels), (s.batch,), generator=generator).to(pixels.device)
             images = deform(pixels[index], generator, angle=0.15, scale=0.1, shear=0.1, shift=0.15)
             images = images + 0.05 * torch.randn(images.shape, generator=generator).to(images.device)
-            loss = F.cross_entropy(self.logits(images), labels[index], label_smoothing=s.smoothing)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-            if step % 20 == 0 or step == s.steps - 1:
-                log.note(step + 1, loss=loss.item())
-        return log
+            return F.cross_entropy(self.logits(images), labels[index], label_smoothing=s.smoothing)
+
+        return descend(self.parameters(), loss, s.steps, s.lr, s.weight_decay)

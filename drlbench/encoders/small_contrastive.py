@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from drlbench.encoders.augment import deform
-from drlbench.encoders.small import SmallEncoder, conv
+from drlbench.encoders.small import SmallEncoder, conv, descend
 from drlbench.settings import Settings
-from drlbench.training import TrainingLog, warmup_then_cosine
+from drlbench.training import TrainingLog
 
 
 class ContrastiveSettings(Settings):
@@ -53,26 +53,17 @@ class Contrastive(SmallEncoder):
         return self.body(images * 2 - 1)
 
     def _train(self, pixels: Tensor, labels: Tensor, generator: torch.Generator) -> TrainingLog:
-        s, log = self.settings, TrainingLog()
+        s = self.settings
         project = nn.Sequential(nn.ReLU(), nn.Linear(self.dim, self.dim), nn.ReLU(), nn.Linear(self.dim, 32))
         project.to(pixels.device)
-        weights = [*self.parameters(), *project.parameters()]
-        optimiser = torch.optim.AdamW(weights, lr=s.lr, weight_decay=s.weight_decay)
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimiser, lambda step: warmup_then_cosine(step, s.steps, min(30, s.steps))
-        )
         count = min(s.batch, len(pixels))
-        for step in range(s.steps):
+
+        def loss() -> Tensor:
             images = pixels[torch.randperm(len(pixels), generator=generator)[:count].to(pixels.device)]
             views = torch.cat([self._view(images, generator), self._view(images, generator)])  # (2B, C, H, W)
-            loss = contrastive_loss(project(self.features(views)), s.temperature)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-            if step % 20 == 0 or step == s.steps - 1:
-                log.note(step + 1, loss=loss.item())
-        return log
+            return contrastive_loss(project(self.features(views)), s.temperature)
+
+        return descend([*self.parameters(), *project.parameters()], loss, s.steps, s.lr, s.weight_decay)
 
     @staticmethod
     def _view(images: Tensor, generator: torch.Generator) -> Tensor:

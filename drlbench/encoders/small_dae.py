@@ -7,9 +7,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from drlbench.encoders.small import SmallEncoder, conv
+from drlbench.encoders.small import SmallEncoder, conv, descend
 from drlbench.settings import Settings
-from drlbench.training import TrainingLog, warmup_then_cosine
+from drlbench.training import TrainingLog
 
 
 class AutoencoderSettings(Settings):
@@ -65,21 +65,13 @@ class DenoisingAutoencoder(SmallEncoder):
         return (self.out(F.interpolate(hidden, size=self.image_shape[1:], mode="nearest")) + 1) / 2
 
     def _train(self, pixels: Tensor, labels: Tensor, generator: torch.Generator) -> TrainingLog:
-        s, log = self.settings, TrainingLog()
-        optimiser = torch.optim.AdamW(self.parameters(), lr=s.lr, weight_decay=0.0)
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimiser, lambda step: warmup_then_cosine(step, s.steps, min(30, s.steps))
-        )
-        for step in range(s.steps):
+        s = self.settings
+
+        def loss() -> Tensor:
             clean = pixels[torch.randint(len(pixels), (s.batch,), generator=generator).to(pixels.device)]
-            loss = F.mse_loss(self.reconstruct(self.features(self._corrupt(clean, generator))), clean)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-            if step % 20 == 0 or step == s.steps - 1:
-                log.note(step + 1, loss=loss.item())
-        return log
+            return F.mse_loss(self.reconstruct(self.features(self._corrupt(clean, generator))), clean)
+
+        return descend(self.parameters(), loss, s.steps, s.lr, 0.0)
 
     def _corrupt(self, clean: Tensor, generator: torch.Generator) -> Tensor:
         count, _, height, width = clean.shape
