@@ -8,7 +8,6 @@ Shapes: n images, b images of a batch, H and W height and width, C channels.
 
 from __future__ import annotations
 
-import io
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,17 +16,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 
 from drlbench.errors import IntegrityError, UserError
-
-Images = NDArray[np.uint8]
-Labels = NDArray[np.int64]
+from drlbench.features.decode import DECODE_BATCH, Images, decode, stack
+from drlbench.features.parquet import Labels, open_parquet
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".gif")
 IMAGE_KEYS, LABEL_KEYS = ("arr_0", "images", "samples"), ("arr_1", "labels", "label", "y")
-DECODE_BATCH = 64
 
 
 class ImageSource(Protocol):
@@ -51,44 +46,6 @@ class ImageSource(Protocol):
 
     def batches(self) -> Iterator[Images]:
         """All images as (b, H, W, C) uint8."""
-
-
-def decode(content: bytes, where: str) -> Images:
-    """(H, W, C) uint8 from an encoded image.
-
-    Raises:
-        IntegrityError: the image is damaged. UserError: alpha, 16-bit or another mode that has no 8-bit RGB meaning.
-    """
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            # Pillow cuts 16-bit colour down to 8 bits in silence; only the raw mode of the data tells.
-            deep = any(";16" in str(tile[3]) for tile in image.tile)
-            image.load()
-            mode, transparent = image.mode, "transparency" in image.info
-            if mode in ("RGBA", "LA", "PA") or transparent:
-                raise UserError(f"{where}: has an alpha channel; flatten it onto a background first")
-            if deep or mode.startswith(("I", "F")):
-                raise UserError(f"{where}: has more than 8 bits per channel (mode {mode}); convert it to 8-bit first")
-            if mode not in ("RGB", "L", "1", "P"):
-                raise UserError(f"{where}: colour mode {mode}; convert it to RGB first")
-            array = np.asarray(image if mode in ("RGB", "L") else image.convert("L" if mode == "1" else "RGB"))
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise IntegrityError(f"{where}: damaged or not an image ({error})") from error
-    return array[..., None] if array.ndim == 2 else array
-
-
-def _stack(images: list[Images], names: list[str], shape: tuple[int, ...], first: str) -> Images:
-    for image, name in zip(images, names, strict=True):
-        if image.shape == shape:
-            continue
-        if image.shape[:2] != shape[:2]:
-            raise UserError(
-                f"{name} is {image.shape[1]} x {image.shape[0]}, {first} is {shape[1]} x {shape[0]}; bring all "
-                f"images to one size first (a resize hidden in a metric would change its value)"
-            )
-        kinds = {1: "grey", 3: "colour"}
-        raise UserError(f"{name} is {kinds[image.shape[2]]}, {first} is {kinds[shape[2]]}; use one kind throughout")
-    return np.stack(images)
 
 
 @dataclass(frozen=True)
@@ -129,7 +86,7 @@ class FolderImages:
             for start in range(0, self.n, DECODE_BATCH):
                 part = self.files[start : start + DECODE_BATCH]
                 images = list(pool.map(lambda f: decode(f.read_bytes(), str(f)), part))
-                yield _stack(images, [str(f) for f in part], self.shape, str(self.files[0]))
+                yield stack(images, [str(f) for f in part], self.shape, str(self.files[0]))
 
 
 @dataclass(frozen=True)
@@ -246,66 +203,6 @@ def open_npz(path: Path) -> NpzImages:
     except (zipfile.BadZipFile, EOFError, OSError, ValueError) as error:
         raise IntegrityError(f"{path}: not a readable npz ({error})") from error
     return NpzImages(path, members[key], shape[0], (shape[1], shape[2], shape[3]), labels, where)
-
-
-@dataclass(frozen=True)
-class ParquetImages:
-    """Encoded images in parquet as the Hugging Face Hub keeps them: a struct {bytes, path} or plain bytes."""
-
-    files: tuple[Path, ...]
-    column: str
-    n: int
-    shape: tuple[int, int, int]
-    labels: Labels | None
-    where: str
-
-    def batches(self) -> Iterator[Images]:
-        """All images."""
-        done = 0
-        for contents in _parquet_rows(self.files, self.column):
-            names = [f"{self.where} row {done + i}" for i in range(len(contents))]
-            images = [decode(content, name) for content, name in zip(contents, names, strict=True)]
-            done += len(contents)
-            yield _stack(images, names, self.shape, f"{self.where} row 0")
-
-
-def _parquet_rows(files: tuple[Path, ...], column: str) -> Iterator[list[bytes]]:
-    import pyarrow.parquet as pq
-
-    for path in files:
-        with pq.ParquetFile(path) as table:
-            for batch in table.iter_batches(batch_size=DECODE_BATCH, columns=[column]):
-                rows = batch.column(0).to_pylist()
-                yield [(row.get("bytes") if isinstance(row, dict) else row) or b"" for row in rows]
-
-
-def open_parquet(path: Path) -> ParquetImages:
-    """Look into a parquet file, or a folder of parquet files in the order of their names.
-
-    Raises:
-        IntegrityError: not whole. UserError: no column of encoded images.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    files = tuple(sorted(path.glob("*.parquet"))) if path.is_dir() else (path,)
-    try:
-        schema = pq.read_schema(files[0])
-        n = sum(pq.read_metadata(f).num_rows for f in files)
-        column = next(
-            (f.name for f in schema if pa.types.is_struct(f.type) and f.type.get_field_index("bytes") >= 0), None
-        ) or next((f.name for f in schema if pa.types.is_binary(f.type) or pa.types.is_large_binary(f.type)), None)
-        if column is None or not n:
-            raise UserError(f"{path}: no rows with encoded images; columns: {', '.join(schema.names)}")
-        label_key = next((k for k in LABEL_KEYS if k in schema.names), None)
-        labels = None
-        if label_key is not None and pa.types.is_integer(schema.field(label_key).type):
-            found = [pq.read_table(f, columns=[label_key]).column(0).to_numpy() for f in files]
-            labels = np.concatenate(found).astype(np.int64)
-        first = next(_parquet_rows(files, column))[0]
-    except (pa.ArrowException, OSError, StopIteration) as error:
-        raise IntegrityError(f"{path}: not readable parquet ({error})") from error
-    return ParquetImages(files, column, n, decode(first, f"{path} row 0").shape, labels, str(path))
 
 
 def open_images(path: Path | str, workers: int = 2) -> ImageSource:
