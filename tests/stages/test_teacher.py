@@ -10,8 +10,10 @@ from safetensors.torch import load_file
 from test_finetune import SUITE, job_of, make
 
 from drlbench import pipeline
+from drlbench.arithmetic import PEAK_TFLOPS, forward_tflop
 from drlbench.data.sources import fingerprint
 from drlbench.errors import UserError
+from drlbench.estimate import estimate
 from drlbench.graph import Plan
 from drlbench.stages.files import load_model, read_samples
 from drlbench.stages.finetune import _latents
@@ -68,3 +70,20 @@ def test_a_teacher_that_cannot_be_is_told_with_its_place(tmp_path, student, told
     with pytest.raises(UserError) as caught:
         load_suite(written(tmp_path, f"  student: {student}\n"))
     assert told in str(caught.value) and "suite.yaml:" in str(caught.value)
+
+
+def test_a_plan_counts_what_flow_matching_costs_and_norms_next_to_nothing():
+    root = Path(__file__).resolve().parents[2]
+    hours = {}
+    for name in ("student", "integrator"):
+        spec = load_suite(root / "suites" / "paper" / f"{name}.yaml").spec
+        plan = pipeline.plan(spec, {"kind": "parquet", "fingerprint": "absent", **spec.data.settings})
+        hours[name] = {
+            kind: estimate(plan, [n for n in plan.nodes.values() if n.kind == kind]).floor
+            for kind in ("finetune", "trajectory")
+        }
+    forward = forward_tflop("sit-xl-2", {})
+    flow_matching = 2 * 6000 * 576 * 3 * forward / PEAK_TFLOPS / 3600
+    reinforcement = 26.1  # of one lambda, as the plan of the main suite says
+    assert hours["student"]["finetune"] == pytest.approx(flow_matching + reinforcement, rel=0.02)
+    assert 0 < hours["integrator"]["trajectory"] < 0.2
