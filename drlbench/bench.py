@@ -3,7 +3,8 @@
 The engine's own functions are timed on a network with random weights: rollout steps, lean-adjoint steps, update
 rows and sampler steps, each in network evaluations per second. A trajectory of the recipe is K forwards, K
 vector-Jacobian products and passes x 0.4 K forwards with backwards; the floor is that arithmetic at the measured
-matrix peak. Decoder and reward are measured only when given: the stub reward costs nothing.
+matrix peak. Decoder and reward are measured only when given: the stub reward costs nothing. With CUDA everything is
+measured eager and compiled, and the faster of the two is extrapolated.
 
 Shapes: B rows at once, K steps of the recipe.
 """
@@ -22,6 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from drlbench.backbones import create, wrap
 from drlbench.backbones.base import Autoencoder, VelocityModel
+from drlbench.errors import MissingPrerequisite
 from drlbench.finetune.adjoint_matching import AdjointMatching, AdjointMatchingSettings
 from drlbench.finetune.learner import shadow
 from drlbench.finetune.presets import UPDATES, preset
@@ -29,11 +31,13 @@ from drlbench.registry import BACKBONES
 from drlbench.rewards.base import Reward
 from drlbench.sampling.memoryless import lean_adjoint, rollout
 from drlbench.sampling.ode import heun, time_grid
+from drlbench.store.provenance import hardware
 
 FORWARDS_PER_VJP, FORWARDS_PER_TRAINED_ROW = 2, 3  # a forward and a backward to the input; and to the weights
 PAPER_GPU_HOURS = {"sit": 190, "repa": 190, "jit": 500, "rae": 420}
 SAMPLES, HEUN_EVALUATIONS = 50_000, 99
 LARGEST_BATCH = 1024
+PATIENCE = 20.0  # seconds: a phase that has taken so long is not repeated, and no larger batch is tried
 
 
 @dataclass(frozen=True)
@@ -46,11 +50,37 @@ class Rate:
 
 
 @dataclass(frozen=True)
+class Mode:
+    """Every phase, eager or compiled.
+
+    Attributes:
+        images_per_second: of the paper's Heun-50 sampling (99 evaluations, no guidance), without decoder.
+        peak_memory_bytes: phase -> most that was allocated, on CUDA.
+        warm_up_seconds: of the first pass through all phases, compilation included.
+        hours: of the recipe by phase; total_hours: their sum.
+    """
+
+    rollout: Rate
+    adjoint: Rate
+    update: Rate
+    sampling: Rate
+    images_per_second: float
+    peak_memory_bytes: dict[str, int]
+    warm_up_seconds: float
+    hours: dict[str, float]
+    total_hours: float
+
+
+@dataclass(frozen=True)
 class BenchResult:
-    """Everything measured, and the projection for one lambda of the paper's recipe on one such device."""
+    """Everything measured, and the projection for one lambda of the paper's recipe on one such device.
+
+    The phases, `hours` and memory are those of the faster one of `modes`; `compiled` says which that is.
+    """
 
     backbone: str
     device: str
+    machine: dict[str, Any]
     precision: str
     compiled: bool
     batch: int
@@ -67,6 +97,7 @@ class BenchResult:
     hours: dict[str, float] = field(default_factory=dict)
     total_hours: float = 0.0
     paper_hours: float | None = None
+    modes: dict[str, Mode] = field(default_factory=dict)
 
 
 class _NoReward(Reward):
@@ -95,62 +126,81 @@ def bench(
     Args:
         backbone: a registered name or an official size, as "sit-xl-2".
         batch: rows at once; "auto" doubles until memory runs out or throughput stops growing.
-        precision: bf16 on CUDA and fp32 elsewhere by default; compiled: likewise on CUDA only.
+        precision: bf16 on CUDA and fp32 elsewhere by default.
+        compiled: by default both ways on CUDA, eager elsewhere.
         autoencoder, reward: included in the adjoint's time when given.
         measured_steps: SDE steps that are timed; the cost per step does not depend on their number.
         repeats: the best of so many is kept.
         architecture: constructor arguments that override those of a named size.
 
     Raises:
-        UserError: unknown backbone or architecture argument.
+        UserError: unknown backbone or architecture argument. MissingPrerequisite: `batch` rows do not fit.
     """
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     on_cuda = where.type == "cuda"
     precision = precision or ("bf16" if on_cuda else "fp32")
-    compiled = on_cuda if compiled is None else compiled
     model = _random_model(backbone, autoencoder, architecture).to(where)
     flops = _forward_flops(model)
-    bench_of = _Bench(model, reward or _NoReward(), precision, compiled, measured_steps, repeats)
-    size = bench_of.best_batch() if batch == "auto" else batch
-    if on_cuda:
-        torch.cuda.reset_peak_memory_stats()
-    seconds = bench_of.all(size)
+    # Eager first: blocks are compiled in place.
+    wanted = [False, True] if compiled is None and on_cuda else [bool(compiled)]
+    benches = {w: _Bench(model, reward or _NoReward(), precision, w, measured_steps, repeats) for w in wanted}
+    size = benches[wanted[0]].best_batch() if batch == "auto" else batch
     peak = _matrix_peak(where, precision)
-
-    def rate(name: str, forwards: int) -> Rate:
-        per_second = 1 / seconds[name]
-        tflops = per_second * forwards * flops / 1e12
-        return Rate(per_second, tflops, tflops / peak)
-
     family = _family(backbone)
     recipe = AdjointMatchingSettings(**preset("adjoint-matching", family if family in PAPER_GPU_HOURS else "sit"))
     trajectories = round(UPDATES["drl"] * recipe.batch / recipe.passes)
     rows = recipe.passes * math.ceil(recipe.timestep_fraction * recipe.steps)
-    hours = {
-        "rollout": trajectories * recipe.steps * seconds["rollout"] / 3600,
-        "adjoint": trajectories * recipe.steps * seconds["adjoint"] / 3600,
-        "update": trajectories * rows * seconds["update"] / 3600,
-    }
+
+    def mode(each: _Bench) -> Mode:
+        seconds, memory, warm_up = each.all(size)
+
+        def rate(name: str, forwards: int) -> Rate:
+            per_second = 1 / seconds[name]
+            tflops = per_second * forwards * flops / 1e12
+            return Rate(per_second, tflops, tflops / peak)
+
+        hours = {
+            "rollout": trajectories * recipe.steps * seconds["rollout"] / 3600,
+            "adjoint": trajectories * recipe.steps * seconds["adjoint"] / 3600,
+            "update": trajectories * rows * seconds["update"] / 3600,
+        }
+        return Mode(
+            rollout=rate("rollout", 1),
+            adjoint=rate("adjoint", FORWARDS_PER_VJP),
+            update=rate("update", FORWARDS_PER_TRAINED_ROW),
+            sampling=rate("sampling", 1),
+            images_per_second=1 / (HEUN_EVALUATIONS * seconds["sampling"]),
+            peak_memory_bytes=memory,
+            warm_up_seconds=warm_up,
+            hours=hours | {"evaluation_samples": SAMPLES * HEUN_EVALUATIONS * seconds["sampling"] / 3600},
+            total_hours=sum(hours.values()),
+        )
+
+    modes = {"compiled" if w else "eager": mode(each) for w, each in benches.items()}
+    fastest = min(modes, key=lambda name: modes[name].total_hours)
+    best = modes[fastest]
     per_trajectory = recipe.steps * (1 + FORWARDS_PER_VJP) + rows * FORWARDS_PER_TRAINED_ROW
     return BenchResult(
         backbone=backbone,
         device=torch.cuda.get_device_name(where) if on_cuda else "cpu",
+        machine=hardware() | {"torch": torch.__version__},
         precision=precision,
-        compiled=compiled,
+        compiled=fastest == "compiled",
         batch=size,
         parameters=sum(p.numel() for p in model.net.parameters()),
         forward_tflop=flops / 1e12,
         peak_tflops=peak,
-        peak_memory_bytes=torch.cuda.max_memory_allocated() if on_cuda else None,
-        rollout=rate("rollout", 1),
-        adjoint=rate("adjoint", FORWARDS_PER_VJP),
-        update=rate("update", FORWARDS_PER_TRAINED_ROW),
-        sampling=rate("sampling", 1),
+        peak_memory_bytes=max(best.peak_memory_bytes.values(), default=None),
+        rollout=best.rollout,
+        adjoint=best.adjoint,
+        update=best.update,
+        sampling=best.sampling,
         trajectories=trajectories,
         floor_hours=trajectories * per_trajectory * flops / (peak * 1e12) / 3600,
-        hours=hours | {"evaluation_samples": SAMPLES * HEUN_EVALUATIONS * seconds["sampling"] / 3600},
-        total_hours=sum(hours.values()),
+        hours=best.hours,
+        total_hours=best.total_hours,
         paper_hours=PAPER_GPU_HOURS.get(family),
+        modes=modes,
     )
 
 
@@ -213,23 +263,43 @@ class _Bench:
         return AdjointMatching(self.model, self.reference, self.reward, None, self.settings | sizes, 0)
 
     def best_batch(self) -> int:
-        """The batch after which doubling gains less than 3 % in updates, or does not fit."""
+        """The batch after which doubling gains less than 3 % in updates, takes too long, or does not fit."""
         best, fastest, batch = 1, math.inf, 8
         while batch <= LARGEST_BATCH:
-            try:
-                seconds = self.all(batch)["update"]
-            except torch.OutOfMemoryError:
-                torch.cuda.empty_cache()
+            started = time.perf_counter()
+            run = self.learner(batch)
+            work, rows = self._update(run)
+            work()
+            seconds = min(_timed(work, run.device) for _ in range(2)) / (rows * batch)
+            if _shrunk(run):
                 break
             if seconds > 0.97 * fastest:
                 break
             best, fastest, batch = batch, seconds, 2 * batch
+            if time.perf_counter() - started > PATIENCE:
+                break
         return best
 
-    def all(self, batch: int) -> dict[str, float]:
-        """Best seconds per evaluation and row for each phase."""
+    def _update(self, run: AdjointMatching) -> tuple[Callable[[], object], int]:
+        """One update on the same minibatch again, after the buffer is filled, and its timesteps."""
+
+        def update() -> None:
+            run.used = 0
+            run.step()
+
+        run.step()
+        return update, math.ceil(0.5 * self.steps)
+
+    def all(self, batch: int) -> tuple[dict[str, float], dict[str, int], float]:
+        """Best seconds per evaluation and row of each phase, peak memory of each on CUDA, seconds of the first pass.
+
+        Raises:
+            MissingPrerequisite: the batch does not fit.
+        """
+        started = time.perf_counter()
         run = self.learner(batch)
         y, indices = run.labels(range(batch)), list(range(batch))
+        update, chosen = self._update(run)
         states = rollout(run.policy_velocity, run.table, y, run.path_noise(indices))
         grid = time_grid(self.steps)
 
@@ -241,23 +311,37 @@ class _Bench:
             with torch.no_grad():
                 heun(lambda x, t: run.policy_velocity(x, t, y), states[0], grid)
 
-        def update() -> None:
-            run.used = 0  # the same minibatch again
-            run.step()
-
-        run.step()  # fill the buffer and warm up
         phases: dict[str, tuple[Callable[[], object], int]] = {
             "rollout": (
                 lambda: rollout(run.policy_velocity, run.table, y, run.path_noise(indices)),
                 self.steps,
             ),
             "adjoint": (adjoint, self.steps),
-            "update": (update, math.ceil(0.5 * self.steps)),
+            "update": (update, chosen),
             "sampling": (sample, 2 * self.steps - 1),
         }
-        found = {}
-        for name, (work, evaluations) in phases.items():
+        for work, _ in phases.values():
             work()
-            best = min(_timed(work, run.device) for _ in range(self.repeats))
-            found[name] = best / (evaluations * batch)
-        return found
+        warm_up = time.perf_counter() - started
+        seconds, memory = {}, {}
+        for name, (work, evaluations) in phases.items():
+            if run.device.type == "cuda":
+                torch.cuda.reset_peak_memory_stats(run.device)
+            best, spent = math.inf, 0.0
+            for _ in range(self.repeats):
+                took = _timed(work, run.device)
+                best, spent = min(best, took), spent + took
+                if spent > PATIENCE:
+                    break
+            seconds[name] = best / (evaluations * batch)
+            if run.device.type == "cuda":
+                memory[name] = torch.cuda.max_memory_allocated(run.device)
+        if _shrunk(run):
+            raise MissingPrerequisite(f"out of memory with {batch} rows at a time; give a smaller --batch, or auto")
+        return seconds, memory, warm_up
+
+
+def _shrunk(run: AdjointMatching) -> bool:
+    """Whether memory ran out, so that the engine took smaller chunks than it was asked to."""
+    batch = run.settings.batch
+    return any(chunks.size is not None and chunks.size < batch for chunks in (run.chunks, run.rollout_chunks))
