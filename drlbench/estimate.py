@@ -160,7 +160,7 @@ def _owners(plan: Plan) -> dict[str, str]:
     """Key of every stage that belongs to one backbone -> its name."""
     owner: dict[str, str] = {}
     for cell in plan.cells:
-        stack = [cell.model.key, *([cell.kl.key] if cell.kl else [])]
+        stack = [cell.model.key, *(n.key for n in (cell.kl, cell.trajectory) if n)]
         for measured in cell.measured.values():
             stack += [n.key for n in (measured.samples, *measured.scores.values(), *measured.preference.values())]
         while stack:
