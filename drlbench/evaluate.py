@@ -184,7 +184,8 @@ class _Session:
         if self.target is not None and (metric in ("fd", SFID) or self.real is None):
             if self.target.features is not None and not self.target.moments:
                 same_dimension(self.own.features[space].shape[1], self.target.features.shape[1])
-                return replace(found, **{"reference" if metric == "fd" else "reference_val": self.target.features})
+                kept = self.target.features
+                return replace(found, reference=kept) if metric == "fd" else replace(found, reference_val=kept)
             if metric == "inception-score":
                 return found
             if metric not in ("fd", SFID):
