@@ -251,13 +251,21 @@ def report(folder: RunPath) -> None:
 @app.command("list")
 def list_names(kind: Annotated[str | None, typer.Argument(help="backbones, rewards, ...")] = None) -> None:
     """List what a suite can name, drlbench's own and plug-ins'."""
+    from drlbench.backbones.listing import LISTINGS
     from drlbench.registry import REGISTRIES
 
-    if kind is not None and kind not in REGISTRIES:
-        raise UserError(f"unknown kind {kind!r}{did_you_mean(kind, REGISTRIES)}; valid: {', '.join(REGISTRIES)}")
+    valid = [*REGISTRIES, *LISTINGS]
+    if kind is not None and kind not in valid:
+        raise UserError(f"unknown kind {kind!r}{did_you_mean(kind, valid)}; valid: {', '.join(valid)}")
     for name, registry in REGISTRIES.items():
         if kind in (None, name):
             print(f"{name}: {', '.join(registry.names())}")
+    for name, lines in LISTINGS.items():
+        if kind == name:
+            print("\n".join(lines()))
+        elif kind is None:
+            heads = [line.partition(":")[0] for line in lines() if not line.startswith(" ")]
+            print(f"{name}: {', '.join(heads)}   (`drlbench list {name}` says more)")
 
 
 @app.command()

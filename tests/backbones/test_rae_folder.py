@@ -83,9 +83,7 @@ def test_what_is_missing_or_wrong_is_named(golden: Callable[[str], Any], folder:
     with pytest.raises(UserError, match=r"decoder/model\.pt: .*1 missing: decoder_pos_embed"):
         load_autoencoder(str(folder))
     (folder / "stat.pt").unlink()
-    with pytest.raises(
-        MissingPrerequisite, match=r"stat\.pt: no such file; an RAE folder holds encoder"
-    ):
+    with pytest.raises(MissingPrerequisite, match=r"stat\.pt: no such file; an RAE folder holds encoder"):
         load_autoencoder(str(folder))
     torch.save({"mean": torch.zeros(3, 4, 4), "var": torch.ones(32, 4, 4)}, folder / "stat.pt")
     torch.save(golden("rae_stage1").weights, folder / "decoder" / "model.pt")
