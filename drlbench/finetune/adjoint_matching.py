@@ -10,13 +10,12 @@ Shapes: K steps, B trajectories, m chosen timesteps, R = m B rows, C channels, H
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from drlbench.backbones.base import VelocityModel
 from drlbench.finetune.buffer import TrajectoryBuffer
 from drlbench.finetune.learner import ORDER, TIMES, Learner
 from drlbench.finetune.memory import Chunks
@@ -26,7 +25,6 @@ from drlbench.finetune.ranks import all_sum
 from drlbench.finetune.regression import masked_regression
 from drlbench.finetune.settings import Settings
 from drlbench.finetune.timesteps import timestep_subset
-from drlbench.rewards.base import Reward
 from drlbench.sampling.memoryless import Scheme, lean_adjoint, rollout, scheme
 
 SAVE_LIMIT = 2**30  # bytes of buffer that may be written at any checkpoint
@@ -61,18 +59,9 @@ class AdjointMatching(Learner):
     kind = AdjointMatchingSettings
     settings: AdjointMatchingSettings
 
-    def __init__(
-        self,
-        policy: VelocityModel,
-        reference: VelocityModel,
-        reward: Reward | None,
-        data: tuple[Tensor, Tensor] | None,
-        settings: dict[str, Any],
-        seed: int,
-    ) -> None:
-        super().__init__(policy, reference, reward, data, settings, seed)
+    def _prepare(self) -> None:
         s = self.settings
-        self.table: Scheme = scheme(s.integrator, s.steps, policy.noise_scale)
+        self.table: Scheme = scheme(s.integrator, s.steps, self.policy.noise_scale)
         self.order = Minibatches(s.buffer, s.batch, s.passes, "buffer")
         self.buffer = TrajectoryBuffer(s.steps, len(self.order.own))
         self.rollout_chunks, self.reward_chunks = self.chunked(s.rollout_batch), Chunks(s.reward_batch)

@@ -9,16 +9,14 @@ Where our source does not settle a detail: the moving anchor is updated once per
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from drlbench.backbones.base import VelocityModel
 from drlbench.finetune.endpoints import EndpointSettings, MatchingLearner, Rows, mean_square
 from drlbench.finetune.snapshot import Snapshot
-from drlbench.rewards.base import Reward
 
 HUBER_POWER, HUBER_EPSILON = 0.25, 1e-4
 
@@ -44,16 +42,8 @@ class AWM(MatchingLearner):
     kind = AWMSettings
     settings: AWMSettings
 
-    def __init__(
-        self,
-        policy: VelocityModel,
-        reference: VelocityModel,
-        reward: Reward | None,
-        data: tuple[Tensor, Tensor] | None,
-        settings: dict[str, Any],
-        seed: int,
-    ) -> None:
-        super().__init__(policy, reference, reward, data, settings, seed)
+    def _prepare(self) -> None:
+        super()._prepare()
         # With one update per draw the old policy is the current one and no copy is needed.
         self.old = Snapshot(self) if self.order.updates > 1 else None
         self.anchor = Snapshot(self) if self.settings.anchor_weight > 0 else None

@@ -10,19 +10,17 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, Self, TypeVar
+from typing import Generic, Literal, Self, TypeVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from drlbench.backbones.base import VelocityModel
 from drlbench.errors import UserError
 from drlbench.finetune.learner import ORDER, Learner
 from drlbench.finetune.minibatches import Minibatches
 from drlbench.finetune.ranks import all_sum
 from drlbench.finetune.settings import Settings
-from drlbench.rewards.base import Reward
 from drlbench.sampling.memoryless import Velocity
 from drlbench.sampling.ode import sampler, time_grid
 
@@ -70,16 +68,7 @@ class EndpointLearner(Learner, Generic[R]):
 
     settings: EndpointSettings
 
-    def __init__(
-        self,
-        policy: VelocityModel,
-        reference: VelocityModel,
-        reward: Reward | None,
-        data: tuple[Tensor, Tensor] | None,
-        settings: dict[str, Any],
-        seed: int,
-    ) -> None:
-        super().__init__(policy, reference, reward, data, settings, seed)
+    def _prepare(self) -> None:
         s = self.settings
         if s.endpoints % s.group:
             raise UserError(f"{self.name}: endpoints ({s.endpoints}) must be a multiple of group ({s.group})")
@@ -87,7 +76,7 @@ class EndpointLearner(Learner, Generic[R]):
         self.rollout_chunks = self.chunked(s.rollout_batch)
         self.own = torch.tensor(self.order.own, device=self.device)
         own = len(self.own)
-        self.x1 = torch.zeros(own, *policy.latent_shape, device=self.device)
+        self.x1 = torch.zeros(own, *self.policy.latent_shape, device=self.device)
         self.y = torch.zeros(own, dtype=torch.int64, device=self.device)
         self.rewards = torch.zeros(s.endpoints, device=self.device)  # of all ranks
         self.advantage = torch.zeros(s.endpoints, device=self.device)

@@ -15,16 +15,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from drlbench.backbones.base import VelocityModel
 from drlbench.finetune.endpoints import EndpointLearner, EndpointSettings, RowSet
 from drlbench.finetune.ranks import all_sum
-from drlbench.rewards.base import Reward
 from drlbench.sampling.memoryless import Scheme, Velocity, rollout, scheme
 
 
@@ -78,24 +76,16 @@ class FlowGRPO(EndpointLearner[Transitions]):
     kind = FlowGRPOSettings
     settings: FlowGRPOSettings
 
-    def __init__(
-        self,
-        policy: VelocityModel,
-        reference: VelocityModel,
-        reward: Reward | None,
-        data: tuple[Tensor, Tensor] | None,
-        settings: dict[str, Any],
-        seed: int,
-    ) -> None:
-        super().__init__(policy, reference, reward, data, settings, seed)
+    def _prepare(self) -> None:
+        super()._prepare()
         s = self.settings
         if s.variant == "published":
-            self.table = published_sde(s.sampler_steps, s.eta, policy.noise_scale)
+            self.table = published_sde(s.sampler_steps, s.eta, self.policy.noise_scale)
             self.trained = max(1, int(s.timestep_fraction * s.sampler_steps))
         else:
-            self.table = scheme("local-linear", s.sampler_steps, policy.noise_scale)
+            self.table = scheme("local-linear", s.sampler_steps, self.policy.noise_scale)
             self.trained = s.sampler_steps - 1  # the last step is deterministic
-        count, shape = len(self.own), policy.latent_shape
+        count, shape = len(self.own), self.policy.latent_shape
         self.states = torch.zeros(s.sampler_steps + 1, count, *shape, device=self.device)
         self.old = torch.zeros(self.trained, count, *shape, device=self.device)
         self.anchor = torch.zeros(self.trained, count, *shape, device=self.device)

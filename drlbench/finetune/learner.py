@@ -91,6 +91,10 @@ class Learner(Algorithm):
         self.chunks = self.chunked(self.settings.micro_batch)
         self.policy_velocity = self.in_precision(self.policy)
         self.reference_velocity = self.in_precision(self.reference)
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """What a subclass sets up from its settings; called once, at the end of the constructor."""
 
     def _check_sharding(self) -> None:
         s, ranks = self.settings, world()[1]

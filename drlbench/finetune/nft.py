@@ -11,15 +11,13 @@ step that tilts by 1/(5 b) per unit of A and goes on tilting; there is no fixed 
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 from torch import Tensor
 
-from drlbench.backbones.base import VelocityModel
 from drlbench.finetune.endpoints import EndpointSettings, MatchingLearner, Rows, mean_square
 from drlbench.finetune.snapshot import Snapshot
-from drlbench.rewards.base import Reward
 from drlbench.sampling.memoryless import Velocity
 from drlbench.sampling.ode import time_grid
 
@@ -44,16 +42,8 @@ class NFT(MatchingLearner):
     kind = NFTSettings
     settings: NFTSettings
 
-    def __init__(
-        self,
-        policy: VelocityModel,
-        reference: VelocityModel,
-        reward: Reward | None,
-        data: tuple[Tensor, Tensor] | None,
-        settings: dict[str, Any],
-        seed: int,
-    ) -> None:
-        super().__init__(policy, reference, reward, data, settings, seed)
+    def _prepare(self) -> None:
+        super()._prepare()
         self.old = Snapshot(self)
 
     def draw_velocity(self) -> Velocity:
