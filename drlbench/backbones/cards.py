@@ -13,10 +13,6 @@ from drlbench.errors import UserError, did_you_mean
 from drlbench.weights.asset import Asset
 
 FLOAT32 = 4
-SIT_DROPBOX = (
-    "https://www.dl.dropboxusercontent.com/scl/fi/as9oeomcbub47de5g4be0/SiT-XL-2-256.pt"
-    "?rlkey=uxzxmpicu46coq3msb17b9ofa&dl=1"
-)
 REPA_DROPBOX = (
     "https://www.dl.dropboxusercontent.com/scl/fi/cxedbs4da5ugjq5wg3zrg/last.pt"
     "?rlkey=8otgrdkno0nd89po3dpwngwcc&st=apcc645o&dl=1"
@@ -78,13 +74,13 @@ SIT_README = "SiT README, 2025-11"
 RAE_README = "RAE README, 2026-01"
 
 
-def _sit(size: str, parameters: int, published: tuple[Published, ...] = (), url: str = "") -> Card:
+def _sit(size: str, parameters: int, published: tuple[Published, ...] = ()) -> Card:
+    # The authors host all sizes on the Hub (willisma/SiT issue 42); their README still links XL on Dropbox.
     filename = f"SiT-{size.upper()}-2-256.pt"
     asset = Asset(
         f"sit-{size}-2-256",
         filename,
-        hub="" if url else "nyu-visionx/SiT-collections",
-        url=url,
+        hub="nyu-visionx/SiT-collections",
         size=parameters * FLOAT32,
         licence="MIT (of the code; the weights state none)",
     )
@@ -125,7 +121,6 @@ _CARDS = (
             Published("fid", 2.06, f"{ADM}, SDE Euler 250, guidance 1.5", SIT_README, SIT_SDE),
             Published("inception_score", 270.27, f"{ADM}, SDE Euler 250, guidance 1.5", SIT_README),
         ),
-        url=SIT_DROPBOX,
     ),
     _sit("b", 130_512_416),
     _sit("s", 32_963_360),
