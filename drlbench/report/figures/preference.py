@@ -11,6 +11,7 @@ from drlbench.report.figures.style import (
     DAGGER,
     MUTED,
     Picture,
+    error_bars,
     footnote,
     label_ends,
     lambda_axis,
@@ -73,9 +74,9 @@ def gains_against_lambda(run: RunData, guidance: str) -> list[Picture]:
                 if not kept:
                     continue
                 dash = "--" if kept[0][1].held_out else "-"
-                x, y = [v for v, _ in kept], [g.estimate.value for _, g in kept]
-                axes.plot(x, y, dash, marker=look[name].marker, color=look[name].light, ms=4.5, lw=1.4, mfc="white")
-                ends.append((x[-1], y[-1], name, look[name].light))
+                estimates = [g.estimate for _, g in kept]
+                error_bars(axes, [v for v, _ in kept], estimates, look[name].light, look[name].marker, dash)
+                ends.append((kept[-1][0], estimates[-1].value, name, look[name].light))
             axes.axhline(0, color=MUTED, lw=1, ls=":")
             title = reward_name(run, reward)
             axes.set_title(f"{backbone}: {title}" if rows > 1 else title, loc="left")
@@ -84,5 +85,6 @@ def gains_against_lambda(run: RunData, guidance: str) -> list[Picture]:
                 lambda_axis(axes, [v for n in swept for v in run.lambdas(backbone, n) if v is not None])
                 widen(axes, 0.4)
                 label_ends(axes, ends)
-    footnote(figure, f"Dashed: the run was not trained on this reward. {DAGGER} no run was. Guidance: {guidance}.")
+    note = f"Dashed: the run was not trained on this reward. {DAGGER} no run was. Bars: 95 %. Guidance: {guidance}."
+    footnote(figure, note)
     return [Picture("preference_lambda", "Preference gain against the weight of the reward", figure)]
