@@ -216,7 +216,7 @@ def _random_model(backbone: str, autoencoder: Autoencoder | None, architecture: 
         for p in net.parameters():
             if p.requires_grad and not p.any():
                 p.copy_(0.02 * torch.randn(p.shape, generator=generator))
-    return wrap(net, autoencoder).eval()  # type: ignore[arg-type]
+    return wrap(net, autoencoder).eval()  # type: ignore[arg-type] # `create` is typed as any module
 
 
 def _forward_flops(model: VelocityModel) -> int:
@@ -300,6 +300,8 @@ class _Bench:
         run = self.learner(batch)
         y, indices = run.labels(range(batch)), list(range(batch))
         update, chosen = self._update(run)
+        if _shrunk(run):
+            raise MissingPrerequisite(f"out of memory with {batch} rows at a time; give a smaller --batch, or auto")
         states = rollout(run.policy_velocity, run.table, y, run.path_noise(indices))
         grid = time_grid(self.steps)
 
@@ -336,8 +338,6 @@ class _Bench:
             seconds[name] = best / (evaluations * batch)
             if run.device.type == "cuda":
                 memory[name] = torch.cuda.max_memory_allocated(run.device)
-        if _shrunk(run):
-            raise MissingPrerequisite(f"out of memory with {batch} rows at a time; give a smaller --batch, or auto")
         return seconds, memory, warm_up
 
 

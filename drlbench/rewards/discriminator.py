@@ -91,7 +91,7 @@ class Discriminator(Reward):
         self.report: dict[str, Any] = {}
 
     @property
-    def signature(self) -> str:  # type: ignore[override]
+    def signature(self) -> str:  # type: ignore[override] # an attribute elsewhere; here the weights are in it
         """Encoders, settings and a hash of the trained weights."""
         digest = hashlib.sha256(safetensors.torch.save(self._weights())).hexdigest()[:12]
         return f"discriminator {digest} ({self.settings.head}) on {' + '.join(self.encoder_signatures)}"
