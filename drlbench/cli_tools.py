@@ -68,9 +68,14 @@ def evaluate(
     images: Annotated[Path, typer.Argument(help="A folder of images, an npz or parquet, or a run's samples.")],
     reference: Annotated[str | None, typer.Option("--reference", help="The same kinds, or a statistics file.")] = None,
     metrics: Annotated[
-        str, typer.Option("--metrics", help="Comma-separated names of metrics and rewards.")
+        str, typer.Option("--metrics", help="Comma-separated: fd, kd, prdc, stats, is, sfid, cmmd and rewards.")
     ] = "fd,kd,prdc,stats",
-    spaces: Annotated[str, typer.Option("--spaces", help="Comma-separated names of encoders.")] = "inception-v3",
+    spaces: Annotated[
+        str, typer.Option("--spaces", help="Comma-separated: encoders, inception-v3/clean, or whole presets.")
+    ] = "inception-v3",
+    weights: Annotated[
+        list[str] | None, typer.Option("--weights", help="NAME=PATH: a local file for an encoder or reward.")
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for eval.csv and eval.json.")] = None,
     cache: Annotated[Path, typer.Option("--cache", help="Folder of features kept by content.")] = Path(
         ".drlbench/features"
@@ -84,19 +89,20 @@ def evaluate(
     if offline:
         offline_from_now()
     from drlbench.evaluate import evaluate as measure
-    from drlbench.registry import ENCODERS
-    from drlbench.request import encoder_for
+    from drlbench.request import encoder_for, named_encoder, paths_of, reward_for
 
     names = [s.strip() for s in spaces.split(",") if s.strip()]
     asked = [m.strip() for m in metrics.split(",") if m.strip()]
     for name in names:
-        ENCODERS.target(name)  # an unknown name is told before any work
-    encoders = {name: encoder_for(name, asked) for name in names}
+        named_encoder(name)  # an unknown name is told before any work
+    paths = paths_of(weights or [], [*names, *asked])
+    encoders = {name: encoder_for(name, asked, paths.get(name)) for name in names}
     table = measure(
         images,
         reference,
         asked,
         encoders,
+        rewards={name: reward_for(name, paths[name]) for name in asked if name in paths},
         cache=cache,
         batch_size=batch_size,
         workers=workers,

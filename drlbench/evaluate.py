@@ -12,7 +12,6 @@ import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +31,11 @@ from drlbench.metrics.signature import make_signature
 from drlbench.metrics.statistics import image_statistics, statistic_measurements
 from drlbench.metrics.table import Row, Table
 from drlbench.registry import METRICS, REWARDS
-from drlbench.request import OWN_OUTPUT, SFID, canonical, ready_made, spaces_for
+from drlbench.request import OWN_OUTPUT, SFID, canonical, reward_for, spaces_for
 from drlbench.rewards.scoring import score_images
 
-# What statistics files of other tools call the space of one of our encoders.
-FOREIGN_SPACES = {"inception-v3": "fid", "inception-v3/spatial": "spatial", "dinov2": "fd_dinov2"}
+# What statistics files of other tools call the space of one of our networks.
+FOREIGN_SPACES = {"inception-v3": "fid", "dinov2": "fd_dinov2"}
 
 
 def evaluate(
@@ -107,7 +106,7 @@ def evaluate(
     if stats is not None:
         session.add("", statistic_measurements(own.statistics, counts, None if real is None else real.statistics))
     for metric in (m for m in metrics if m in REWARDS.names()):
-        build = (rewards or {}).get(metric) or partial(ready_made, REWARDS, metric)
+        build = (rewards or {}).get(metric) or reward_for(metric)
         session.prefer(metric, build, source, batch_size)
     return table
 
@@ -138,6 +137,12 @@ def _identity(target: Reference | None, reals: ImageSource | None, real: Extract
         return name, f"n{real.n}"
     first = next(iter(real.features.values()))
     return name, hashlib.sha256(np.ascontiguousarray(first).tobytes()).hexdigest()[:8]
+
+
+def _foreign(space: str) -> str:
+    """The name of a space in other tools' statistics files; its own where they have none."""
+    network = space.partition("/")[0].partition("-vit")[0]
+    return "spatial" if space.endswith("/spatial") else FOREIGN_SPACES.get(network, space)
 
 
 def _load(table: Table, encoders: Mapping[str, Callable[[], Encoder]]) -> dict[str, Encoder]:
@@ -190,7 +195,7 @@ class _Session:
                 return found
             if metric not in ("fd", SFID):
                 raise UserError(f"{metric}: '{self.target.name}' holds statistics only; give reference images for it")
-            key = space if space in self.target.moments else FOREIGN_SPACES.get(space, space)
+            key = space if space in self.target.moments else _foreign(space)
             moments = self.target.space(key)
             dimension = self.own.features[space].shape[1]
             if moments.mean.size != dimension:

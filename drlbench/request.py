@@ -42,30 +42,73 @@ def spaces_for(metric: str, metrics: Sequence[str], spaces: Sequence[str]) -> li
     return [space for space in spaces if not space.endswith(tuple(taken))]
 
 
-def ready_made(registry: Registry, name: str) -> Any:
-    """A registered encoder or reward with its defaults.
+def ready_made(registry: Registry, name: str, weights: str | None = None, **settings: Any) -> Any:
+    """A registered encoder or reward with its defaults, or with its weights from a local path.
 
     Raises:
-        UserError: it has to be fitted by a suite first.
+        UserError: it has to be fitted by a suite first, or takes no weights.
     """
-    return _kind(registry, name)()
+    kind = registry.get(name)
+    parameters = inspect.signature(kind).parameters
+    if any(p.default is p.empty and p.kind < p.VAR_POSITIONAL for p in parameters.values()):
+        raise UserError(f"'{name}' is fitted by a suite, so it cannot be had by its name alone; see `drlbench run`")
+    if weights is not None:
+        if "weights" not in parameters:
+            raise UserError(f"'{name}' takes no weights file; it takes: {', '.join(parameters) or 'nothing'}")
+        settings["weights"] = weights
+    return kind(**settings)
 
 
-def encoder_for(name: str, metrics: Sequence[str]) -> Callable[[], Encoder]:
-    """How to build a registered encoder with its defaults, giving what the asked metrics need of it."""
+def named_encoder(space: str) -> tuple[str, dict[str, Any]]:
+    """Registered name and settings of `inception-v3`, `inception-v3/clean` or a preset like `dinov2-vitl14/224/…`.
+
+    Raises:
+        UserError: no such encoder.
+    """
+    network, _, rest = space.partition("/")
+    family = network.partition("-")[0]
+    if rest and network == "inception-v3":
+        return network, {"variant": rest}
+    if rest and family in ENCODERS.names():
+        return family, {"preset": space}
+    ENCODERS.target(space)
+    return space, {}
+
+
+def encoder_for(space: str, metrics: Sequence[str], weights: str | None = None) -> Callable[[], Encoder]:
+    """How to build the encoder of a space, giving what the asked metrics need of it."""
 
     def build() -> Encoder:
-        kind = _kind(ENCODERS, name)
+        name, settings = named_encoder(space)
+        kind = ENCODERS.get(name)
         offered: Mapping[str, str] = getattr(kind, "outputs_of_metrics", {})
-        further = [offered[metric] for metric in canonical(metrics) if metric in offered]
-        encoder: Encoder = kind(outputs=[*kind.default_outputs, *further]) if further else kind()
+        if further := [offered[metric] for metric in canonical(metrics) if metric in offered]:
+            settings["outputs"] = [*kind.default_outputs, *further]
+        encoder: Encoder = ready_made(ENCODERS, name, weights, **settings)
         return encoder.freeze()
 
     return build
 
 
-def _kind(registry: Registry, name: str) -> Any:
-    kind = registry.get(name)
-    if any(p.default is p.empty and p.kind < p.VAR_POSITIONAL for p in inspect.signature(kind).parameters.values()):
-        raise UserError(f"'{name}' is fitted by a suite, so it cannot be had by its name alone; see `drlbench run`")
-    return kind
+def reward_for(name: str, weights: str | None = None) -> Callable[[], Any]:
+    """How to build a registered reward."""
+    return lambda: ready_made(REWARDS, name, weights)
+
+
+def paths_of(pairs: Sequence[str], names: Sequence[str]) -> dict[str, str]:
+    """`name=path` pairs as a table.
+
+    Raises:
+        UserError: not such a pair, or of something that was not asked for.
+    """
+    found = {}
+    for pair in pairs:
+        name, equals, path = pair.partition("=")
+        if not (equals and path):
+            raise UserError(f"'{pair}': give weights as NAME=PATH, for example inception-v3=inception.pth")
+        if name not in names:
+            raise UserError(
+                f"weights of '{name}', which is not asked for{did_you_mean(name, names)}: {', '.join(names)}"
+            )
+        found[name] = path
+    return found

@@ -23,7 +23,7 @@ from drlbench.features.moments import Moments
 from drlbench.metrics import frechet_distance, kernel_distance
 from drlbench.metrics.signature import make_signature, read_signature, why_not_comparable
 from drlbench.metrics.table import Row, Table
-from drlbench.request import encoder_for
+from drlbench.request import encoder_for, named_encoder, paths_of
 from drlbench.rewards.base import Reward
 
 
@@ -217,12 +217,26 @@ def test_metrics_with_an_output_of_their_own(sets):
 def test_the_encoder_is_asked_for_what_the_metrics_need(monkeypatch):
     made = []
     monkeypatch.setattr(
-        "drlbench.encoders.inception.InceptionV3.__init__", lambda self, outputs=None: made.append(outputs)
+        "drlbench.encoders.inception.InceptionV3.__init__",
+        lambda self, variant=None, outputs=None, weights=None: made.append((variant, outputs, weights)),
     )
     monkeypatch.setattr("drlbench.encoders.inception.InceptionV3.freeze", lambda self: self)
-    for asked in (["is", "fd"], ["sfid"], ["inception-score", "sfid"]):
-        encoder_for("inception-v3", asked)()
-    assert made == [["2048", "logits_unbiased"], ["2048", "spatial"], ["2048", "logits_unbiased", "spatial"]]
+    encoder_for("inception-v3", ["is", "fd"])()
+    encoder_for("inception-v3/clean", ["sfid"], "w.pth")()
+    assert made == [(None, ["2048", "logits_unbiased"], None), ("clean", ["2048", "spatial"], "w.pth")]
+
+
+def test_spaces_and_weights_by_name():
+    assert named_encoder("inception-v3/clean") == ("inception-v3", {"variant": "clean"})
+    preset = "dinov3-vitl16/224/bicubic-8bit/cls@1"
+    assert named_encoder(preset) == ("dinov3", {"preset": preset}) and named_encoder("clip") == ("clip", {})
+    with pytest.raises(UserError, match="did you mean 'dinov3'"):
+        named_encoder("dinov33")
+    assert paths_of(["a=x/y=z", "b=w"], ["a", "b"]) == {"a": "x/y=z", "b": "w"}
+    with pytest.raises(UserError, match="NAME=PATH"):
+        paths_of(["a"], ["a"])
+    with pytest.raises(UserError, match="'c', which is not asked for"):
+        paths_of(["c=x"], ["a"])
 
 
 def test_what_a_suite_has_to_fit_is_told(sets):
