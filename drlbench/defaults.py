@@ -11,6 +11,8 @@ import json
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+from pydantic import BaseModel
+
 from drlbench.registry import ALGORITHMS, ENCODERS, REWARDS, Registry
 from drlbench.settings import Settings, parse_settings
 from drlbench.suite.schema import AlgorithmSpec, BackboneSpec, EncoderSpec, RewardSpec, SuiteSpec
@@ -66,7 +68,8 @@ def _is_plain(value: Any) -> bool:
 
 def _open(registry: Registry, spec: Open, where: str) -> Open:
     settings = settings_in_full(registry, spec.kind, spec.settings, where)
-    reserved = {"name", *type(spec).model_fields}  # the pipeline gives these itself
+    kind: type[BaseModel] = type(spec)
+    reserved = {"name", *kind.model_fields}  # the pipeline gives these itself
     return spec.model_copy(update={n: v for n, v in settings.items() if n not in reserved})
 
 
