@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from drlbench.encoders.base import Encoder
 from drlbench.errors import UserError
-from drlbench.features.extract import Extraction, FeatureCache, extract_all
+from drlbench.features.extract import Extraction, FeatureCache, NonFiniteFeatures, extract_all
 from drlbench.features.images import ImageSource, holds_images, open_images, open_npz
 from drlbench.features.reference import Reference, holds_statistics, read_reference
 from drlbench.metrics.base import Evidence, Measurement
@@ -83,9 +83,14 @@ def evaluate(
 
     def run(what: str, images: ImageSource) -> Extraction:
         report = None if progress is None else (lambda done: progress(what, done))
-        return extract_all(
-            images.batches(), networks, statistics=stats, batch_size=batch_size, cache=store, progress=report
-        )
+        while True:
+            try:
+                return extract_all(
+                    images.batches(), networks, statistics=stats, batch_size=batch_size, cache=store, progress=report
+                )
+            except NonFiniteFeatures as error:
+                table.failures.append((f"{error.encoder} on the {what}", error))
+                del networks[error.encoder]
 
     own = run("images", source)
     real = None if reals is None else run("reference", reals)
@@ -95,7 +100,7 @@ def evaluate(
     if reals is not None:
         session.check_images(source, reals)
     for metric in (m for m in metrics if m != "stats" and m not in REWARDS.names()):
-        spaces = spaces_for(metric, metrics, list(own.features))
+        spaces = spaces_for(metric, metrics, [s for s in own.features if real is None or s in real.features])
         for space in spaces:
             session.measure(metric, space)
         if not spaces and (networks or not encoders):

@@ -282,6 +282,27 @@ def test_statistics_with_images_or_features_beside_them(sets):
         evaluate(folder / "fake.npz", folder / "nan.npz", ["fd"], {"p": Probe})
 
 
+class Broken(Probe):
+    """NaN for images brighter than a limit."""
+
+    limit = 0.45
+
+    def forward(self, images):
+        return torch.where((images.mean((1, 2, 3)) > self.limit)[:, None], torch.nan, super().forward(images))
+
+
+def test_nan_features_cost_their_space_only(sets):
+    folder, _, _ = sets
+    for limit, where in ((0.3, "images"), (0.45, "reference")):  # the reference is the brighter set
+        broken = Broken()
+        broken.limit = limit
+        spaces = {"broken": lambda broken=broken: broken, "p": Probe}
+        table = evaluate(folder / "fake.npz", folder / "real.npz", ["fd", "stats"], spaces)
+        (failure,) = table.failures
+        assert failure[0] == f"broken on the {where}" and "hold NaN or infinity" in str(failure[1])
+        assert [row.space for row in table.rows if row.metric == "fd"] == ["p"] and "brightness" in by_name(table)
+
+
 def test_lone_classes_keep_the_other_numbers(sets):
     folder, _, real = sets
     np.savez(folder / "lone.npz", arr_0=real, arr_1=np.arange(60))

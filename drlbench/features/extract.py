@@ -65,6 +65,14 @@ class Extraction:
     n: int = 0
 
 
+class NonFiniteFeatures(UserError):
+    """An encoder gave NaN or infinity; `encoder` is its name in the call."""
+
+    def __init__(self, space: str, encoder: str, image: int) -> None:
+        super().__init__(f"space '{space}': the features of image {image} hold NaN or infinity")
+        self.encoder = encoder
+
+
 class FeatureCache:
     """Feature chunks in a folder, each under the hash of its images and the signature of its encoder."""
 
@@ -160,7 +168,7 @@ def extract_all(
         progress: called with the number of images done after each chunk.
 
     Raises:
-        UserError: no images, or an encoder gave NaN or infinity (which image is named).
+        UserError: no images. NonFiniteFeatures: an encoder gave NaN or infinity (which image is named).
     """
     result = Extraction()
     parts: dict[str, list[Features]] = {}
@@ -172,7 +180,8 @@ def extract_all(
         for space, features in _encode_chunk(chunk, encoders, batch_size, cache).items():
             if not np.isfinite(features).all():
                 bad = result.n + int(np.flatnonzero(~np.isfinite(features).all(1))[0])
-                raise UserError(f"space '{space}': the features of image {bad} hold NaN or infinity")
+                owner = next(name for name, encoder in encoders.items() if space in spaces_of(name, encoder))
+                raise NonFiniteFeatures(space, owner, bad)
             if keep == "moments":
                 sums.setdefault(space, MomentAccumulator(features.shape[1])).add(features)
             else:
