@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -66,7 +67,9 @@ def compare(
 
 def evaluate(
     images: Annotated[Path, typer.Argument(help="A folder of images, an npz or parquet, or a run's samples.")],
-    reference: Annotated[str | None, typer.Option("--reference", help="The same kinds, or a statistics file.")] = None,
+    reference: Annotated[
+        list[str] | None, typer.Option("--reference", help="The same kinds, or a statistics file; may be repeated.")
+    ] = None,
     metrics: Annotated[
         str, typer.Option("--metrics", help="Comma-separated: fd, kd, prdc, stats, is, sfid, cmmd and rewards.")
     ] = "fd,kd,prdc,stats",
@@ -89,7 +92,7 @@ def evaluate(
     if offline:
         offline_from_now()
     from drlbench.evaluate import evaluate as measure
-    from drlbench.request import encoder_for, named_encoder, paths_of, reward_for
+    from drlbench.request import encoder_for, named_encoder, of_reference, paths_of, reward_for
 
     names = [s.strip() for s in spaces.split(",") if s.strip()]
     asked = [m.strip() for m in metrics.split(",") if m.strip()]
@@ -97,11 +100,11 @@ def evaluate(
         named_encoder(name)  # an unknown name is told before any work
     paths = paths_of(weights or [], [*names, *asked])
     encoders = {name: encoder_for(name, asked, paths.get(name)) for name in names}
-    table = measure(
+    first, *others = reference or [None]
+    run = partial(
+        measure,
         images,
-        reference,
-        asked,
-        encoders,
+        encoders=encoders,
         rewards={name: reward_for(name, paths[name]) for name in asked if name in paths},
         cache=cache,
         batch_size=batch_size,
@@ -110,6 +113,10 @@ def evaluate(
             print(f"\r{what}: {done}", end="", file=sys.stderr) if sys.stderr.isatty() else None
         ),
     )
+    table = run(first, asked)
+    for other in others:  # the images' features come from the cache
+        if again := of_reference(asked):
+            table.extend(run(other, again))
     if out is not None:
         table.write(out)
     if as_json:

@@ -42,6 +42,11 @@ def spaces_for(metric: str, metrics: Sequence[str], spaces: Sequence[str]) -> li
     return [space for space in spaces if not space.endswith(tuple(taken))]
 
 
+def of_reference(metrics: Sequence[str]) -> list[str]:
+    """Those of the metrics that change with the reference."""
+    return [m for m in canonical(metrics) if m != "inception-score" and m not in REWARDS.names()]
+
+
 def ready_made(registry: Registry, name: str, weights: str | None = None, **settings: Any) -> Any:
     """A registered encoder or reward with its defaults, or with its weights from a local path.
 

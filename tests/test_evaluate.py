@@ -23,7 +23,7 @@ from drlbench.features.moments import Moments
 from drlbench.metrics import frechet_distance, kernel_distance
 from drlbench.metrics.signature import make_signature, read_signature, why_not_comparable
 from drlbench.metrics.table import Row, Table
-from drlbench.request import encoder_for, named_encoder, paths_of
+from drlbench.request import encoder_for, named_encoder, of_reference, paths_of
 from drlbench.rewards.base import Reward
 
 
@@ -186,6 +186,16 @@ def test_files_are_safe_and_complete(tmp_path):
     found = json.loads((tmp_path / "eval.json").read_text())
     assert found["rows"][0]["value"] == 1.23456789012345
     assert found["failures"] == [{"what": "x", "why": "why"}] and found["warnings"] == ["w"]
+
+
+def test_tables_against_several_references_become_one():
+    one, two = Table(warnings=["w"]), Table(warnings=["w", "v"], failures=[("x", UserError("why"))])
+    one.rows.append(Row("s", "fd", 1.0, None, None, 9, "lower", "fd|ref:jit|n:9"))
+    two.rows.append(Row("s", "fd", 2.0, None, None, 9, "lower", "fd|ref:adm|n:9"))
+    one.extend(two)
+    one.extend(Table(failures=two.failures))
+    assert [row.value for row in one.rows] == [1.0, 2.0] and one.warnings == ["w", "v"] and len(one.failures) == 1
+    assert of_reference(["is", "fd", "pickscore", "stats"]) == ["fd", "stats"]
 
 
 def test_signatures_compare():

@@ -62,6 +62,14 @@ class Table:
         if text not in self.warnings:
             self.warnings.append(text)
 
+    def extend(self, other: Table) -> None:
+        """Take in what another evaluation of the same images found."""
+        self.rows += other.rows
+        for text in other.warnings:
+            self.warn(text)
+        said = {(what, str(error)) for what, error in self.failures}
+        self.failures += [(what, error) for what, error in other.failures if (what, str(error)) not in said]
+
     def csv(self) -> str:
         """Rows as CSV with 6 significant digits; text that a spreadsheet would run as a formula is quoted."""
         buffer = io.StringIO()
