@@ -100,7 +100,7 @@ def evaluate(
         named_encoder(name)  # an unknown name is told before any work
     paths = paths_of(weights or [], [*names, *asked])
     encoders = {name: encoder_for(name, asked, paths.get(name)) for name in names}
-    first, *others = reference or [None]
+    references: list[str | None] = [*(reference or [None])]
     run = partial(
         measure,
         images,
@@ -113,8 +113,8 @@ def evaluate(
             print(f"\r{what}: {done}", end="", file=sys.stderr) if sys.stderr.isatty() else None
         ),
     )
-    table = run(first, asked)
-    for other in others:  # the images' features come from the cache
+    table = run(references[0], asked)
+    for other in references[1:]:  # the images' features come from the cache
         if again := of_reference(asked):
             table.extend(run(other, again))
     if out is not None:
