@@ -100,7 +100,7 @@ def evaluate(
         named_encoder(name)  # an unknown name is told before any work
     paths = paths_of(weights or [], [*names, *asked])
     encoders = {name: encoder_for(name, asked, paths.get(name)) for name in names}
-    references: list[str | None] = [*(reference or [None])]
+    references: list[str | None] = [*reference] if reference else [None]
     run = partial(
         measure,
         images,
