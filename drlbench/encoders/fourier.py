@@ -1,6 +1,6 @@
 """Random Fourier features (Rahimi and Recht 2007): sines and cosines of random projections of the pixels.
 
-The features of points in the plane: a network on two raw coordinates learns only slow changes, and a thin curve is none.
+Features of points in the plane: a network on two raw coordinates learns only slow changes, and a thin curve is none.
 
 Shapes: B images, C channels, H and W image height and width, S = C H W, F frequencies, D = 2 F.
 """

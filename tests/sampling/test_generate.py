@@ -128,7 +128,10 @@ def test_official_guidance_interval_is_turned_round_for_repa() -> None:
             {"sampler": "official", "guidance": ClassifierFree(2.0, 0.1, 1.0)},
             "sit's official procedure has no cfg_interval",
         ),
-        ({"sampler": "official", "guidance": Autoguidance(model("sit"), 1.5)}, "autoguidance is no part of this backbone"),
+        (
+            {"sampler": "official", "guidance": Autoguidance(model("sit"), 1.5)},
+            "autoguidance is no part of this backbone",
+        ),
     ],
 )
 def test_refusals(options: dict[str, Any], message: str) -> None:
