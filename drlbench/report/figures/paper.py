@@ -7,7 +7,6 @@ printed numbers alone (`published_*`).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,7 +28,7 @@ from drlbench.report.figures import (
 from drlbench.report.figures.style import RC, Picture, file_name, save
 from drlbench.report.published import normal, paper_backbone, published
 from drlbench.report.rundata import RunData
-from drlbench.report.summary import plain_guidance
+from drlbench.report.summary import best_guidance, plain_guidance
 from drlbench.store import atomic
 
 Draw = Callable[[RunData], list[Picture]]
@@ -72,22 +71,9 @@ class PaperFigures:
     lacking: tuple[Lack, ...]
 
 
-def _best_guidance(run: RunData) -> str:
-    """The guidance (other than none) with the lowest mean FD of the bases, or an empty string."""
-    from drlbench.report.effects import mean_over_seeds
-
-    def score(g: str) -> float:
-        values = [mean_over_seeds(run, b, "base", None, g, s, "fd").value for b in run.backbones for s in run.spaces]
-        finite = [math.log(v) for v in values if math.isfinite(v) and v > 0]
-        return sum(finite) / len(finite) if finite else math.inf
-
-    guided = [g for g in run.guidances if g != plain_guidance(run)]
-    return min(guided, key=score) if guided else ""
-
-
 def _five(run: RunData) -> list[Picture]:
     found = fd.fd_ratios(run, plain_guidance(run))
-    best = _best_guidance(run)
+    best = best_guidance(run)
     guided = fd.fd_ratios(run, best) if best else []
     return [_overlay_ratios(run, p, "2", "no_cfg") for p in found] + [
         replace(_overlay_ratios(run, p, "3", "best_cfg"), name=f"{p.name}_guided") for p in guided
