@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from drlbench import __version__, cli_tools, cli_weights
+from drlbench import __version__, cli_store, cli_tools, cli_weights
+from drlbench.cli_store import DEFAULT_STORE, StoreOption
 from drlbench.cli_tools import offline_from_now
 from drlbench.errors import MissingPrerequisite, UserError, did_you_mean
 
@@ -31,23 +32,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Benchmark for RL post-training of flow-matching image models: from a checkpoint to an honest frontier.",
 )
-cache_app = typer.Typer(no_args_is_help=True, help="Look after the store of stage results.")
-app.add_typer(cache_app, name="cache")
+app.add_typer(cli_store.cache, name="cache")
 app.command()(cli_tools.figures)
 app.command()(cli_tools.compare)
 app.command("eval")(cli_tools.evaluate)
 app.command()(cli_tools.bench)
 app.command()(cli_tools.new)
 app.command()(cli_weights.sample)
+app.command()(cli_store.verify)
 
 SuitePath = Annotated[Path, typer.Argument(help="A suite file, or the name of a built-in one (digits, digits-small).")]
 SetOption = Annotated[list[str], typer.Option("--set", help="Override: key.path=value (repeatable).")]
-StoreOption = Annotated[Path, typer.Option("--store", envvar="DRLBENCH_STORE", help="Folder of stage results.")]
 CellsOption = Annotated[str, typer.Option("--cells", help="Only cells whose id matches this pattern.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 OfflineOption = Annotated[bool, typer.Option("--offline", help="Never touch the network.")]
 RunPath = Annotated[Path, typer.Argument(help="A run's folder, e.g. reports/digits.")]
-DEFAULT_STORE = Path(".drlbench")
 
 
 def version(show: bool) -> None:
@@ -278,19 +277,6 @@ def status(folder: RunPath, as_json: JsonOption = False) -> None:
 
 
 @app.command()
-def verify(folder: RunPath, store: StoreOption = DEFAULT_STORE) -> None:
-    """Compare every stored artefact of a run with its checksum; exit code 5 when one does not match."""
-    from drlbench.events import run_keys
-    from drlbench.store import atomic
-    from drlbench.store.layout import Store
-
-    keys = run_keys(folder)
-    for kind, key in keys:
-        atomic.check(Store(store).folder(kind, key), key)
-    print(f"{len(keys)} artefacts match their checksums")
-
-
-@app.command()
 def doctor() -> None:
     """Show versions, hardware and free disk, and what is missing."""
     from drlbench.checks import diagnose
@@ -317,24 +303,3 @@ def schema(what: Annotated[str, typer.Argument(help="suite or results")] = "suit
 def fetch(suite: SuitePath, overrides: SetOption = [], offline: OfflineOption = False) -> None:  # noqa: B006
     """Bring every weights file of a suite to the cache, for machines without network."""
     cli_weights.fetch(lambda: load(suite, overrides), offline)
-
-
-@cache_app.command("ls")
-def cache_ls(store: StoreOption = DEFAULT_STORE) -> None:
-    """List what the store holds, by kind."""
-    from drlbench.store.layout import Store
-
-    print(Store(store).usage())
-
-
-@cache_app.command("gc")
-def cache_gc(
-    keep: Annotated[list[Path], typer.Option("--keep", help="Run folders whose artefacts stay.")],
-    store: StoreOption = DEFAULT_STORE,
-) -> None:
-    """Delete every artefact that none of the kept runs uses."""
-    from drlbench.events import run_keys
-    from drlbench.store.layout import Store
-
-    wanted = {key for folder in keep for _, key in run_keys(folder)}
-    print(Store(store).collect_garbage(wanted))
