@@ -185,7 +185,8 @@ def kernel_distance(
     if subsets < 1 or subset_size < 2:
         raise UserError(f"{subsets} subsets of {subset_size}: at least 1 subset of 2 samples is needed")
     size = min(subset_size, len(x), len(y))
-    notes = (f"subsets of {size} samples, because no more were given",) if size < subset_size else ()
+    fewer = f"kernel distance over subsets of {size:,} samples, not {subset_size:,}: no more were given"
+    notes = (fewer,) if size < subset_size else ()
     xi, yi = draw_subsets(len(x), len(y), subsets, size, convention, seed)
     all_pairs = len(x) ** 2 + len(y) ** 2 + len(x) * len(y)
     if all_pairs <= 3 * subsets * size**2:
