@@ -13,7 +13,7 @@ DASHES = ("-", "--", ":", "-.")
 
 
 def training_curves(run: RunData) -> list[Picture]:
-    """The reward while it is being optimised; families without one show their first series."""
+    """The reward while it is being optimised; families without one show their loss, or what they have."""
     panels = [(b, n) for b in run.backbones for n in run.runs if _parts(run, b, n)]
     if not panels:
         return []
@@ -51,7 +51,7 @@ def _parts(run: RunData, backbone: str, name: str) -> list[dict[str, Any]]:
 
 def _series(run: RunData, backbone: str, name: str) -> str:
     names = list(dict.fromkeys(k for p in _parts(run, backbone, name) for k in p["series"]))
-    return next((n for n in names if "reward" in n), names[0] if names else "")
+    return next((n for word in ("reward", "loss", "") for n in names if word in n), "")
 
 
 def _joined(parts: list[dict[str, Any]], series: str) -> tuple[Any, Any]:
