@@ -300,6 +300,6 @@ def schema(what: Annotated[str, typer.Argument(help="suite or results")] = "suit
 
 
 @app.command()
-def fetch(suite: SuitePath, overrides: SetOption = [], offline: OfflineOption = False) -> None:  # noqa: B006
+def fetch(suite: SuitePath, overrides: SetOption = [], offline: OfflineOption = False) -> None:  # noqa: B006 - as above
     """Bring every weights file of a suite to the cache, for machines without network."""
     cli_weights.fetch(lambda: load(suite, overrides), offline)

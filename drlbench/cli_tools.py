@@ -146,7 +146,7 @@ def bench(
     if precision not in (None, "fp32", "bf16"):
         raise UserError(f"--precision {precision!r}: valid are fp32 and bf16")
     size = "auto" if batch == "auto" else int(batch)
-    found = measure(backbone, size, precision, device=device)  # type: ignore[arg-type]
+    found = measure(backbone, size, precision, device=device)  # type: ignore[arg-type] # checked just above
     if as_json:
         print(json.dumps(asdict(found), indent=1))
         return

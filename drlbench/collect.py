@@ -66,7 +66,7 @@ def collect(plan: Plan, store: Store, run: Path) -> dict[str, Any]:
         _write_points(plan, store, run)
     buffer = io.BytesIO()
     # numpy's stub reads any ** as the flag allow_pickle.
-    np.savez_compressed(buffer, **replicates)  # type: ignore[arg-type]
+    np.savez_compressed(buffer, **replicates)  # type: ignore[arg-type] # its stub takes the keywords for options
     atomic.write_bytes(run / "replicates.npz", buffer.getvalue())
     atomic.write_json(run / "curves.json", {c.cell.id: list(_curves(store, c)) for c in plan.cells})
     return {

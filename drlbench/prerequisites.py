@@ -156,7 +156,7 @@ def fetch(spec: SuiteSpec, tell: Callable[[Asset, float], None]) -> list[str]:
     lines, failures = [], []
     for asset in weights_of(spec):
         try:
-            path = resolve(asset, progress=lambda done, asset=asset: tell(asset, done))  # type: ignore[misc]
+            path = resolve(asset, progress=lambda done, asset=asset: tell(asset, done))  # type: ignore[misc] # a default argument
             tell(asset, 1.0)
             lines.append(f"{asset.name}: {path}")
         except MissingPrerequisite as error:

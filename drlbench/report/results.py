@@ -138,7 +138,7 @@ def _parse(path: Path, line: int, cells: list[str]) -> Row:
                 values.append(unshield(text))
         except ValueError as error:
             raise UserError(f"{path}:{line}: column {column}: {text!r} is not a number") from error
-    row = Row(*values)  # type: ignore[arg-type]
+    row = Row(*values)  # type: ignore[arg-type] # one by one from COLUMNS
     if row.value is None:
         raise UserError(f"{path}:{line}: column value: empty; an unknown value is written nan")
     if row.better not in BETTER:

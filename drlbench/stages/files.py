@@ -180,7 +180,7 @@ def write_measurements(folder: Path, measurements: list[Measurement], signatures
     ]
     draws: dict[str, NDArray[np.float64]] = {m.metric: m.replicates for m in measurements if m.replicates is not None}
     # numpy's stub reads any ** as the flag allow_pickle.
-    np.savez_compressed(folder / "replicates.npz", **draws)  # type: ignore[arg-type]
+    np.savez_compressed(folder / "replicates.npz", **draws)  # type: ignore[arg-type] # its stub takes the keywords for options
     atomic.write_json(folder / "rows.json", rows)
 
 

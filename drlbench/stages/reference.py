@@ -38,4 +38,4 @@ def run(job: Job) -> None:
     heldout = extract(encoder, images.batches(BATCH) if isinstance(images, LazyImages) else images, BATCH)
     # numpy's stub reads any ** as the flag allow_pickle.
     labels = data.heldout_labels
-    np.savez(job.out / "reference.npz", heldout=heldout, heldout_labels=labels, **kept)  # type: ignore[arg-type]
+    np.savez(job.out / "reference.npz", heldout=heldout, heldout_labels=labels, **kept)  # type: ignore[arg-type] # the stub again
