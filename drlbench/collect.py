@@ -245,7 +245,9 @@ def _optimised(plan: Plan) -> set[str]:
 def _reward(plan: Plan, store: Store, name: str) -> dict[str, Any]:
     about = _described(store, plan.rewards[name]) if name in plan.rewards else {}
     settings = plan.spec.rewards[name].settings
+    trained = {"scratch": "from scratch"}.get(settings.get("encoder_weights", ""), "fine-tuned")
     return {
+        **({"encoder_training": trained} if settings.get("encoder_learning_rate") else {}),
         "name": name,
         "kind": plan.spec.rewards[name].kind,
         "held_out": name not in _optimised(plan),

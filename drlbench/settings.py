@@ -29,6 +29,8 @@ def faults(record: type[Settings], values: Mapping[str, Any]) -> Iterator[tuple[
             name = ".".join(str(part) for part in fault["loc"])
             if fault["type"] == "extra_forbidden":
                 yield name, f"unknown setting '{name}'{did_you_mean(name, valid)}; valid: {', '.join(valid)}"
+            elif not fault["loc"]:  # of several settings together
+                yield name, fault["msg"].removeprefix("Value error, ")
             else:
                 yield name, f"{name}: {fault['msg'].lower()} (given: {fault['input']!r})"
 

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from drlbench.encoders.base import Encoder
 from drlbench.encoders.preprocess import OPENAI_CLIP, Preprocess
-from drlbench.encoders.pretrained import FromCard, load_transformers, pick
+from drlbench.encoders.pretrained import FromCard, load_transformers, pick, untrained_transformers
 from drlbench.encoders.weights import load_strict, locate, read_state, weights_hash
 from drlbench.weights.asset import Asset
 from drlbench.weights.catalogue import ASSETS
@@ -61,6 +61,13 @@ def build_open_clip(architecture: str, state: Mapping[str, Tensor], where: str) 
     length = config["text_cfg"]["context_length"]
     model.attn_mask = torch.full((length, length), float("-inf")).triu_(1)
     return model.float().requires_grad_(False).eval()
+
+
+def untrained_open_clip(architecture: str) -> Any:
+    """An open_clip CLIP of that architecture with the weights its library starts it with."""
+    import open_clip
+
+    return open_clip.model.CLIP(**open_clip.get_model_config(architecture))
 
 
 def imagenet_names() -> tuple[str, ...]:
@@ -131,7 +138,7 @@ class CLIP(FromCard, Encoder):
         super().__init__()
         card: Card = pick(PRESETS, preset, self.kind)
         self.settings = {"preset": preset, "weights": None if weights is None else str(weights)}
-        self.preprocess = card.preprocess
+        self.preprocess, self.architecture = card.preprocess, card.architecture
         path = locate(card.source, weights)
         state = read_state(path)
         if "visual_projection.weight" in state:
@@ -145,3 +152,9 @@ class CLIP(FromCard, Encoder):
 
     def forward(self, images: Tensor) -> Tensor:
         return F.normalize(self.visual(self.preprocess(images)), dim=-1)
+
+    def draw_weights(self) -> None:
+        if isinstance(self.visual, _Projected):
+            self.visual = _Projected(untrained_transformers(self.visual.network))
+        else:
+            self.visual = untrained_open_clip(self.architecture).visual.float()

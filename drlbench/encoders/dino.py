@@ -22,7 +22,7 @@ from torch import Tensor
 
 from drlbench.encoders.base import Encoder
 from drlbench.encoders.preprocess import IMAGENET, Preprocess
-from drlbench.encoders.pretrained import FromCard, load_transformers, pick
+from drlbench.encoders.pretrained import FromCard, load_transformers, pick, untrained_transformers
 from drlbench.encoders.weights import locate, read_state, weights_hash
 from drlbench.weights.asset import Asset
 from drlbench.weights.catalogue import ASSETS
@@ -104,6 +104,9 @@ class DINO(FromCard, Encoder):
     def forward(self, images: Tensor) -> Tensor:
         features: Tensor = self.network(self.preprocess(images)).pooler_output
         return features
+
+    def draw_weights(self) -> None:
+        self.network = untrained_transformers(self.network)
 
 
 class DINOv2(DINO):

@@ -16,10 +16,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from drlbench.encoders.base import Encoder
@@ -143,6 +143,14 @@ class InceptionV3(FromCard, Encoder):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.forward_all(images)[self.outputs[0]]
+
+    def draw_weights(self) -> None:
+        """He's start for the folded convolutions, without normalisation: a feature must depend on one image only."""
+        for module in self.network.modules():
+            if isinstance(module, Conv):
+                nn.init.kaiming_normal_(module.conv.weight, nonlinearity="relu")
+                nn.init.zeros_(cast(Tensor, module.conv.bias))
+        self.network.fc.reset_parameters()
 
 
 _BLOCKS = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 from collections.abc import Iterator, Mapping
@@ -79,6 +80,13 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
         if bars:
             library.enable_progress_bar()
+
+
+def untrained_transformers(network: nn.Module) -> nn.Module:
+    """A transformers model of the same configuration with the weights its library starts it with."""
+    kind: Any = type(network)
+    fresh: nn.Module = kind(copy.deepcopy(network.config))
+    return fresh
 
 
 def load_transformers(

@@ -132,10 +132,16 @@ def _encoders(run: RunData) -> Iterable[Found]:
 
 
 def discriminator_encoder(run: RunData, name: str) -> str:
-    """The encoders a family's discriminator looks through, joined by +; empty for any other family."""
+    """The encoders a family's discriminator looks through, joined by +, and how its fit trained them if it did.
+
+    Empty for any other family.
+    """
     rewards = dict.fromkeys(r for c in run.cells if c.run == name for r in run.optimised(c))
     metas = [run.reward_meta(r) for r in rewards if not run.is_preference(r)]
-    return "+".join(metas[0].get("encoders", ())) if len(rewards) == 1 and metas else ""
+    if len(rewards) != 1 or not metas:
+        return ""
+    how = metas[0].get("encoder_training")
+    return "+".join(metas[0].get("encoders", ())) + (f" {how}" if how else "")
 
 
 def _printed(run: RunData, number: str, backbone: str, space: str, method: str, setting: str, metric: str) -> str:

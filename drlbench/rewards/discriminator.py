@@ -8,15 +8,16 @@ Shapes: B batch, C channels, H and W image height and width, F sum of the encode
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import safetensors.torch
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from drlbench.encoders.base import Encoder
@@ -44,7 +45,15 @@ class DiscriminatorSettings(Settings):
     r1_every: int = Field(1, ge=1, description="R1 on every n-th step only, n times as strong (lazy, StyleGAN2)")
     r1_images: int | None = Field(None, ge=1, description="of a mini-batch's real images; none: all of them")
     learning_rate: float = Field(1e-4, gt=0)
-    encoder_learning_rate: float | None = Field(None, gt=0, description="train a copy of the encoders too")
+    encoder_learning_rate: float | None = Field(
+        None, gt=0, description="train a copy of the encoders too; the paper's ablation: 1e-5, from scratch 1e-4"
+    )
+    encoder_weights: Literal["pretrained", "scratch"] = Field(
+        "pretrained", description="what a trained copy starts from; scratch: drawn anew from the fit's seed"
+    )
+    micro_batch: int | None = Field(
+        None, ge=2, description="images at once wherever gradients pass an encoder (R1, training it); none: all"
+    )
     weight_decay: float = Field(0.0, ge=0, description="decoupled (AdamW); 0 is plain Adam")
     schedule: Literal["constant", "one-cycle"] = "constant"
     batch: int = Field(512, ge=2, description="images in a mini-batch, half of them real")
@@ -53,6 +62,16 @@ class DiscriminatorSettings(Settings):
     buffer_epochs: int = Field(10, ge=1, description="passes over the buffer before it is refilled")
     validate_every: int = Field(50, ge=1)
     patience: int | None = Field(15, ge=1, description="validations without improvement before stopping; none: never")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.encoder_learning_rate is None and self.encoder_weights == "scratch":
+            raise ValueError(
+                "encoder_weights: scratch needs an encoder_learning_rate (the paper's is 1e-4), or nothing trains it"
+            )
+        if self.encoder_learning_rate is not None and self.whiten != "none":
+            raise ValueError("whiten must be 'none' when the encoder is trained, its features move")
+        return self
 
 
 class Discriminator(Reward):
@@ -94,7 +113,10 @@ class Discriminator(Reward):
     def signature(self) -> str:  # type: ignore[override] # an attribute elsewhere; here the weights are in it
         """Encoders, settings and a hash of the trained weights."""
         digest = hashlib.sha256(safetensors.torch.save(self._weights())).hexdigest()[:12]
-        return f"discriminator {digest} ({self.settings.head}) on {' + '.join(self.encoder_signatures)}"
+        looks_through = " + ".join(self.encoder_signatures)
+        if self.settings.encoder_learning_rate is not None:
+            looks_through += ", trained from scratch" if self.settings.encoder_weights == "scratch" else ", fine-tuned"
+        return f"discriminator {digest} ({self.settings.head}) on {looks_through}"
 
     def features(self, images: Tensor) -> Tensor:
         """Whitened features (B, F) of images (B, C, H, W)."""
@@ -141,9 +163,12 @@ class Discriminator(Reward):
         given = [encoder.signature for encoder in encoders]
         if given != record["encoders"]:
             raise IntegrityError(f"{folder}: was trained on encoders {record['encoders']}, not on {given}")
-        loaded = cls(
-            encoders, parse_settings(DiscriminatorSettings, record["settings"], str(folder)), record["classes"]
-        )
-        loaded.load_state_dict(safetensors.torch.load(content), strict=False)
+        settings = parse_settings(DiscriminatorSettings, record["settings"], str(folder))
+        trained = settings.encoder_learning_rate is not None
+        # Whoever gave the encoders still looks through them, and not through what this fit made of them.
+        loaded = cls(copy.deepcopy(list(encoders)) if trained else encoders, settings, record["classes"])
+        missing, extra = loaded.load_state_dict(safetensors.torch.load(content), strict=False)
+        if extra or any(trained or not name.startswith("encoders.") for name in missing):
+            raise IntegrityError(f"{folder / WEIGHTS}: not the tensors of this discriminator: {(extra or missing)[0]}")
         loaded.report = record["report"]
         return loaded.requires_grad_(False).eval()

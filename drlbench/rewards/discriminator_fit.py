@@ -58,15 +58,22 @@ def fit_discriminator(
     }.items():  # fmt: skip
         if len(images) == 0 or len(images) != len(labels):
             raise UserError(f"discriminator: {name} has {len(images)} images and {len(labels)} labels")
-    trains_encoder = settings.encoder_learning_rate is not None
-    if trains_encoder and settings.whiten != "none":
-        raise UserError("discriminator: whiten must be 'none' when the encoder is trained, its features move")
-    if trains_encoder:
-        several = [copy.deepcopy(encoder).requires_grad_(True) for encoder in several]
+    if settings.encoder_learning_rate is not None:
+        several = [_to_train(encoder, settings, seed + i) for i, encoder in enumerate(several)]
     shift, matrix = _whitening(several, real[0], settings)
     model = Discriminator(several, settings, classes, seed, shift, matrix).to(real[0].device)
     _Fit(model, real, fake, held_out_real, held_out_fake, seed, fresh_fakes).run()
     return model.requires_grad_(False).eval()
+
+
+def _to_train(encoder: Encoder, settings: DiscriminatorSettings, seed: int) -> Encoder:
+    """A copy whose weights take gradients, those of the original or untrained ones. It stays in eval mode."""
+    if not any(True for _ in encoder.parameters()):
+        raise UserError(
+            f"discriminator: encoder '{encoder.signature}' has no weights to train; leave encoder_learning_rate out"
+        )
+    scratch = settings.encoder_weights == "scratch"
+    return (encoder.untrained(seed) if scratch else copy.deepcopy(encoder)).requires_grad_(True)
 
 
 def _encode(model: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
@@ -199,21 +206,35 @@ class _Fit:
 
     def _step(self, step: int, rows: Tensor, fake: Labelled) -> float:
         s = self.settings
+        due = s.r1 > 0 and step % s.r1_every == 0
+        smooth = rows[: s.r1_images] if due else rows[:0]
+        self.optimiser.zero_grad(set_to_none=True)
+        if s.micro_batch is None:
+            loss = self._logistic(rows, fake)
+            value = float(loss.detach())
+            (loss + s.r1_every * self._r1(smooth) if due else loss).backward()
+        else:
+            value, half = 0.0, s.micro_batch // 2 if self.pixels else len(rows)
+            for k in range(0, len(rows), half):
+                own = rows[k : k + half]
+                loss = len(own) / len(rows) * self._logistic(own, (fake[0][k : k + half], fake[1][k : k + half]))
+                loss.backward()
+                value += float(loss.detach())
+            for own in smooth.split(s.micro_batch) if due else ():
+                (s.r1_every * len(own) / len(smooth) * self._r1(own)).backward()
+        self.optimiser.step()
+        if self.schedule is not None:
+            self.schedule.step()
+        return 0.5 * value / s.heads
+
+    def _logistic(self, rows: Tensor, fake: Labelled) -> Tensor:
+        """The logistic loss of real images against as many fakes, summed over heads; a scalar."""
         real, y = self.real[0][rows], self.real[1][rows]
         both = self._logits(torch.cat([real, fake[0]]), torch.cat([y, fake[1]]), self.noise)
         on_real, on_fake = both[:, : len(real)], both[:, len(real) :]
         softplus = torch.nn.functional.softplus
         # Heads share no weights: the sum over heads trains each as if alone.
-        loss = (softplus(-on_real).mean(1) + softplus(on_fake).mean(1)).sum()
-        value = 0.5 * float(loss.detach()) / s.heads
-        if s.r1 > 0 and step % s.r1_every == 0:
-            loss = loss + s.r1_every * self._r1(rows[: s.r1_images])
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimiser.step()
-        if self.schedule is not None:
-            self.schedule.step()
-        return value
+        return (softplus(-on_real).mean(1) + softplus(on_fake).mean(1)).sum()
 
     def _r1(self, rows: Tensor) -> Tensor:
         """gamma/2 E|grad_x logit|^2 on real images, through the encoders; a scalar."""
@@ -224,12 +245,13 @@ class _Fit:
 
     def _held_out(self) -> tuple[Tensor, Tensor]:
         """Mean logits of the held-out real and fake images."""
+        at_once = ENCODE_BATCH if self.pixels else 2048
         with torch.no_grad():
             pairs = [
                 torch.cat(
                     [
                         self._logits(x, y, None).mean(0)
-                        for x, y in zip(images.split(2048), labels.split(2048), strict=True)
+                        for x, y in zip(images.split(at_once), labels.split(at_once), strict=True)
                     ]
                 )
                 for images, labels in (self.held_real, self.held_fake)

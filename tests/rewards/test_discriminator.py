@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from sklearn.metrics import log_loss, roc_auc_score
 from torch import Tensor
@@ -14,7 +17,7 @@ from torch import Tensor
 from drlbench.encoders.base import Encoder
 from drlbench.errors import IntegrityError, UserError
 from drlbench.rewards.calibration import auc, calibration_report
-from drlbench.rewards.discriminator import Discriminator, DiscriminatorSettings
+from drlbench.rewards.discriminator import RECORD, WEIGHTS, Discriminator, DiscriminatorSettings
 from drlbench.rewards.discriminator_fit import _Fit, fit_discriminator
 
 
@@ -160,6 +163,95 @@ def test_the_encoder_can_be_trained_too() -> None:
     assert not any(p.requires_grad for p in model.parameters())
     with pytest.raises(UserError, match="whiten must be 'none'"):
         fit_discriminator(encoder, *SETS, 2, {"encoder_learning_rate": 1e-4, "whiten": "full"}, seed=0)
+
+
+class Layers(Encoder):
+    """A linear map of the pixels, drawn from a seed: an architecture that can start again."""
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        self.dim, self.signature = 3, f"layers {seed}"
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            self.map = torch.nn.Linear(4, 3)
+        self.freeze()
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.map(images.flatten(1))
+
+
+SCRATCH = QUICK | {"steps": 40, "encoder_learning_rate": 1e-2, "encoder_weights": "scratch"}
+
+
+def test_from_scratch_starts_from_the_seed_and_not_from_the_given_weights() -> None:
+    one, other = (fit_discriminator(Layers(given), *SETS, 2, SCRATCH, seed=4) for given in (0, 1))
+    assert torch.equal(one(*SETS[2]), other(*SETS[2])), "what was given is an architecture, whatever its weights"
+    tuned = fit_discriminator(Layers(0), *SETS, 2, SCRATCH | {"encoder_weights": "pretrained"}, seed=4)
+    frozen = fit_discriminator(Layers(0), *SETS, 2, QUICK | {"steps": 40}, seed=4)
+    another = fit_discriminator(Layers(0), *SETS, 2, SCRATCH, seed=5)
+    assert len({m.signature for m in (one, tuned, frozen, another)}) == 4
+    assert one.signature.endswith("layers 0, trained from scratch") and tuned.signature.endswith("layers 0, fine-tuned")
+    barely = fit_discriminator(Layers(0), *SETS, 2, SCRATCH | {"encoder_learning_rate": 1e-9}, seed=4)
+    start, end = Layers(0).untrained(4).map.weight, barely.encoders[0].map.weight  # type: ignore[union-attr] # of Layers
+    assert torch.allclose(end, start, atol=1e-6) and not torch.allclose(end, Layers(0).map.weight, atol=1e-2)
+
+
+@pytest.mark.parametrize("weights", ["pretrained", "scratch"])
+def test_a_trained_encoder_is_saved_with_the_reward_and_leaves_the_readers_alone(weights: str, tmp_path: Path) -> None:
+    model = fit_discriminator(Layers(), *SETS, 2, SCRATCH | {"encoder_weights": weights, "r1": 1e-3}, seed=0)
+    model.save(tmp_path)
+    given = Layers()
+    loaded = Discriminator.load(tmp_path, [given])
+    assert torch.equal(given.map.weight, Layers().map.weight), "metrics may look through it"
+    assert torch.equal(loaded(*SETS[2]), model(*SETS[2])) and loaded.signature == model.signature
+    assert not any(p.requires_grad for p in loaded.parameters())
+    state = safetensors.torch.load_file(tmp_path / WEIGHTS)
+    safetensors.torch.save_file({k: v for k, v in state.items() if "map.bias" not in k}, tmp_path / WEIGHTS)
+    record = json.loads((tmp_path / RECORD).read_text())
+    record["sha256"] = hashlib.sha256((tmp_path / WEIGHTS).read_bytes()).hexdigest()
+    (tmp_path / RECORD).write_text(json.dumps(record))
+    with pytest.raises(IntegrityError, match=r"not the tensors of this discriminator: encoders.0.map.bias"):
+        Discriminator.load(tmp_path, [Layers()])
+
+
+def test_training_an_encoder_beats_looking_through_one_that_lost_the_difference() -> None:
+    """The difference of two pixels is all that tells the sets apart, and the encoder gives only their sum."""
+    blind = Layers()
+    with torch.no_grad():
+        blind.map.weight.copy_(torch.tensor([[1.0, 1.0, 1.0, 1.0], [1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0]]))
+    tilt = torch.tensor([0.1, -0.1, 0.1, -0.1]).view(1, 1, 2, 2)
+    sets = [make(len(y), False, i) for i, (_, y) in enumerate(SETS)]
+    sets = [(x + tilt, y) if i % 2 == 0 else (x, y) for i, (x, y) in enumerate(sets)]
+    common = QUICK | {"steps": 200, "encoder_learning_rate": 5e-3}
+    found = {
+        name: fit_discriminator(blind, *sets, 2, settings, seed=0).report["auc"]
+        for name, settings in {
+            "frozen": QUICK | {"steps": 200}, "tuned": common, "scratch": common | {"encoder_weights": "scratch"},
+        }.items()
+    }  # fmt: skip
+    assert found["frozen"] < 0.55
+    assert found["tuned"] > 0.7 and found["scratch"] > 0.7  # the best there is: Phi(1 / sqrt 2) = 0.76
+
+
+@pytest.mark.parametrize("trained", [{}, {"encoder_learning_rate": 1e-2}])
+def test_micro_batches_do_not_change_the_fit(trained: dict[str, object]) -> None:
+    settings = QUICK | {"steps": 20, "r1": 0.1, "r1_every": 2, "r1_images": 100} | trained
+    whole, pieces = (
+        fit_discriminator(Layers(), *SETS, 2, settings | extra, seed=0) for extra in ({}, {"micro_batch": 26})
+    )
+    torch.testing.assert_close(pieces(*SETS[2]), whole(*SETS[2]), rtol=1e-4, atol=1e-5)
+    assert pieces.report["nll"] == pytest.approx(whole.report["nll"], rel=1e-5)
+
+
+def test_what_makes_no_sense_together_is_refused() -> None:
+    with pytest.raises(UserError, match=r"^discriminator: encoder_weights: scratch needs an encoder_learning_rate"):
+        fit_discriminator(Layers(), *SETS, 2, {"encoder_weights": "scratch"}, seed=0)
+    nothing = Layers()
+    nothing.map = torch.nn.Flatten()  # type: ignore[assignment] # it stands for any map without weights
+    with pytest.raises(UserError, match=r"encoder 'layers 0' has no weights to train; leave encoder_learning_rate out"):
+        fit_discriminator(nothing, *SETS, 2, {"encoder_learning_rate": 1e-4}, seed=0)
+    with pytest.raises(UserError, match="its layer Flat has no reset_parameters"):
+        fit_discriminator(Flat(), *SETS, 2, SCRATCH, seed=0)
 
 
 def test_save_and_load(tmp_path: Path) -> None:

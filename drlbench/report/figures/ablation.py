@@ -145,7 +145,7 @@ def _r1_arms(run: RunData) -> list[tuple[float, str]]:
     for name in run.runs:
         meta = run.reward_meta(_paid(run, name))
         weight = meta.get("report", {}).get("r1")
-        if isinstance(weight, int | float):
+        if isinstance(weight, int | float) and "encoder_training" not in meta:
             found.setdefault(tuple(meta.get("encoders", ())), {}).setdefault(float(weight), name)
     largest = max(found.values(), key=len, default={})
     return sorted(largest.items())
