@@ -33,6 +33,10 @@ SPARE = (
     Style("#7d4a17", "#d9a066", "<", "triangle"),
     Style("#2d6470", "#7fc4d1", ">", "rect"),
     Style("#8c2d2d", "#f09a9a", "h", "circle"),
+    Style("#476400", "#a9cc55", "p", "rectRounded"),
+    Style("#a8006e", "#ff8fd0", "*", "star"),
+    Style("#1d3fa0", "#9fb6ff", "d", "rectRot"),
+    Style("#5f5a3c", "#cfc79a", "8", "cross"),
 )
 
 

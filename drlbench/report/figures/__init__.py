@@ -7,7 +7,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 
-from drlbench.report.figures import fd, frontier, preference, samples, training
+from drlbench.report.figures import algorithms, fd, frontier, preference, samples, training
 from drlbench.report.figures.style import RC, Picture, save
 from drlbench.report.rundata import RunData
 from drlbench.report.summary import plain_guidance
@@ -34,6 +34,7 @@ def pictures(run: RunData) -> list[Picture]:
         *fd.precision_coverage(run, guidance),
         *preference.gains(run, guidance),
         *frontier.frontiers(run, guidance),
+        *algorithms.algorithms(run, guidance),
         *training.training_curves(run),
         *samples.sample_grids(run, guidance),
     ]
