@@ -47,6 +47,9 @@ ENCODER_TFLOP = {
 VJP, TRAINED = 2, 3
 """A forward with the product for its input, and with the gradient of its weights, in forwards."""
 
+SECOND_PASS = 0.05
+"""Share of the trained rows that the outlier mask runs again: a batch's threshold is not known before its end."""
+
 DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "sit": {"input_size": 32, "patch_size": 2, "in_channels": 4, "hidden_size": 1152, "depth": 28, "mlp_ratio": 4.0},
     "jit": {"input_size": 256, "patch_size": 16, "in_channels": 3, "hidden_size": 1024, "depth": 24, "mlp_ratio": 4.0,

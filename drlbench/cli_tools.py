@@ -8,11 +8,14 @@ import sys
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from drlbench.errors import UserError
+from drlbench.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from drlbench.bench_result import BenchResult
 
 RunPath = Annotated[Path, typer.Argument(help="A run's folder, e.g. reports/digits.")]
 
@@ -133,33 +136,72 @@ def evaluate(
 
 def bench(
     backbone: Annotated[str, typer.Option("--backbone", help="A registered name or an official size.")],
+    suite: Annotated[
+        str | None, typer.Option("--suite", help="Take the architecture of this suite's backbone of that name.")
+    ] = None,
     batch: Annotated[str, typer.Option("--batch", help="Rows at once, or auto.")] = "auto",
     precision: Annotated[str | None, typer.Option("--precision", help="fp32 or bf16 (default by device).")] = None,
     device: Annotated[str | None, typer.Option("--device", help="cpu or cuda (default: what is there).")] = None,
+    limit: Annotated[
+        float | None, typer.Option("--limit", min=0, help="Seconds after which nothing new is begun.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", help="File for the JSON document; written after every phase.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Measure rollout, adjoint, update and sampling, and extrapolate GPU-hours of the paper's recipe."""
-    from drlbench.bench import bench as measure
-
+    """Measure update, adjoint, rollout and sampling, and extrapolate GPU-hours of the paper's recipe."""
     if batch != "auto" and not (batch.isdigit() and int(batch) > 0):
         raise UserError(f"--batch {batch!r}: valid are auto and whole numbers from 1")
     if precision not in (None, "fp32", "bf16"):
         raise UserError(f"--precision {precision!r}: valid are fp32 and bf16")
+    from drlbench.bench import bench as measure
+    from drlbench.progress import spoken
+    from drlbench.store import atomic
+
     size = "auto" if batch == "auto" else int(batch)
-    found = measure(backbone, size, precision, device=device)  # type: ignore[arg-type] # checked just above
-    if as_json:
-        print(json.dumps(asdict(found), indent=1))
-        return
-    print(f"{found.backbone} on {found.device}, {found.precision}, batch {found.batch}")
-    print(f"forward {found.forward_tflop:.4g} TFLOP a sample, matrix peak {found.peak_tflops:.4g} TFLOP/s")
+    name, architecture = _of_suite(suite, backbone) if suite is not None else (backbone, {})
+
+    def keep(result: BenchResult) -> None:
+        if output is not None:
+            atomic.write_json(output, asdict(result))
+
+    with spoken() as tell:
+        found = measure(
+            name, size, precision, device=device, limit=limit, on_phase=tell, on_result=keep, **architecture  # type: ignore[arg-type] # checked just above
+        )  # fmt: skip
+    print(json.dumps(asdict(found), indent=1) if as_json else _bench_text(found))
+
+
+def _of_suite(path: str, backbone: str) -> tuple[str, dict[str, Any]]:
+    """Family or size, and architecture, of a suite's backbone."""
+    from drlbench.suite.load import load_suite
+
+    backbones = load_suite(Path(path)).spec.backbones
+    if backbone not in backbones:
+        near = did_you_mean(backbone, backbones)
+        raise UserError(f"suite {path} has no backbone '{backbone}'{near}; it has {', '.join(backbones)}")
+    spec = backbones[backbone]
+    return spec.size or spec.family, dict(spec.architecture)
+
+
+def _bench_text(found: BenchResult) -> str:
+    lines = [
+        f"{found.backbone} on {found.device}, {found.precision}, batch {found.batch}, "
+        f"{'compiled' if found.compiled else 'eager'}",
+        f"forward {found.forward_tflop:.4g} TFLOP a sample, matrix peak {found.peak_tflops:.4g} TFLOP/s",
+    ]
     for name in ("rollout", "adjoint", "update", "sampling"):
         rate = getattr(found, name)
-        print(f"{name:9} {rate.per_second:12.1f} evaluations/s {rate.share_of_peak:7.1%} of the peak")
+        shown = f"{rate.per_second:12.1f} evaluations/s {rate.share_of_peak:7.1%} of the peak" if rate else "-"
+        lines.append(f"{name:9} {shown}")
     paper = f", the paper {found.paper_hours:g}" if found.paper_hours else ""
-    print(
-        f"one lambda of the paper's recipe ({found.trajectories} trajectories): {found.total_hours:.4g} hours here; "
+    here = f"{found.total_hours:.4g} hours here" if found.total_hours is not None else "not all measured here"
+    lines.append(
+        f"one lambda of the paper's recipe ({found.trajectories} trajectories): {here}; "
         f"arithmetic floor {found.floor_hours:.4g}{paper}"
     )
+    return "\n".join(lines + [f"not measured: {gap}" for gap in found.not_measured])
 
 
 def new(

@@ -126,6 +126,19 @@ def bars() -> Iterator[Callable[[str, float], None]]:
         yield tell
 
 
+@contextmanager
+def spoken() -> Iterator[Callable[[str], None]]:
+    """A line on stderr per piece of work told, with the time since the start; a spinner while it goes on."""
+    console, started = Console(stderr=True), time.monotonic()
+    with console.status("") as status:
+
+        def tell(what: str) -> None:
+            status.update(what)
+            console.print(f"{time.monotonic() - started:7.1f} s  {what}", highlight=False)
+
+        yield tell
+
+
 def clock(seconds: float) -> str:
     """Seconds as h:mm:ss or m:ss."""
     minutes, rest = divmod(round(seconds), 60)
