@@ -89,8 +89,10 @@ class AdjointMatching(Learner):
         share = 1 / s.batch if s.loss_over_timesteps == "sum" else 1 / (s.batch * m)
 
         def residual_of(which: slice | Tensor) -> Tensor:
-            v = self.policy_velocity(x[which].to(self.device).float(), row_t[which], rows_y[which])
-            return scale[which, None] * (v - target[which].to(self.device)).flatten(1)
+            # A buffer on the host takes no indices that lie on a GPU.
+            stored = which if isinstance(which, slice) else which.to(x.device)
+            v = self.policy_velocity(x[stored].to(self.device).float(), row_t[which], rows_y[which])
+            return scale[which, None] * (v - target[stored].to(self.device)).flatten(1)
 
         with self.recompute():
             log = masked_regression(
