@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 SCRIPTS = ("chart.umd.min.js", "page.js", "frontier.js", "panels.js")
 STYLE = "page.css"
 MOST_TABLES = 4  # guidances; a longer sweep is in table.csv
+WIDE = 2.2  # width over height
 TOPICS = {"distance": "Distance to the data", "front": "Frontiers", "hacking": "Reward hacking"}
 
 
@@ -91,6 +92,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {"digits": digits, "percent": percent, "duration": duration, "bytes_uri": _svg_uri}
+    environment.tests["wide"] = _wide
     environment.globals |= {"interval": interval, "family": family, "seeds": seeds, "lambda_text": lambda_text}
     return environment
 
@@ -121,6 +123,12 @@ def _island(data: dict[str, Any]) -> Markup:
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return Markup(text)
+
+
+def _wide(svg: str) -> bool:
+    """Whether a picture is a row of panels, which half a page would make too small to read."""
+    box = re.search(r'viewBox="0 0 ([0-9.]+) ([0-9.]+)"', svg)
+    return box is not None and float(box[1]) > WIDE * float(box[2])
 
 
 def _svg_uri(svg: str) -> str:

@@ -25,7 +25,7 @@ from drlbench.report.figures.style import (
     spread_labels,
 )
 from drlbench.report.fronts import BASE
-from drlbench.report.headline import CONTROL, headline_lambda
+from drlbench.report.headline import headline_lambda
 from drlbench.report.rundata import CellKey, RunData
 
 KL = "kl_nats"
@@ -126,8 +126,7 @@ def _against_time(run: RunData, guidance: str) -> list[Picture]:
                     x, y = zip(*trail, strict=True)
                     axes.plot(x, y, marker=style.marker, color=style.light, ms=4, lw=1.2, mfc="white")
                     paths.append(trail)
-                    ends.append((x[-1], y[-1], name if name == CONTROL or lambda_ is None else f"{name} λ={lambda_:g}",
-                                 style.light))  # fmt: skip
+                    ends.append((x[-1], y[-1], name, style.light))
             axes.margins(x=0.3, y=0.08)
             axes.set_xlim(left=0)
             axes.set_xlabel("seconds of training")
