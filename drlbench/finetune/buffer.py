@@ -8,8 +8,13 @@ Shapes: K steps, N trajectories of this rank, b of them in a minibatch, m chosen
 
 from __future__ import annotations
 
+import math
+
+import psutil
 import torch
 from torch import Tensor
+
+from drlbench.errors import MissingPrerequisite
 
 
 class TrajectoryBuffer:
@@ -22,10 +27,21 @@ class TrajectoryBuffer:
         self.y = torch.empty(0, dtype=torch.int64)  # (N,)
 
     def allocate(self, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device, pinned: bool) -> None:
-        """Make room once; `pinned` keeps the buffer in page-locked host memory."""
+        """Make room once; `pinned` keeps the buffer in page-locked host memory.
+
+        Raises:
+            MissingPrerequisite: the host has not that much memory free; the kernel would kill the run without a word.
+        """
         if self.x.numel():
             return
         size = (self.steps, self.trajectories, *shape)
+        needed, free = 2 * math.prod(size) * dtype.itemsize, psutil.virtual_memory().available
+        if device.type == "cpu" and needed > free:
+            raise MissingPrerequisite(
+                f"the trajectory buffer ({self.steps} steps of {self.trajectories} trajectories) takes "
+                f"{needed / 1e9:.0f} GB of host memory and {free / 1e9:.0f} GB are free: lower `buffer` or `steps`, "
+                "set buffer_dtype bf16, or use more ranks"
+            )
         self.x = torch.zeros(size, dtype=dtype, device=device, pin_memory=pinned)
         self.target = torch.zeros(size, dtype=dtype, device=device, pin_memory=pinned)
         self.finite = torch.zeros(size[:2], dtype=torch.bool, device=device)

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from drlbench.errors import MissingPrerequisite
+from drlbench.finetune.buffer import TrajectoryBuffer
 from drlbench.finetune.memory import Chunks, recompute_activations
 
 
@@ -64,3 +65,10 @@ def test_recomputation_runs_each_block_twice_and_leaves_no_trace() -> None:
     assert len(calls) == 4
     assert all(torch.equal(a, b) for a, b in zip(plain, lean, strict=True))
     assert all("forward" not in vars(block) for block in net["blocks"])  # type: ignore[attr-defined]
+
+
+def test_a_buffer_larger_than_the_host_is_refused_before_it_is_made() -> None:
+    buffer = TrajectoryBuffer(100, 3072)
+    with pytest.raises(MissingPrerequisite, match=r"100 steps of 3072 trajectories.*GB are free.*buffer_dtype bf16"):
+        buffer.allocate((768, 1024, 1024), torch.bfloat16, torch.device("cpu"), pinned=False)
+    assert buffer.x.numel() == 0
