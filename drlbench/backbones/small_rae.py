@@ -10,7 +10,8 @@ Shapes: N images, B batch, T tokens on a square grid g x g, Z features of a toke
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Protocol, Self
 
 import torch
 from pydantic import Field
@@ -60,7 +61,7 @@ class SmallRAE(nn.Module):
         super().__init__()
         count, width = tokens
         self.settings, self.image_shape, self.grid = settings, image_shape, round(count**0.5)
-        # Kept out of the module tree: its weights belong to its own stage.
+        # Kept out of the module tree, since its weights belong to its own stage; `_apply` takes it along to a GPU.
         object.__setattr__(self, "encoder", encoder)
         c, w = settings.channels, settings.width
         self.register_buffer("basis", torch.zeros(width, c))
@@ -74,6 +75,11 @@ class SmallRAE(nn.Module):
             nn.GELU(),
             nn.Conv2d(w, image_shape[0], 3, padding=1),
         )
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        if isinstance(self.encoder, nn.Module):
+            self.encoder._apply(fn, recurse)
+        return super()._apply(fn, recurse)
 
     def encode(self, images: Tensor) -> Tensor:
         """Latents (B, C, g, g) of images in [0, 1]."""
