@@ -47,7 +47,7 @@ ENCODER_TFLOP = {
 VJP, TRAINED = 2, 3
 """A forward with the product for its input, and with the gradient of its weights, in forwards."""
 
-SECOND_PASS = 0.05
+SECOND_PASS = 0.03
 """Share of the trained rows that the outlier mask runs again: a batch's threshold is not known before its end."""
 
 DEFAULTS: Mapping[str, Mapping[str, Any]] = {
