@@ -1,0 +1,76 @@
+"""Every stage of a small suite, on a device that only pretends and on the CPU; prints a line of JSON for each."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pretend_device
+import torch
+from pretend_device_run import compare
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from drlbench import pipeline
+from drlbench.data.sources import fingerprint
+from drlbench.executors import local
+from drlbench.graph import Plan
+from drlbench.store.layout import Store
+from drlbench.suite.load import load_suite
+
+SUITE = Path(__file__).with_name("pretend_device.yaml")
+# What a stage says in JSON. A description's signatures hold hashes of weights, which differ where rounding does.
+TOLD = ("curve.json", "rows.json", "gate.json")
+
+
+class _Unheard:
+    def put(self, report: Any) -> None:
+        """Nobody watches the progress."""
+
+
+def run(plan: Plan, store: Store, place: str) -> dict[str, local.Outcome]:
+    """All stages one after the other in this process, as a worker does them."""
+    local._stay(_Unheard(), place)
+    outcomes = {}
+    for key, node in plan.nodes.items():
+        outcomes[key] = local._execute(node, store.root, 1, None)
+        told: dict[str, Any] = {"scenario": f"{place}: {node.kind}: {node.label}"}
+        if outcomes[key].status != "made":
+            told["error"] = f"{outcomes[key].error}\n{outcomes[key].detail}"
+        if place != "cpu":
+            told |= {n: dict(getattr(pretend_device.Mode, n)) for n in ("reads", "moves", "unseeded")}
+            pretend_device.clear()
+        print(json.dumps(told), flush=True)
+    return outcomes
+
+
+def numbers(folder: Path) -> list[Any]:
+    found = [json.loads((folder / name).read_text()) for name in TOLD if (folder / name).is_file()]
+    for part in found:
+        for row in part if isinstance(part, list) else []:
+            row.pop("signature", None)
+    return found
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    suite = load_suite(SUITE)
+    data = {"kind": "digits"}
+    plan = pipeline.plan(suite.spec, {**data, "fingerprint": fingerprint(data)})
+    with tempfile.TemporaryDirectory() as place, sdpa_kernel(SDPBackend.MATH):
+        here, there = Store(Path(place) / "cpu"), Store(Path(place) / "device")
+        run(plan, here, "cpu")
+        with pretend_device.Mode():
+            run(plan, there, pretend_device.DEVICE)
+        for key, node in plan.nodes.items():
+            one, two = (numbers(store.folder(node.kind, key)) for store in (here, there))
+            same, difference = compare(one, two)
+            print(
+                json.dumps({"stage": f"{node.kind}: {node.label}", "same": same, "difference": difference}), flush=True
+            )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
