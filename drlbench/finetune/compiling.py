@@ -8,8 +8,11 @@ compiled parts.
 from __future__ import annotations
 
 import torch
+from torch import Tensor
+from torch._dynamo.exc import BackendCompilerFailed
 
 from drlbench.backbones.base import VelocityModel
+from drlbench.errors import MissingPrerequisite
 from drlbench.finetune.memory import block_lists
 from drlbench.sampling.memoryless import Velocity
 
@@ -20,13 +23,24 @@ VARIANTS = 64
 def compiled(model: VelocityModel) -> Velocity:
     """The model's velocity with its blocks compiled in place; a network without a stack is compiled whole.
 
-    Copies of the model are not compiled, and no name in its state changes.
+    Copies of the model are not compiled, and no name in its state changes. Compilation happens at the first call.
+
+    Raises (at a call):
+        MissingPrerequisite: the compiler does not work on this machine.
     """
     torch._dynamo.config.recompile_limit = max(VARIANTS, torch._dynamo.config.recompile_limit)
     blocks = list(block_lists(model.net))
-    if not blocks:
-        whole: Velocity = torch.compile(model.velocity, dynamic=False)
-        return whole
+    call: Velocity = model.velocity if blocks else torch.compile(model.velocity, dynamic=False)
     for block in blocks:
         block.compile(dynamic=False)
-    return model.velocity
+
+    def velocity(x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        try:
+            return call(x, t, y)
+        except BackendCompilerFailed as error:
+            raise MissingPrerequisite(
+                f"compile: true does not work on this machine ({str(error).splitlines()[0]}); it takes a C++ compiler, "
+                "and Triton on a GPU. Set compile: false to run without"
+            ) from error
+
+    return velocity

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from golden_runs import build, timeless
 from torch._dynamo.utils import counters
+from torch._inductor.utils import fresh_inductor_cache
 
+from drlbench.errors import MissingPrerequisite
 from drlbench.finetune.train import train
 
 # Chunks of 3 rows leave the outlier mask's second pass unequally many rows at every update.
@@ -40,3 +44,10 @@ def test_blocks_are_compiled_once_between_them_and_names_stay() -> None:
     assert names == set(build("sft").state_dict())
     finished = run.finished_policy()
     assert all(block._compiled_call_impl is None for block in finished.net.blocks)  # type: ignore[attr-defined, union-attr] # of TinyNet
+
+
+def test_a_machine_without_a_compiler_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("torch._inductor.config.cpp.cxx", (None, str(tmp_path / "no-compiler")))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    with pytest.raises(MissingPrerequisite, match="Set compile: false"), fresh_inductor_cache():
+        train(build("sft", compile=True), 1)
