@@ -37,7 +37,7 @@ class FlowGRPOSettings(EndpointSettings):
     )
     clip_range: float = Field(1e-4, gt=0, description="of the published variant")
     advantage_clip: float = Field(5.0, gt=0, description="of the published variant")
-    kl_weight: float = Field(0.04, ge=0, description="of the published variant; the memoryless one is exact at 1")
+    kl_weight: float = Field(0.04, ge=0, description="of the published variant; the memoryless one has its KL as it is")
 
 
 def published_sde(steps: int, eta: float, noise_scale: float) -> Scheme:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -110,7 +112,7 @@ class TinyModel(VelocityModel):
 class FunctionReward(Reward):
     """Any function of flattened images."""
 
-    def __init__(self, function) -> None:  # type: ignore[no-untyped-def]
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
         self.function, self.name, self.signature = function, "function", "function"
 

@@ -34,7 +34,7 @@ def tilted(base: MixtureModel, reward: FunctionReward, lam: float) -> tuple[torc
     return grid, log_p.softmax(0)
 
 
-def fine_tune(base: MixtureModel, reward: FunctionReward, lam: float, updates: int, **extra) -> MixtureModel:  # type: ignore[no-untyped-def]
+def fine_tune(base: MixtureModel, reward: FunctionReward, lam: float, updates: int, **extra: object) -> MixtureModel:
     torch.manual_seed(0)
     settings = PLAIN | {"lambda": lam, "steps": 20, "learning_rate": 5e-3} | extra
     run = AdjointMatching(copy.deepcopy(base), shadow(base), reward, None, settings, seed=0)
@@ -82,7 +82,7 @@ def test_noise_scale_two_reaches_the_same_optimum() -> None:
     assert float(x.std()) == pytest.approx(0.8, abs=0.04)
 
 
-def build(**extra) -> AdjointMatching:  # type: ignore[no-untyped-def]
+def build(**extra: object) -> AdjointMatching:
     settings = {"steps": 6, "buffer": 16, "batch": 8, "passes": 2, "learning_rate": 1e-2, "warmup": 0} | extra
     return AdjointMatching(TinyModel(), TinyModel(), quadratic_reward(), None, settings, seed=3)
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from drlbench.errors import MissingPrerequisite
 from drlbench.finetune.base import Algorithm
+from drlbench.finetune.learner import Learner
 from drlbench.finetune.train import train
 from drlbench.registry import ALGORITHMS
 
@@ -55,8 +56,8 @@ def small(run: str, backward: bool, **extra: object) -> tuple[Algorithm, SmallMe
     policy = SmallMemory(backward)
     settings = {"batch": 8, "learning_rate": 1e-2, "warmup": 5, "gradient_clip": 5.0, "ema": 0.9}
     kind = ALGORITHMS.get(run.split()[0])
-    data = pinned.data  # type: ignore[attr-defined]
-    return kind(policy, TinyModel(), quadratic_reward(), data, settings | SETTINGS[run] | extra, 7), policy
+    assert isinstance(pinned, Learner)
+    return kind(policy, TinyModel(), quadratic_reward(), pinned.data, settings | SETTINGS[run] | extra, 7), policy
 
 
 @pytest.mark.parametrize("backward", [False, True])

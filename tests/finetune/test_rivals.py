@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -44,9 +46,9 @@ def gradient_of_step(run: Learner) -> tuple[list[Tensor], dict[str, float]]:
         seen.extend(g.clone() for g in run.updater.gradients)
         return apply()
 
-    run.updater.step = spy  # type: ignore[method-assign]
+    run.updater.step = spy  # type: ignore[method-assign] # looks on from outside
     row = run.step()
-    run.updater.step = apply  # type: ignore[method-assign]
+    run.updater.step = apply  # type: ignore[method-assign] # and leaves again
     return seen, row
 
 
@@ -70,7 +72,7 @@ def euler_endpoint(model: TinyModel, x: Tensor, y: Tensor, steps: int) -> Tensor
     return x
 
 
-def check_endpoints(run: EndpointLearner, model: TinyModel) -> None:
+def check_endpoints(run: EndpointLearner[Any], model: TinyModel) -> None:
     """Endpoints are Euler's from the indices' noise, in groups of one class, scored after decoding."""
     steps = run.settings.sampler_steps
     noise = run.path_noise(run.order.own).next()
@@ -83,28 +85,30 @@ def check_endpoints(run: EndpointLearner, model: TinyModel) -> None:
         assert run.rewards[i] == pytest.approx(float(score), abs=1e-4)
 
 
-def noised(run: EndpointLearner, times: Tensor):  # type: ignore[no-untyped-def]
-    """Yield (index, x1, u, xt, t, y) for each endpoint and time of the first update."""
-    places, positions = run.order.pick(0, lambda turn, stratum: run.generator(3, 1, turn, stratum))
-    noise = run.drawn("normal", (12, times.shape[1], 1, 2, 2), 0, 0)
+def noised(
+    run: EndpointLearner[Any], times: Tensor, update: int = 0
+) -> Iterator[tuple[int, Tensor, Tensor, Tensor, float, Tensor]]:
+    """Yield (index, x1, u, xt, t, y) for each endpoint and time of an update of the first draw."""
+    places, positions = run.order.pick(update, lambda turn, stratum: run.generator(3, 1, turn, stratum))
+    noise = run.drawn("normal", (12, times.shape[1], 1, 2, 2), update, 0)
     for place, position in zip(places.tolist(), positions.tolist(), strict=True):
         for j in range(times.shape[1]):
             t, x1, x0 = float(times[position, j]), run.x1[place], noise[position, j]
             yield run.order.own[place], x1, x1 - x0, t * x1 + (1 - t) * x0, t, run.y[place]
 
 
-def raw_advantage(run: EndpointLearner, i: int, lam: float) -> float:
+def raw_advantage(run: EndpointLearner[Any], i: int, lam: float) -> float:
     group = [j for j in range(12) if j // 4 == i // 4 and j != i]
     return lam * float(run.rewards[i] - run.rewards[group].mean())
 
 
-def standard_advantage(run: EndpointLearner, i: int) -> float:
+def standard_advantage(run: EndpointLearner[Any], i: int) -> float:
     group = [j for j in range(12) if j // 4 == i // 4]
     return float((run.rewards[i] - run.rewards[group].mean()) / (run.rewards.std() + 1e-4))
 
 
-def stratified(run: EndpointLearner, times: int) -> Tensor:
-    return (torch.arange(times) + run.drawn("uniform", (12, times), 0, 1)) / times
+def stratified(run: EndpointLearner[Any], times: int, update: int = 0) -> Tensor:
+    return (torch.arange(times) + run.drawn("uniform", (12, times), update, 1)) / times
 
 
 def test_ram() -> None:
@@ -143,6 +147,31 @@ def test_awm(weighting: str) -> None:
         kl = (v - call(base, xt, t, y).detach()).square().mean()
         anchor = (v - call(start, xt, t, y).detach()).square().mean()
         loss = loss + (policy + 0.01 * kl + anchor) / 24
+    assert row["loss"] == pytest.approx(loss.item(), rel=1e-3, abs=1e-6)
+    assert_same_gradient(found, loss, model)
+
+
+def test_awms_ratio_is_against_the_policy_that_drew_and_is_clipped() -> None:
+    """On the second update of a draw the ratio is no longer 1; where the clip holds, only KL and anchor are left."""
+    extra = {"weighting": "uniform", "kl_weight": 0.01, "clip_range": 0.05, "learning_rate": 5e-2}
+    run = build(AWM, times=2, passes=2, **extra)
+    assert isinstance(run, AWM)
+    run.step()
+    model = kicked()
+    model.load_state_dict(run.policy.state_dict())
+    found, row = gradient_of_step(run)
+    drew, base, loss = kicked(), TinyModel(), torch.zeros(())
+    clipped = 0
+    for i, _, u, xt, t, y in noised(run, stratified(run, 2, 1), 1):
+        v, before = call(model, xt, t, y), call(drew, xt, t, y).detach()
+        ratio = torch.exp((before - u).square().mean() - (v - u).square().mean())
+        a = max(-5.0, min(5.0, standard_advantage(run, i))) / 5
+        bound = 1.05 if a > 0 else 0.95
+        if (a > 0 and ratio > bound) or (a < 0 and ratio < bound):
+            ratio, clipped = torch.tensor(bound), clipped + 1
+        kl = (v - call(base, xt, t, y).detach()).square().mean()
+        loss = loss + (-a * ratio + 0.01 * kl + (v - before).square().mean()) / 24
+    assert 0 < clipped < 24
     assert row["loss"] == pytest.approx(loss.item(), rel=1e-3, abs=1e-6)
     assert_same_gradient(found, loss, model)
 
@@ -264,6 +293,36 @@ def test_flow_grpo_as_published() -> None:
             policy = torch.maximum(-a * ratio, -a * ratio.clamp(1 - 1e-4, 1 + 1e-4))
             kl = (mean - mean_of(base).detach()).square().mean() / (2 * s2)
             loss = loss + (policy + 0.04 * kl) / 48
+    assert row["loss"] == pytest.approx(loss.item(), rel=1e-3, abs=1e-5)
+    assert_same_gradient(found, loss, model)
+
+
+def test_flow_grpos_ratio_is_against_the_policy_that_drew_and_is_clipped() -> None:
+    run = build(FlowGRPO, passes=2, clip_range=0.02, kl_weight=0.04, learning_rate=3e-2)
+    assert isinstance(run, FlowGRPO)
+    run.step()
+    model = kicked()
+    model.load_state_dict(run.policy.state_dict())
+    found, row = gradient_of_step(run)
+    drew, base, dt, clipped, loss = kicked(), TinyModel(), 0.2, 0, torch.zeros(())
+    for k in range(4):
+        tau = 1 - k * dt
+        s2 = 0.49 * tau / (1 - tau) if k else 0.49 / dt
+        for place, i in enumerate(run.order.own):
+            x, y = run.states[k, place], run.y[place]
+            v, ref, before = (call(net, x, k * dt, y) for net in (model, base, drew))
+            keep, drive = 1 - s2 * dt / (2 * tau), (1 + s2 * (1 - tau) / (2 * tau)) * dt
+            log_p, log_old = (
+                -(run.states[k + 1, place] - keep * x - drive * w).square().mean() / (2 * s2 * dt) for w in (v, before)
+            )
+            ratio = torch.exp(log_p - log_old.detach())
+            a = max(-5.0, min(5.0, standard_advantage(run, i)))
+            bound = 1.02 if a > 0 else 0.98
+            if (a > 0 and ratio > bound) or (a < 0 and ratio < bound):
+                ratio, clipped = torch.tensor(bound), clipped + 1
+            kl = (drive * (v - ref.detach())).square().mean() / (2 * s2)
+            loss = loss + (-a * ratio + 0.04 * kl) / 48
+    assert 0 < clipped < 48
     assert row["loss"] == pytest.approx(loss.item(), rel=1e-3, abs=1e-5)
     assert_same_gradient(found, loss, model)
 

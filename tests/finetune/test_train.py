@@ -165,6 +165,6 @@ def test_train_stops_at_a_loss_that_is_not_finite() -> None:
     run = fresh()
     assert isinstance(run.reward, FunctionReward)
     step = run.step
-    run.step = lambda: step() | {"loss": float("nan")}  # type: ignore[method-assign]
+    run.step = lambda: step() | {"loss": float("nan")}  # type: ignore[method-assign] # a step gone wrong
     with pytest.raises(Diverged, match="update 1: loss is nan"):
         train(run, 2)
