@@ -226,16 +226,23 @@ def plan(
     store: StoreOption = DEFAULT_STORE,
     overrides: SetOption = [],  # noqa: B006 - typer reads the default and never changes it
     cells: CellsOption = "*",
+    device: Annotated[
+        str | None, typer.Option("--device", help="cpu or cuda, to estimate for (default: what is here).")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show the stages, what is cached or missing, and what it will cost."""
     from drlbench.checks import check_settings
     from drlbench.costs import cost_table
+    from drlbench.prerequisites import has_gpu
     from drlbench.store.layout import Store
+
+    if device not in (None, "cpu", "cuda"):
+        raise UserError(f"--device {device!r}: valid are cpu and cuda")
 
     loaded = load(suite, overrides)
     check_settings(loaded)
-    table = cost_table(lay_out(loaded, cells, absent_ok=True), Store(store))
+    table = cost_table(lay_out(loaded, cells, absent_ok=True), Store(store), device or ("cuda" if has_gpu() else "cpu"))
     print(json.dumps(table.to_json(), indent=1) if as_json else table.to_text())
 
 

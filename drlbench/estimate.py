@@ -7,12 +7,9 @@ DRLBENCH_BENCH names its folder); else the share that the paper's reported hours
 
 from __future__ import annotations
 
-import json
-import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from drlbench.arithmetic import (
@@ -30,7 +27,7 @@ from drlbench.arithmetic import (
 )
 from drlbench.backbones.cards import AUTOENCODERS, CARDS
 from drlbench.backbones.origin import autoencoder_for
-from drlbench.backbones.sizes import size_key
+from drlbench.benchmarks import HOUR, measured_share
 from drlbench.finetune.presets import preset
 from drlbench.sampling.counts import evaluations
 from drlbench.suite.schema import BackboneSpec
@@ -40,7 +37,6 @@ if TYPE_CHECKING:
     from drlbench.executors.local import Node
     from drlbench.graph import Plan
 
-HOUR = 3600.0
 PAPER_UPDATES = 3000
 FEATURE_BYTES, PIXEL_CHANNELS = 4, 3
 WIDTHS = {"inception-v3": 2048, "dinov2": 1024, "dinov3": 1024, "siglip": 1024, "clip": 768}
@@ -131,7 +127,7 @@ def estimate(plan: Plan, nodes: Iterable[Node]) -> Estimate:
     """
     spec = plan.spec
     nodes = list(nodes)
-    owner = _owners(plan)
+    owner = owners(plan)
     floor: dict[tuple[str | None, str], float] = defaultdict(float)
     for node in nodes:
         backbone = owner.get(node.key)
@@ -156,7 +152,7 @@ def estimate(plan: Plan, nodes: Iterable[Node]) -> Estimate:
     return Estimate(costs, dict(by_kind), shared, int(disk), 2.5 * sample_bytes / 1e9)
 
 
-def _owners(plan: Plan) -> dict[str, str]:
+def owners(plan: Plan) -> dict[str, str]:
     """Key of every stage that belongs to one backbone -> its name."""
     owner: dict[str, str] = {}
     for cell in plan.cells:
@@ -268,7 +264,7 @@ def _backbone(plan: Plan, name: str, floor: float) -> BackboneCost:
         recipe = preset("adjoint-matching", backbone.family)
         theirs = trajectories(PAPER_UPDATES, recipe) * trajectory_tflop(forward, decoder, recipe) / PEAK_TFLOPS / HOUR
         share, measured = theirs / paper, "from the paper's hours"
-        if (found := _benchmark(_name(backbone), theirs)) is not None:
+        if (found := measured_share(_name(backbone), theirs)) is not None:
             share, measured = found
     sampling = plan.spec.sampling
     each = sampling_tflop(forward, decoder, evaluations(sampling.sampler, sampling.steps, backbone.family))
@@ -295,28 +291,3 @@ def _checkpoint(backbone: BackboneSpec) -> int:
     if card is None:
         return 0
     return card.asset.size // (3 if card.format == "training checkpoint" else 1)  # raw weights and two averages
-
-
-def benchmarks() -> list[dict[str, Any]]:
-    """Measured results of `drlbench bench --json` on an H200: one file each in DRLBENCH_BENCH or baselines/bench."""
-    here = Path(__file__).resolve().parent
-    folders = [here / "_baselines" / "bench", here.parent / "baselines" / "bench"]
-    if "DRLBENCH_BENCH" in os.environ:
-        folders.insert(0, Path(os.environ["DRLBENCH_BENCH"]))
-    found = []
-    for path in (p for folder in folders for p in sorted(folder.glob("*.json"))):
-        try:
-            result = json.loads(path.read_text())
-        except (OSError, ValueError):
-            continue
-        if isinstance(result, dict) and "H200" in str(result.get("device")) and result.get("total_hours"):
-            found.append(result)
-    return found
-
-
-def _benchmark(name: str, floor: float) -> tuple[float, str] | None:
-    """Share of the peak that was measured for this network, and where."""
-    for result in benchmarks():
-        if size_key(str(result.get("backbone"))) == size_key(name):
-            return floor / float(result["total_hours"]), f"{name} measured on {result['device']}"
-    return None
