@@ -103,9 +103,10 @@ def _enter_worker(reports: Any, parent: int, free: Any) -> None:
     end_with(parent)
     import torch
 
+    from drlbench.executors.devices import prepare
+
     torch.set_num_threads(1)
-    if _place.startswith("cuda:"):
-        torch.cuda.set_device(_place)
+    prepare(_place)
 
 
 def _stay(reports: Any, place: str) -> None:
@@ -116,9 +117,9 @@ def _stay(reports: Any, place: str) -> None:
 
 def _execute(node: Node, root: Path, ranks: int, tracking: Tracking | None) -> Outcome:
     """Make one stage's folder; what goes wrong comes back as text, so that other cells go on."""
-    from drlbench.executors import torchrun
+    from drlbench.executors import devices, torchrun
     from drlbench.executors.ranks import run_on_ranks
-    from drlbench.stages import ON_RANKS, Job, stage_function
+    from drlbench.stages import ON_RANKS, Job
 
     store, started = Store(root), time.monotonic()
     folder, partial = store.folder(node.kind, node.key), store.partial(node.key)
@@ -142,7 +143,7 @@ def _execute(node: Node, root: Path, ranks: int, tracking: Tracking | None) -> O
             elif ranks > 1 and node.kind in ON_RANKS:
                 run_on_ranks(node.kind, job, ranks)
             else:
-                stage_function(node.kind)(job)
+                devices.run_stage(node.kind, job)
             atomic.write_json(out / "seconds.json", round(time.monotonic() - started, 3))
         shutil.rmtree(partial, ignore_errors=True)
         return Outcome("made", time.monotonic() - started)
@@ -150,10 +151,15 @@ def _execute(node: Node, root: Path, ranks: int, tracking: Tracking | None) -> O
         # The boundary of a cell: whatever it was, it is told with its traceback and the other cells go on.
         told = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
         return Outcome("failed", time.monotonic() - started, told, traceback.format_exc())
+    finally:
+        devices.release()
 
 
 def _worker_environment() -> None:
     """Children read these at import; oversubscribed threads cost a factor of 3 to 6."""
+    from drlbench.executors.devices import set_environment
+
+    set_environment()
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = "1"
 

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from drlbench.errors import UserError
+from drlbench.executors.devices import prepare, run_stage
 from drlbench.executors.local import end_with
-from drlbench.stages import Job, stage_function
+from drlbench.stages import Job
 
 PATIENCE = timedelta(minutes=60)  # ranks wait for each other while one saves, measures or compiles
 
@@ -94,13 +95,13 @@ def _rank(kind: str, job: Job, rank: int, ranks: int, meet: Path, reports: Any, 
         device, backend = job.device, "gloo"
         if device.startswith("cuda"):
             device, backend = f"cuda:{rank}", "nccl"
-            torch.cuda.set_device(rank)
+        prepare(device)
         distributed.init_process_group(
             backend, init_method=f"file://{meet}", rank=rank, world_size=ranks, timeout=PATIENCE
         )
         if rank == 0:
             job = replace(job, progress=lambda done: reports.put(("progress", 0, done)))
-        stage_function(kind)(replace(job, device=device))
+        run_stage(kind, replace(job, device=device))
         distributed.barrier()
         distributed.destroy_process_group()
         reports.put(("done", rank, None))

@@ -18,8 +18,9 @@ from dataclasses import replace
 from typing import Any
 
 from drlbench.errors import UserError
+from drlbench.executors.devices import prepare, run_stage
 from drlbench.executors.ranks import PATIENCE
-from drlbench.stages import Job, stage_function
+from drlbench.stages import Job
 
 
 def started() -> bool:
@@ -45,8 +46,7 @@ def group(device: str) -> Iterator[int]:
     if device.startswith("cuda:"):
         raise UserError(f"--device {device} is one GPU for all ranks; under torchrun give --device cuda")
     torch.set_num_threads(1)
-    if device == "cuda":
-        torch.cuda.set_device(device_of(device))
+    prepare(device_of(device))
     distributed.init_process_group("nccl" if device == "cuda" else "gloo", timeout=PATIENCE)
     try:
         yield distributed.get_rank()
@@ -80,7 +80,7 @@ def _tell(what: tuple[str, Job] | None) -> Any:
 
 def _run(kind: str, job: Job) -> None:
     try:
-        stage_function(kind)(job)
+        run_stage(kind, job)
     except Exception as error:
         # Other ranks may be waiting in the middle of the stage; only the end of a process makes torchrun end them.
         print(f"drlbench: {error}" if isinstance(error, UserError) else traceback.format_exc(), file=sys.stderr)

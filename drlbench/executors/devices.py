@@ -1,0 +1,93 @@
+"""A GPU made ready for stages: the same numbers on every run, and memory given back in between.
+
+On CUDA many operations add in whatever order threads arrive, attention's gradient above all. Here they are made to take
+the order that repeats (https://docs.pytorch.org/docs/stable/notes/randomness.html); a CPU needs none of it.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from drlbench.stages import Job, stage_function
+
+# What torch says of an operation that has no order that repeats, and cuDNN of a convolution it has none for.
+REFUSALS = ("use_deterministic_algorithms", "unable to find an engine", "CUDNN_STATUS_NOT_SUPPORTED")
+
+
+def set_environment() -> None:
+    """What cuBLAS reads when it starts: a workspace per stream (32 MiB, as much as it takes by itself on Hopper)."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+
+def prepare(device: str) -> None:
+    """Make this process compute on its GPU, in an order that repeats. Nothing on a CPU."""
+    if not device.startswith("cuda"):
+        return
+    import torch
+
+    set_environment()
+    if ":" in device:
+        torch.cuda.set_device(device)
+    _insist(True)
+
+
+def _insist(strictly: bool) -> None:
+    """Only strictly does attention's gradient repeat; otherwise an operation that cannot repeat is told and run."""
+    import torch
+
+    torch.use_deterministic_algorithms(True, warn_only=not strictly)
+    # Buffers that are about to be written need no NaN first.
+    torch.utils.deterministic.fill_uninitialized_memory = False
+
+
+def run_stage(kind: str, job: Job) -> None:
+    """Call a stage's function; where an operation of it cannot repeat on this GPU, say so and run it as it is."""
+    try:
+        stage_function(kind)(job)
+        return
+    except RuntimeError as error:
+        if not (job.device.startswith("cuda") and any(refusal in str(error) for refusal in REFUSALS)):
+            raise
+        told = str(error).splitlines()[0]
+    print(f"drlbench: {kind}: another run may differ in the last digits: {told}", file=sys.stderr)
+    _empty(job.out)
+    _insist(False)
+    try:
+        stage_function(kind)(job)
+    finally:
+        _insist(True)
+
+
+def _empty(folder: Path) -> None:
+    """Take out what the first attempt has written; of several ranks, the one that writes."""
+    from torch import distributed
+
+    if distributed.is_available() and distributed.is_initialized() and distributed.get_rank() > 0:
+        return
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def release() -> None:
+    """Give back the memory that this process's allocator keeps, for other workers on the same GPU.
+
+    A process whose GPU has failed (an illegal access, a device-side assertion) can never use it again: it ends, and the
+    stage is tried in another one.
+    """
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return
+    gc.collect()
+    try:
+        torch.cuda.synchronize()
+        torch.cuda.empty_cache()
+    except RuntimeError as error:
+        print(f"drlbench: the GPU of process {os.getpid()} has failed: {error}", file=sys.stderr, flush=True)
+        os._exit(1)
