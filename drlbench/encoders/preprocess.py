@@ -10,7 +10,7 @@ Shapes: B batch, C channels (1 is repeated to 3), H and W input height and width
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -38,7 +38,37 @@ def quantise(levels: Tensor) -> Tensor:
 def _antialiased(images: Tensor, height: int, width: int, kind: Filter) -> Tensor:
     if images.shape[-2:] == (height, width):
         return images
+    if images.device.type != "cpu" and images.requires_grad and torch.is_grad_enabled():
+        resized: Tensor = RepeatableResize.apply(images, height, width, kind)  # type: ignore[no-untyped-call]
+        return resized
+    return _interpolated(images, height, width, kind)
+
+
+def _interpolated(images: Tensor, height: int, width: int, kind: Filter) -> Tensor:
     return F.interpolate(images, size=(height, width), mode=kind, antialias=True, align_corners=False)
+
+
+class RepeatableResize(torch.autograd.Function):
+    """An antialiased resize whose gradient has the same bits on every run.
+
+    CUDA's own gradient adds in whatever order its threads arrive. A resize is one matrix per side, out = R x C^T with R
+    (height, H) and C (width, W), so the gradient is R^T g C.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, height: int, width: int, kind: Filter) -> Tensor:
+        """(B, C, height, width) from images (B, C, H, W)."""
+        h, w = images.shape[-2:]
+        rows = _interpolated(torch.eye(h, device=images.device)[None, None], height, h, kind)[0, 0]
+        columns = _interpolated(torch.eye(w, device=images.device)[None, None], width, w, kind)[0, 0]
+        ctx.save_for_backward(rows.to(images.dtype), columns.to(images.dtype))
+        return _interpolated(images, height, width, kind)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        """Made of products, so that it can be differentiated again (an R1 penalty)."""
+        rows, columns = ctx.saved_tensors
+        return rows.T @ gradient @ columns, None, None, None
 
 
 def resize_like_pillow(levels: Tensor, height: int, width: int, kind: Filter) -> Tensor:

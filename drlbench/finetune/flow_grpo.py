@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Literal
 
 import torch
@@ -114,7 +115,9 @@ class FlowGRPO(EndpointLearner[Transitions]):
         gap = (self.old - self.anchor).flatten(2).square().sum(2)  # (K', N)
         cost = self._column(self.table.drive).square() * gap / (2 * self._column(self.table.spread).square())
         cost = all_sum(torch.zeros(self.trained, s.endpoints, device=self.device).index_copy_(1, self.own, cost))
-        later = cost.flip(0).cumsum(0).flip(0) - cost  # sum over j > k
+        # Summed in float64 and rounded each time, as a CPU's cumsum does; CUDA's refuses to promise an order.
+        running = list(accumulate(cost.flip(0).double()))
+        later = torch.stack(running).to(cost.dtype).flip(0) - cost  # sum over j > k
         returns = (s.lam * self.rewards - later).view(self.trained, -1, s.group)
         others = (returns.sum(2, keepdim=True) - returns) / (s.group - 1)
         return (returns - others).flatten(1)
