@@ -88,7 +88,7 @@ class Workload:
         own = s["settings"]
         if s["kind"] == "bradley-terry":  # on the CPU, whatever the device is
             rows = own["steps"] * 2 * own["batch"] + 2 * own["count"] * own["validation"]
-            size, images = shape[0] * shape[1] * shape[2], (self.spec.data.counts or [0])[0]
+            size, images = math.prod(shape), (self.spec.data.counts or [0])[0]
             annotator = 2.0 * images * size**2 + 2.0 * size**3 + 4.0 * own["count"] * size**2
             return Work(host=TRAINED * rows * preference_operations(own, shape) + annotator)
         network = self._owned(node, "fp32")
