@@ -62,9 +62,8 @@ class Workload:
         if encoder_operations(s["kind"], s["settings"], shape) is None:
             return None
         if s["kind"] == "pixels":
-            size = shape[0] * shape[1] * shape[2]
-            rows = (self.spec.data.counts or [0])[0]
-            return Work(fp32=2.0 * rows * size**2 + 10.0 * size**3 if s["settings"]["components"] else 0.0)
+            size, images = math.prod(shape), (self.spec.data.counts or [0])[0]
+            return Work(fp32=2.0 * images * size**2 + 10.0 * size**3 if s["settings"]["components"] else 0.0)
         rows, each = encoder_training_rows(s["kind"], s["settings"], shape)
         kernels = TRAINED * s["settings"]["steps"] * KERNELS_A_CONVNET
         return Work(fp32=TRAINED * rows * each, kernels=kernels, draws=rows * math.prod(shape))
