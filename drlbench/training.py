@@ -89,6 +89,16 @@ def to_float(images: NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).contiguous().float() / 255
 
 
+def sent(drawn: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the CPU on a device; to a GPU through page-locked memory, so that nobody waits for the copy.
+
+    A plain copy waits until the GPU has done all it was given, and the GPU then waits for the next draws.
+    """
+    if device.type == "cuda":
+        return drawn.pin_memory().to(device, non_blocking=True)
+    return drawn.to(device)
+
+
 def weights_sha256(module: nn.Module) -> str:
     """First 12 hex digits of the sha256 over names, shapes and values of all weights and buffers."""
     digest = hashlib.sha256()

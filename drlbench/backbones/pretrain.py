@@ -19,7 +19,7 @@ from drlbench.backbones.base import VelocityModel
 from drlbench.backbones.repa import REPAVelocity, projection_loss
 from drlbench.errors import UserError
 from drlbench.settings import Settings, parse_settings
-from drlbench.training import TrainingLog, seeded, warmup_then_linear
+from drlbench.training import TrainingLog, seeded, sent, warmup_then_linear
 
 
 class PretrainSettings(Settings):
@@ -107,11 +107,11 @@ def flow_matching_loss(
     With `tokens` (B, T, Z), the features of the clean images, REPA's projection loss is added.
     """
     count, device = len(x1), x1.device
-    t = sample_times(count, settings, generator).to(device)
+    t = sent(sample_times(count, settings, generator), device)
     t_ = t[:, None, None, None]
-    x0 = torch.randn(x1.shape, generator=generator).to(device) * model.noise_scale
+    x0 = sent(torch.randn(x1.shape, generator=generator), device) * model.noise_scale
     x_t = t_ * x1 + (1 - t_) * x0
-    dropped = (torch.rand(count, generator=generator) < settings.label_drop).to(device)
+    dropped = sent(torch.rand(count, generator=generator) < settings.label_drop, device)
     given = y.masked_fill(dropped, model.null_class)
     penalty: Tensor | float = 0.0
     if tokens is not None and isinstance(model, REPAVelocity):
@@ -150,7 +150,7 @@ def _train(
     for step in range(s.steps):
         factor = warmup_then_linear(step, s.steps, s.warmup, s.hold, s.floor)
         optimiser.param_groups[0]["lr"] = s.lr * factor
-        index = torch.randint(len(latents), (s.batch,), generator=generator).to(latents.device)
+        index = sent(torch.randint(len(latents), (s.batch,), generator=generator), latents.device)
         aligned = None if tokens is None else tokens[index]
         loss = flow_matching_loss(model, latents[index], labels[index], s, generator, aligned)
         optimiser.zero_grad()

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from drlbench.training import sent
+
 
 def deform(
     images: Tensor, generator: torch.Generator, *, angle: float, scale: float, shear: float, shift: float
@@ -31,5 +33,5 @@ def deform(
     # Rows of the maps from output to input coordinates in [-1, 1].
     first = torch.stack([cos, slant * cos - sin, uniform(shift)], 1)
     second = torch.stack([sin, slant * sin + cos, uniform(shift)], 1)
-    grid = F.affine_grid(torch.stack([first, second], 1), list(images.shape), align_corners=False)
-    return F.grid_sample(images, grid.to(images.device), align_corners=False)
+    maps = sent(torch.stack([first, second], 1), images.device)  # (B, 2, 3)
+    return F.grid_sample(images, F.affine_grid(maps, list(images.shape), align_corners=False), align_corners=False)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from drlbench.encoders.augment import deform
 from drlbench.encoders.small import SmallEncoder, conv, descend
 from drlbench.settings import Settings
-from drlbench.training import TrainingLog
+from drlbench.training import TrainingLog, sent
 
 ACTIVATIONS = {"gelu": nn.GELU, "relu": nn.ReLU, "silu": nn.SiLU}
 
@@ -65,9 +65,9 @@ class SmallClassifier(SmallEncoder):
         s = self.settings
 
         def loss() -> Tensor:
-            index = torch.randint(len(pixels), (s.batch,), generator=generator).to(pixels.device)
+            index = sent(torch.randint(len(pixels), (s.batch,), generator=generator), pixels.device)
             images = deform(pixels[index], generator, angle=0.15, scale=0.1, shear=0.1, shift=0.15)
-            images = images + 0.05 * torch.randn(images.shape, generator=generator).to(images.device)
+            images = images + 0.05 * sent(torch.randn(images.shape, generator=generator), images.device)
             return F.cross_entropy(self.logits(images), labels[index], label_smoothing=s.smoothing)
 
         return descend(self.parameters(), loss, s.steps, s.lr, s.weight_decay)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from drlbench.encoders.augment import deform
 from drlbench.encoders.small import SmallEncoder, conv, descend
 from drlbench.settings import Settings
-from drlbench.training import TrainingLog
+from drlbench.training import TrainingLog, sent
 
 
 class ContrastiveSettings(Settings):
@@ -59,7 +59,7 @@ class Contrastive(SmallEncoder):
         count = min(s.batch, len(pixels))
 
         def loss() -> Tensor:
-            images = pixels[torch.randperm(len(pixels), generator=generator)[:count].to(pixels.device)]
+            images = pixels[sent(torch.randperm(len(pixels), generator=generator)[:count], pixels.device)]
             views = torch.cat([self._view(images, generator), self._view(images, generator)])  # (2B, C, H, W)
             return contrastive_loss(project(self.features(views)), s.temperature)
 
@@ -70,7 +70,7 @@ class Contrastive(SmallEncoder):
         moved = deform(images, generator, angle=0.25, scale=0.15, shear=0.2, shift=0.25)
         gain = 0.8 + 0.4 * torch.rand(len(images), 1, 1, 1, generator=generator)
         noise = 0.08 * torch.randn(images.shape, generator=generator)
-        return moved * gain.to(images.device) + noise.to(images.device)
+        return moved * sent(gain, images.device) + sent(noise, images.device)
 
 
 def contrastive_loss(z: Tensor, temperature: float) -> Tensor:

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from drlbench.encoders.small import SmallEncoder, conv, descend
 from drlbench.settings import Settings
-from drlbench.training import TrainingLog
+from drlbench.training import TrainingLog, sent
 
 
 class AutoencoderSettings(Settings):
@@ -68,7 +68,7 @@ class DenoisingAutoencoder(SmallEncoder):
         s = self.settings
 
         def loss() -> Tensor:
-            clean = pixels[torch.randint(len(pixels), (s.batch,), generator=generator).to(pixels.device)]
+            clean = pixels[sent(torch.randint(len(pixels), (s.batch,), generator=generator), pixels.device)]
             return F.mse_loss(self.reconstruct(self.features(self._corrupt(clean, generator))), clean)
 
         return descend(self.parameters(), loss, s.steps, s.lr, 0.0)
@@ -76,8 +76,8 @@ class DenoisingAutoencoder(SmallEncoder):
     def _corrupt(self, clean: Tensor, generator: torch.Generator) -> Tensor:
         count, _, height, width = clean.shape
         strength = self.settings.noise * torch.rand(count, 1, 1, 1, generator=generator)
-        noisy = clean + (strength * torch.randn(clean.shape, generator=generator)).to(clean.device)
+        noisy = clean + sent(strength * torch.randn(clean.shape, generator=generator), clean.device)
         patches = torch.rand(count, 1, -(-height // 2), -(-width // 2), generator=generator) < self.settings.mask
         patches &= (torch.arange(count) % 2 == 0)[:, None, None, None]
         blank = patches.repeat_interleave(2, 2).repeat_interleave(2, 3)[..., :height, :width]
-        return noisy.masked_fill(blank.to(clean.device), 0.0)
+        return noisy.masked_fill(sent(blank, clean.device), 0.0)
