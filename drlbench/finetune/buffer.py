@@ -42,6 +42,8 @@ class TrajectoryBuffer:
                 f"{needed / 1e9:.0f} GB of host memory and {free / 1e9:.0f} GB are free: lower `buffer` or `steps`, "
                 "set buffer_dtype bf16, or use more ranks"
             )
+        # torch takes page-locked memory in powers of two; where only the plain size fits, it is plain memory.
+        pinned = pinned and 2 * (1 << (needed // 2 - 1).bit_length()) <= free
         self.x = torch.zeros(size, dtype=dtype, device=device, pin_memory=pinned)
         self.target = torch.zeros(size, dtype=dtype, device=device, pin_memory=pinned)
         self.finite = torch.zeros(size[:2], dtype=torch.bool, device=device)
@@ -53,8 +55,14 @@ class TrajectoryBuffer:
         if not finite.all():
             keep = finite.reshape(*finite.shape, *[1] * (x.ndim - 2))
             x, target = torch.where(keep, x, 0.0), torch.where(keep, target, 0.0)
-        self.x[:, piece].copy_(x)
-        self.target[:, piece].copy_(target)
+        if x.device == self.x.device:
+            self.x[:, piece].copy_(x)
+            self.target[:, piece].copy_(target)
+        else:
+            # Step by step both sides are whole pieces of memory, which a GPU writes straight to the host.
+            for k in range(self.steps):
+                self.x[k, piece].copy_(x[k])
+                self.target[k, piece].copy_(target[k])
         self.finite[:, piece].copy_(finite)
         self.y[piece].copy_(y)
 
