@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -145,7 +146,19 @@ def chunks_of(batches: Images | Iterable[Images], size: int = CHUNK) -> Iterator
         yield np.concatenate(held)
 
 
+@contextmanager
+def _full_precision() -> Iterator[None]:
+    """cuDNN's convolutions in float32: by itself it takes TF32, whose error of 1e-3 a distance would show."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
+
+
 @torch.inference_mode()
+@_full_precision()
 def extract_all(
     images: Images | Iterable[Images],
     encoders: Mapping[str, Encoder],
