@@ -73,7 +73,7 @@ def test_gaussian_endpoint_is_the_tilted_gaussian(lam: float) -> None:
 def test_two_modes_with_a_known_log_ratio(lam: float) -> None:
     """r = log q/p_base: lambda = 1 must give q itself. Stated error at K = 20: 0.03 in mass, 0.06 in mean and, for
     lambda = 0.5, 1, 2, 0.03, 0.06, 0.09 in the distribution function. Measured 0.016, 0.043, 0.067 there, 0.066 at
-    K = 60 and lambda = 2, so that most of it is not the steps' but what 450 updates of a small network leave."""
+    K = 60 and lambda = 2, so that most of it is not the steps'; longer training was not tried."""
     torch.manual_seed(0)
     means = torch.tensor([[-1.0], [1.0]])
     base = MixtureModel(means, 0.6, torch.tensor([0.5, 0.5]))
