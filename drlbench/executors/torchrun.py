@@ -15,12 +15,18 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 from drlbench.errors import UserError
 from drlbench.executors.devices import prepare, run_stage
 from drlbench.executors.ranks import PATIENCE
 from drlbench.stages import Job
+
+BETWEEN_STAGES = timedelta(days=30)  # what rank 0 may take for stages of its own, while the others wait for its word
+
+# The group of those words: gloo's, because NCCL would keep every waiting GPU busy and give up after `PATIENCE`.
+_words: Any = None
 
 
 def started() -> bool:
@@ -48,6 +54,8 @@ def group(device: str) -> Iterator[int]:
     torch.set_num_threads(1)
     prepare(device_of(device))
     distributed.init_process_group("nccl" if device == "cuda" else "gloo", timeout=PATIENCE)
+    global _words
+    _words = distributed.new_group(backend="gloo", timeout=BETWEEN_STAGES)
     try:
         yield distributed.get_rank()
         if distributed.get_rank() == 0:
@@ -74,7 +82,7 @@ def _tell(what: tuple[str, Job] | None) -> Any:
     from torch import distributed
 
     holder: list[Any] = [what]
-    distributed.broadcast_object_list(holder, src=0)
+    distributed.broadcast_object_list(holder, src=0, group=_words)
     return holder[0]
 
 
