@@ -39,7 +39,7 @@ def _antialiased(images: Tensor, height: int, width: int, kind: Filter) -> Tenso
     if images.shape[-2:] == (height, width):
         return images
     if images.device.type != "cpu" and images.requires_grad and torch.is_grad_enabled():
-        resized: Tensor = RepeatableResize.apply(images, height, width, kind)  # type: ignore[no-untyped-call]
+        resized: Tensor = RepeatableResize.apply(images, height, width, kind)
         return resized
     return _interpolated(images, height, width, kind)
 

@@ -41,7 +41,7 @@ def _insist(strictly: bool) -> None:
 
     torch.use_deterministic_algorithms(True, warn_only=not strictly)
     # Buffers that are about to be written need no NaN first.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined] # a property of the module
 
 
 def run_stage(kind: str, job: Job) -> None:
