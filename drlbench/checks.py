@@ -111,8 +111,13 @@ def check_device(device: str, gpus: int = 1) -> None:
             raise MissingPrerequisite("--device cuda: torch sees no CUDA device here; use --device cpu")
         if gpus > 1 and ":" in device:
             raise UserError(f"--device {device} is one GPU; with --gpus {gpus} give --device cuda")
-        if gpus > torch.cuda.device_count():
-            raise MissingPrerequisite(f"--gpus {gpus}: torch sees {torch.cuda.device_count()} CUDA devices here")
+        count, number = torch.cuda.device_count(), device.partition(":")[2]
+        if ":" in device and not number.isdigit():
+            raise UserError(f"--device {device!r}: valid are cpu, cuda and cuda:N")
+        if number and int(number) >= count:
+            raise MissingPrerequisite(f"--device {device}: torch sees CUDA devices 0 to {count - 1} here")
+        if gpus > count:
+            raise MissingPrerequisite(f"--gpus {gpus}: torch sees {count} CUDA devices here")
 
 
 def diagnose() -> str:

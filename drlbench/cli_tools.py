@@ -155,10 +155,17 @@ def bench(
         raise UserError(f"--batch {batch!r}: valid are auto and whole numbers from 1")
     if precision not in (None, "fp32", "bf16"):
         raise UserError(f"--precision {precision!r}: valid are fp32 and bf16")
+    import torch
+
     from drlbench.bench import bench as measure
+    from drlbench.checks import check_device
+    from drlbench.executors.devices import prepare
     from drlbench.progress import spoken
     from drlbench.store import atomic
 
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    check_device(device)
+    prepare(device)  # runs take the order of sums that repeats, so that is what is timed
     size = "auto" if batch == "auto" else int(batch)
     name, architecture = _of_suite(suite, backbone) if suite is not None else (backbone, {})
 

@@ -20,7 +20,7 @@ VERSIONS = {
     "base": 1,
     "gate": 2,
     "reward": 2,
-    "finetune": 3,
+    "finetune": 4,
     "samples": 1,
     "features": 1,
     "scores": 1,
