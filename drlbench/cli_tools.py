@@ -159,7 +159,7 @@ def bench(
 
     from drlbench.bench import bench as measure
     from drlbench.checks import check_device
-    from drlbench.executors.devices import prepare
+    from drlbench.executors.devices import prepare, repeatably
     from drlbench.progress import spoken
     from drlbench.store import atomic
 
@@ -174,9 +174,13 @@ def bench(
             atomic.write_json(output, asdict(result))
 
     with spoken() as tell:
-        found = measure(
-            name, size, precision, device=device, limit=limit, on_phase=tell, on_result=keep, **architecture  # type: ignore[arg-type] # checked just above
-        )  # fmt: skip
+
+        def run() -> BenchResult:
+            return measure(
+                name, size, precision, device=device, limit=limit, on_phase=tell, on_result=keep, **architecture  # type: ignore[arg-type] # checked just above
+            )  # fmt: skip
+
+        found = repeatably("bench", device, run)
     print(json.dumps(asdict(found), indent=1) if as_json else _bench_text(found))
 
 

@@ -10,9 +10,13 @@ import gc
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from drlbench.stages import Job, stage_function
+
+T = TypeVar("T")
 
 # What torch says of an operation that has no order that repeats, and cuDNN of a convolution it has none for.
 REFUSALS = ("use_deterministic_algorithms", "unable to find an engine", "CUDNN_STATUS_NOT_SUPPORTED")
@@ -46,18 +50,22 @@ def _insist(strictly: bool) -> None:
 
 def run_stage(kind: str, job: Job) -> None:
     """Call a stage's function; where an operation of it cannot repeat on this GPU, say so and run it as it is."""
+    repeatably(kind, job.device, lambda: stage_function(kind)(job), lambda: _empty(job.out))
+
+
+def repeatably(what: str, device: str, work: Callable[[], T], clear: Callable[[], None] = lambda: None) -> T:
+    """Do `work` in the order that repeats; where an operation has none, say so, `clear` and do it as it is."""
     try:
-        stage_function(kind)(job)
-        return
+        return work()
     except RuntimeError as error:
-        if not (job.device.startswith("cuda") and any(refusal in str(error) for refusal in REFUSALS)):
+        if not (device.startswith("cuda") and any(refusal in str(error) for refusal in REFUSALS)):
             raise
         told = str(error).splitlines()[0]
-    print(f"drlbench: {kind}: another run may differ in the last digits: {told}", file=sys.stderr)
-    _empty(job.out)
+    print(f"drlbench: {what}: another run may differ in the last digits: {told}", file=sys.stderr)
+    clear()
     _insist(False)
     try:
-        stage_function(kind)(job)
+        return work()
     finally:
         _insist(True)
 
