@@ -69,21 +69,27 @@ def test_gaussian_endpoint_is_the_tilted_gaussian(lam: float) -> None:
     assert apart(x, *tilted(base, reward, lam)) < 0.03
 
 
-@pytest.mark.parametrize("lam", [0.5, 1.0, 2.0])
-def test_two_modes_with_a_known_log_ratio(lam: float) -> None:
-    """r = log q/p_base: lambda = 1 must give q itself. Stated error at K = 20: 0.03 in mass, 0.06 in mean and, for
-    lambda = 0.5, 1, 2, 0.03, 0.06, 0.09 in the distribution function. Measured 0.016, 0.043, 0.067 there, 0.066 at
-    K = 60 and lambda = 2, so that most of it is not the steps'; longer training was not tried."""
+@pytest.mark.parametrize(
+    ("lam", "updates", "error"),
+    [(0.5, 450, 0.03), (1.0, 450, 0.06), (2.0, 450, 0.09), pytest.param(2.0, 1500, 0.03, marks=pytest.mark.long)],
+)
+def test_two_modes_with_a_known_log_ratio(lam: float, updates: int, error: float) -> None:
+    """r = log q/p_base: lambda = 1 must give q itself.
+
+    Stated error at K = 20: 0.03 in mass, 0.06 in mean and `error` in the distribution function. Measured there 0.016,
+    0.043, 0.067 after 450 updates: what is missing is training, not steps. 1,500 updates bring lambda = 2 to 0.017, and
+    the SDE under the optimal control itself is at 0.014 to 0.025.
+    """
     torch.manual_seed(0)
     means = torch.tensor([[-1.0], [1.0]])
     base = MixtureModel(means, 0.6, torch.tensor([0.5, 0.5]))
     data = MixtureModel(means, 0.6, torch.tensor([0.75, 0.25]))
     reward = FunctionReward(lambda x: data.log_density(x) - base.log_density(x))
     grid, p = tilted(base, reward, lam)
-    x = endpoints(fine_tune(base, reward, lam, 450))
+    x = endpoints(fine_tune(base, reward, lam, updates))
     assert float((x > 0).float().mean()) == pytest.approx(float(p[grid > 0].sum()), abs=0.03)
     assert float(x.mean()) == pytest.approx(float((p * grid).sum()), abs=0.06)
-    assert apart(x, grid, p) < {0.5: 0.03, 1.0: 0.06, 2.0: 0.09}[lam]
+    assert apart(x, grid, p) < error
 
 
 def test_noise_scale_two_reaches_the_same_optimum() -> None:
