@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 SCRIPTS = ("chart.umd.min.js", "page.js", "frontier.js", "panels.js")
 STYLE = "page.css"
 MOST_TABLES = 4  # guidances; a longer sweep is in table.csv
-WIDE = 2.2  # width over height
+WIDE = 600  # points
 TOPICS = {"distance": "Distance to the data", "front": "Frontiers", "hacking": "Reward hacking"}
 
 
@@ -126,9 +126,9 @@ def _island(data: dict[str, Any]) -> Markup:
 
 
 def _wide(svg: str) -> bool:
-    """Whether a picture is a row of panels, which half a page would make too small to read."""
-    box = re.search(r'viewBox="0 0 ([0-9.]+) ([0-9.]+)"', svg)
-    return box is not None and float(box[1]) > WIDE * float(box[2])
+    """Whether a picture has panels side by side that half a page would make too small to read."""
+    box = re.search(r'viewBox="0 0 ([0-9.]+) ', svg)
+    return box is not None and float(box[1]) > WIDE
 
 
 def _svg_uri(svg: str) -> str:

@@ -158,15 +158,9 @@ def test_the_package_imports_nothing_it_must_not():
             assert not banned.search(path.read_text()), path
 
 
-def test_rows_of_panels_take_the_width_of_the_page(built):
+def test_panels_side_by_side_take_the_width_of_the_page(built):
     page = (built / "report.html").read_text()
     found = re.findall(r'<figure( class="wide")?><img [^>]*alt="([^"]+)"', page)
     wide = {caption: bool(mark) for mark, caption in found}
-    assert set(wide.values()) == {True, False}
-    for stem, caption in (
-        ("fd_lambda", "FD in each feature space against the weight of the reward"),
-        ("fd_ratio", "FD of the base divided by FD of each run, one dot per run and feature space, with intervals"),
-    ):
-        svg = (built / "figures" / f"{stem}.svg").read_text()
-        width, height = map(float, re.search(r'viewBox="0 0 ([0-9.]+) ([0-9.]+)"', svg).groups())
-        assert wide[caption] == (width > 2.2 * height)
+    assert wide["FD in each feature space against the weight of the reward"], "three spaces, three panels"
+    assert not wide["FD of the base divided by FD of each run, one dot per run and feature space, with intervals"]
