@@ -38,9 +38,11 @@ def compiled(model: VelocityModel) -> Velocity:
         try:
             return call(x, t, y)
         except BackendCompilerFailed as error:
+            cause = error.inner_exception
+            told = f"{type(cause).__name__}: {str(cause).partition(chr(10))[0]}"
             raise MissingPrerequisite(
-                f"compile: true does not work on this machine ({str(error).splitlines()[0]}); it takes a C++ compiler, "
-                "and Triton on a GPU. Set compile: false to run without"
+                f"compile: true does not work on this machine ({told}); it takes a C++ compiler, and Triton on a GPU. "
+                "Set compile: false to run without"
             ) from error
 
     return velocity
