@@ -59,7 +59,7 @@ class Pretended(Tensor):
 
     @staticmethod
     def __new__(cls, raw: Tensor) -> Self:
-        made: Any = torch.Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+        made: Any = torch.Tensor._make_wrapper_subclass(  # type: ignore[attr-defined] # not in the stubs
             cls,
             raw.shape,
             strides=raw.stride(),
@@ -69,7 +69,7 @@ class Pretended(Tensor):
             requires_grad=False,
         )
         made.raw = raw
-        return made  # type: ignore[no-any-return]
+        return made  # type: ignore[no-any-return] # the same
 
     __torch_function__ = torch._C._disabled_torch_function_impl
 
@@ -207,13 +207,13 @@ class Mode(TorchDispatchMode):
         return run(op, args, kwargs or {})
 
     def __enter__(self) -> Self:
-        torch.Generator = Generator  # type: ignore[misc]
+        torch.Generator = Generator  # type: ignore[misc] # put back below
         super().__enter__()
         return self
 
     def __exit__(self, *reason: Any) -> None:
         super().__exit__(*reason)
-        torch.Generator = _CPUGenerator  # type: ignore[misc]
+        torch.Generator = _CPUGenerator  # type: ignore[misc] # as above
 
 
 # `torch.tensor(..., device=...)` copies below every mode.

@@ -130,7 +130,7 @@ def discriminator(device: str, **settings: Any) -> Reward:
     looking = [encoder(DenoisingAutoencoder, "cpu").to(device), encoder(SmallClassifier, "cpu").to(device)]
     given = {"width": 8, "batch": 16, "steps": 6, "validate_every": 3, "buffer_batches": 2, "buffer_epochs": 2}
     sets = [labelled(count, seed, device) for count, seed in ((40, 1), (40, 2), (12, 3), (12, 4))]
-    return fit_discriminator(looking, *sets, CLASSES, given | settings, 7)  # type: ignore[arg-type]
+    return fit_discriminator(looking, *sets, CLASSES, given | settings, 7)  # type: ignore[arg-type] # a mapping of any
 
 
 @cache

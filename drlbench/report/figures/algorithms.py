@@ -21,8 +21,7 @@ from drlbench.report.figures.style import (
     footnote,
     new_figure,
     run_styles,
-    settle,
-    spread_labels,
+    settle_and_name,
 )
 from drlbench.report.fronts import BASE
 from drlbench.report.headline import headline_lambda
@@ -93,9 +92,7 @@ def _against_kl(run: RunData, guidance: str) -> list[Picture]:
         "Each path starts at the base and follows lambda; mean over seeds, bars 95 % sampling interval. Linear up to "
         f"one nat, logarithmic beyond. {DAGGER} held out. Guidance: {guidance}.",
     )
-    settle(figure)
-    for axes, paths, ends in drawn:
-        spread_labels(axes, ends, paths)
+    settle_and_name(figure, drawn)
     return [
         Picture("fd_kl", "FD in each feature space against the KL from the base, by algorithm", figure, inline=True)
     ]
@@ -141,9 +138,7 @@ def _against_time(run: RunData, guidance: str) -> list[Picture]:
         "Measured during training on a small sample, whose FD is biased upwards: compare curves, not with the table. "
         "Mean over seeds, the one lambda each family is quoted at.",
     )
-    settle(figure)
-    for axes, paths, ends in drawn:
-        spread_labels(axes, ends, paths)
+    settle_and_name(figure, drawn)
     return [
         Picture("fd_time", "Held-out FD while training, against the seconds spent, by algorithm", figure, inline=True)
     ]

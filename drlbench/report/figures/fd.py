@@ -15,14 +15,14 @@ from drlbench.report.figures.style import (
     Picture,
     Trail,
     fd_name,
+    file_name,
     footnote,
     label_ends,
     lambda_axis,
     new_figure,
     run_styles,
-    settle,
+    settle_and_name,
     space_name,
-    spread_labels,
     weighted,
     widen,
 )
@@ -129,7 +129,7 @@ def seven_metrics(run: RunData, guidance: str) -> list[Picture]:
             figure,
             f"{backbone}. Mean over seeds, bars 95 % sampling interval. {DAGGER} held out. Guidance: {guidance}.",
         )
-        name = f"metrics_lambda_{_file(backbone)}"
+        name = f"metrics_lambda_{file_name(backbone)}"
         caption = f"Seven metrics of {backbone} in each space against the weight of the reward"
         pictures.append(Picture(name, caption, figure))
     return pictures
@@ -211,12 +211,6 @@ def precision_coverage(run: RunData, guidance: str) -> list[Picture]:
         figure,
         f"Each path starts at the base and follows lambda upwards; its label is at the largest. {DAGGER} held out.",
     )
-    settle(figure)
-    for axes, paths, ends in drawn:
-        spread_labels(axes, ends, paths)
+    settle_and_name(figure, drawn)
     caption = "Precision against coverage along lambda in each feature space"
     return [Picture("precision_coverage", caption, figure)]
-
-
-def _file(name: str) -> str:
-    return "".join(c if c.isalnum() or c in "-._+" else "_" for c in name)

@@ -13,12 +13,12 @@ from drlbench.report.figures.style import (
     Picture,
     Trail,
     fd_name,
+    file_name,
     footnote,
     new_figure,
     reward_name,
     run_styles,
-    settle,
-    spread_labels,
+    settle_and_name,
 )
 from drlbench.report.fronts import Axis, Front, axes, shown
 from drlbench.report.headline import preference_families
@@ -42,7 +42,7 @@ def frontiers(run: RunData, guidance: str) -> list[Picture]:
             chosen = [(x, y) for x, y in own if x.kind in kinds]
             if chosen:
                 caption = f"Frontier of {reward} against {words}"
-                picture = _figure(run, guidance, chosen, f"frontier_{name}_{_file(reward)}", caption)
+                picture = _figure(run, guidance, chosen, f"frontier_{name}_{file_name(reward)}", caption)
                 pictures += picture
     rewards = [(x, y) for x, y in pairs if x.kind == "reward" and run.is_preference(x.metric)]
     if rewards:
@@ -77,9 +77,7 @@ def _figure(run: RunData, guidance: str, pairs: list[tuple[Axis, Axis]], name: s
         "Small: seeds. Dashed: joint front. Shaded: attained by one seed, not by all. "
         f"Dotted: real images. {DAGGER} held out. Guidance: {guidance}.",
     )
-    settle(figure)
-    for panel, paths, ends in drawn:
-        spread_labels(panel, ends, paths)
+    settle_and_name(figure, drawn)
     return [Picture(name, caption, figure)] if any(paths for _, paths, _ in drawn) else []
 
 
@@ -168,7 +166,3 @@ def axis_title(run: RunData, axis: Axis) -> str:
     if axis.kind == "kl":
         return "KL from the reference model (nats)"
     return f"{reward_name(run, axis.metric)} ({'held out' if run.held_out_reward(axis.metric) else 'optimised'})"
-
-
-def _file(name: str) -> str:
-    return "".join(c if c.isalnum() or c in "-._+" else "_" for c in name)

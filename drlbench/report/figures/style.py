@@ -196,6 +196,13 @@ def spread_labels(panel: Axes, ends: Ends, paths: list[Trail]) -> None:
         panel.annotate(text, (x, y), offset, textcoords="offset points", color=colour, fontsize=8, va="center")
 
 
+def settle_and_name(figure: Figure, drawn: Iterable[tuple[Axes, list[Trail], Ends]]) -> None:
+    """Lay a figure out, and then name the paths of each of its panels, whose places are now known."""
+    settle(figure)
+    for axes, paths, ends in drawn:
+        spread_labels(axes, ends, paths)
+
+
 def widen(axes: Axes, share: float) -> None:
     """Leave room for labels right of the data: a share of the axis' width, in its own scale."""
     left, right = axes.get_xlim()
