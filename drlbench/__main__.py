@@ -1,5 +1,5 @@
 """`python -m drlbench`."""
 
-from drlbench.cli import main
+from drlbench.cli.main import main
 
 main()

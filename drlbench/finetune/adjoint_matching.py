@@ -25,7 +25,7 @@ from drlbench.finetune.ranks import all_sum
 from drlbench.finetune.regression import masked_regression
 from drlbench.finetune.settings import Settings
 from drlbench.finetune.timesteps import timestep_subset
-from drlbench.sampling.memoryless import Scheme, lean_adjoint, rollout, scheme
+from drlbench.flow.memoryless import Scheme, lean_adjoint, rollout, scheme
 
 SAVE_LIMIT = 2**30  # bytes of buffer that may be written at any checkpoint
 

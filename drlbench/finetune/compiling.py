@@ -14,7 +14,7 @@ from torch._dynamo.exc import BackendCompilerFailed
 from drlbench.backbones.base import VelocityModel
 from drlbench.errors import MissingPrerequisite
 from drlbench.finetune.memory import block_lists
-from drlbench.sampling.memoryless import Velocity
+from drlbench.flow.memoryless import Velocity
 
 # One compiled piece serves policy, reference and snapshots, with and without gradients, at two sizes of chunk each.
 VARIANTS = 64

@@ -15,7 +15,7 @@ from torch import Tensor
 from drlbench.finetune.learner import Learner
 from drlbench.finetune.ranks import all_sum
 from drlbench.finetune.settings import Settings
-from drlbench.sampling.ode import time_grid
+from drlbench.flow.ode import time_grid
 
 
 class DRaFTSettings(Settings):

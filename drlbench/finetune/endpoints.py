@@ -21,8 +21,8 @@ from drlbench.finetune.learner import ORDER, Learner
 from drlbench.finetune.minibatches import Minibatches
 from drlbench.finetune.ranks import all_sum
 from drlbench.finetune.settings import Settings
-from drlbench.sampling.memoryless import Velocity
-from drlbench.sampling.ode import sampler, time_grid
+from drlbench.flow.memoryless import Velocity
+from drlbench.flow.ode import sampler, time_grid
 
 
 class EndpointSettings(Settings):

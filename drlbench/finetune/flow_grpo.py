@@ -24,7 +24,7 @@ from torch import Tensor
 
 from drlbench.finetune.endpoints import EndpointLearner, EndpointSettings, RowSet
 from drlbench.finetune.ranks import all_sum
-from drlbench.sampling.memoryless import Scheme, Velocity, rollout, scheme
+from drlbench.flow.memoryless import Scheme, Velocity, rollout, scheme
 
 
 class FlowGRPOSettings(EndpointSettings):

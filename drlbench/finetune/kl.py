@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from drlbench.backbones.base import VelocityModel
-from drlbench.sampling.memoryless import derive_seed
+from drlbench.flow.memoryless import derive_seed
 
 ROWS_AT_ONCE = 512
 

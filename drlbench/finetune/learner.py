@@ -28,8 +28,8 @@ from drlbench.finetune.ranks import world
 from drlbench.finetune.settings import Settings
 from drlbench.finetune.sharding import shard
 from drlbench.finetune.updater import Updater
+from drlbench.flow.memoryless import PathNoise, Velocity, derive_seed
 from drlbench.rewards.base import Reward
-from drlbench.sampling.memoryless import PathNoise, Velocity, derive_seed
 from drlbench.settings import parse_settings
 
 PATHS, LABELS, ORDER, TIMES, ROWS = range(1, 6)  # streams of random numbers

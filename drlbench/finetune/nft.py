@@ -18,8 +18,8 @@ from torch import Tensor
 
 from drlbench.finetune.endpoints import EndpointSettings, MatchingLearner, Rows, mean_square
 from drlbench.finetune.snapshot import Snapshot
-from drlbench.sampling.memoryless import Velocity
-from drlbench.sampling.ode import time_grid
+from drlbench.flow.memoryless import Velocity
+from drlbench.flow.ode import time_grid
 
 ADVANTAGE_CLIP = 5.0
 SMALLEST_ERROR = 1e-5

@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from drlbench.finetune.endpoints import EndpointSettings, MatchingLearner, Rows, mean_square
-from drlbench.sampling.memoryless import Velocity
+from drlbench.flow.memoryless import Velocity
 
 
 class RWMSettings(EndpointSettings):

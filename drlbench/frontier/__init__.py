@@ -1,0 +1,1 @@
+"""Pareto fronts, hypervolumes and their uncertainty, in numpy. Knows points only, no run and no suite."""

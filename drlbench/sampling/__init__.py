@@ -11,7 +11,7 @@ __all__ = ["official_sample", "to_uint8_official"]
 
 
 def __getattr__(name: str) -> Any:
-    # On use only: `drlbench.sampling.memoryless` should not bring every sampler with it.
+    # On use only: `drlbench.flow.memoryless` should not bring every sampler with it.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from drlbench.sampling import official

@@ -16,11 +16,11 @@ from torch import Tensor
 
 from drlbench.backbones.base import Backbone, VelocityModel, to_uint8
 from drlbench.errors import UserError
+from drlbench.flow.memoryless import PathNoise, derive_seed
+from drlbench.flow.ode import sampler as ode_sampler
+from drlbench.flow.ode import time_grid
 from drlbench.sampling.counts import STEPS
 from drlbench.sampling.guidance import Autoguidance, ClassifierFree, Guidance
-from drlbench.sampling.memoryless import PathNoise, derive_seed
-from drlbench.sampling.ode import sampler as ode_sampler
-from drlbench.sampling.ode import time_grid
 from drlbench.sampling.official import official_sample, to_uint8_official
 
 SEED_STREAM = 0x5A  # keeps sample seeds apart from other seeds derived from the same run seed

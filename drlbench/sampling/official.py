@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from drlbench.backbones.base import Backbone
 from drlbench.errors import UserError, did_you_mean
+from drlbench.flow.sde import SDE
 from drlbench.sampling.counts import DEFAULTS
 from drlbench.sampling.procedures import PROCEDURES, Request
-from drlbench.sampling.sde import SDE
 
 # torchdiffeq's, for SiT and RAE: first those that step from grid time to grid time, then the adaptive ones.
 SOLVERS = ("euler", "midpoint", "heun2", "heun3", "rk4", "dopri5", "dopri8", "bosh3", "fehlberg2", "adaptive_heun")

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from drlbench.backbones.base import Backbone
-from drlbench.sampling.ode import integrate
-from drlbench.sampling.sde import SDE, Path, score_from_velocity
+from drlbench.flow.ode import integrate
+from drlbench.flow.sde import SDE, Path, score_from_velocity
 
 RAE_LAST_U = 0.999  # RAE's grid stops here, so the state it decodes still holds a little noise
 REPA_LAST_T = 0.04  # REPA's SDE: the last step, without noise, starts here

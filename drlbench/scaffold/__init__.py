@@ -1,0 +1,1 @@
+"""`drlbench new`: packages and suites for the user to change. Writes files, runs nothing."""

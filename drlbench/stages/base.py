@@ -15,6 +15,7 @@ from drlbench.backbones.pretrain import pretrain
 from drlbench.backbones.small_rae import LatentSettings, SmallRAE
 from drlbench.data.sources import load_dataset
 from drlbench.errors import UserError
+from drlbench.seeds import seed_of
 from drlbench.settings import parse_settings
 from drlbench.stages import Job
 from drlbench.stages.files import (
@@ -27,7 +28,6 @@ from drlbench.stages.files import (
     write_description,
 )
 from drlbench.store import atomic
-from drlbench.store.keys import seed_of
 from drlbench.training import TrainingLog, seeded, to_float
 
 

@@ -8,9 +8,9 @@ from drlbench import __version__
 from drlbench.finetune.kl import kl_nats
 from drlbench.metrics.base import Measurement
 from drlbench.sampling.generate import balanced_labels, sample_latents, sample_seeds
+from drlbench.seeds import seed_of
 from drlbench.stages import VERSIONS, Job
 from drlbench.stages.files import load_model, write_measurements
-from drlbench.store.keys import seed_of
 
 T_MAX = 0.95  # JiT's velocity is clamped beyond, and one bound for all keeps the axis the same
 BATCH = 500

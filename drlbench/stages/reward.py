@@ -25,11 +25,11 @@ from drlbench.rewards.base import Reward
 from drlbench.rewards.bradley_terry import SYNTHETIC, BradleyTerry, BradleyTerrySettings
 from drlbench.rewards.discriminator_fit import fit_discriminator
 from drlbench.sampling.generate import balanced_labels, generate, generate_batches, sample_seeds
+from drlbench.seeds import seed_of
 from drlbench.stages import Job
 from drlbench.stages.files import CONFIG, load_encoders, load_model, write_curve, write_description
 from drlbench.stages.pixels import StoredPixels, keep_on_disk
 from drlbench.store import atomic
-from drlbench.store.keys import seed_of
 from drlbench.training import TrainingLog, to_float
 
 VALIDATION = 0.15  # share of real train images and of samples that a discriminator is stopped and calibrated on

@@ -13,9 +13,9 @@ from drlbench.backbones.base import Autoencoder
 from drlbench.data.sources import load_dataset
 from drlbench.sampling.generate import balanced_labels, generate, random_labels, sample_seeds
 from drlbench.sampling.guidance import Autoguidance, ClassifierFree, Guidance
+from drlbench.seeds import seed_of
 from drlbench.stages import Job
 from drlbench.stages.files import load_model, write_description
-from drlbench.store.keys import seed_of
 
 BATCH = 500
 TOLERANCE = 0.025  # of [0, 1]; closer than that to the range, a pixel is rounding, not oversaturation

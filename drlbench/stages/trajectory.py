@@ -14,12 +14,12 @@ from torch import Tensor
 
 from drlbench.backbones.base import VelocityModel
 from drlbench.finetune.adjoint_matching import AdjointMatchingSettings
+from drlbench.flow.memoryless import PathNoise, Scheme, rollout, scheme
 from drlbench.sampling.generate import balanced_labels, sample_seeds
-from drlbench.sampling.memoryless import PathNoise, Scheme, rollout, scheme
+from drlbench.seeds import seed_of
 from drlbench.stages import Job
 from drlbench.stages.files import load_model
 from drlbench.store import atomic
-from drlbench.store.keys import seed_of
 
 BATCH = 250
 

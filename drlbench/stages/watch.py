@@ -14,11 +14,11 @@ from drlbench.finetune.kl import kl_nats
 from drlbench.metrics.frechet import Gaussian, frechet_distance
 from drlbench.rewards.base import Reward
 from drlbench.sampling.generate import balanced_labels, generate, sample_latents, sample_seeds
+from drlbench.seeds import seed_of
 from drlbench.stages import Job
 from drlbench.stages.files import load_encoders, load_model, load_reward
 from drlbench.stages.kl import T_MAX
 from drlbench.stages.reference import MOMENTS
-from drlbench.store.keys import seed_of
 from drlbench.training import to_float
 
 BATCH = 250

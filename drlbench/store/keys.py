@@ -22,9 +22,3 @@ def stage_key(kind: str, version: int, settings: dict[str, Any], inputs: dict[st
     """
     content = {"stage": kind, "version": version, "settings": settings, "inputs": inputs}
     return hashlib.sha256(canonical(content).encode()).hexdigest()
-
-
-def seed_of(*parts: str | int) -> int:
-    """A 63-bit seed that depends on every part, so that no two stages share a random stream by accident."""
-    digest = hashlib.sha256("|".join(map(str, parts)).encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1

@@ -32,7 +32,7 @@ def stable_diffusion(
 ) -> None:
     """Pictures of every class by Stable Diffusion 1.5; running it again goes on."""
     from drlbench.encoders.clip import imagenet_names
-    from drlbench.progress import bars
+    from drlbench.run.progress import bars
     from drlbench.teachers.stable_diffusion import REPOSITORY, Recipe, draw, load_pipeline
 
     names = [n.strip() for n in classes.split(",") if n.strip()] or list(imagenet_names())

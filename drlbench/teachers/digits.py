@@ -13,7 +13,7 @@ from drlbench.data.dataset import Dataset
 from drlbench.data.digits import digits
 from drlbench.data.npz import save_npz
 from drlbench.sampling.generate import balanced_labels, generate, sample_seeds
-from drlbench.store.keys import seed_of
+from drlbench.seeds import seed_of
 from drlbench.training import seeded, to_float
 
 ARCHITECTURE = {

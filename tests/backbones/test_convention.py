@@ -11,7 +11,7 @@ from torch import Tensor
 
 from drlbench.backbones import create, wrap
 from drlbench.backbones.base import PixelRange, VelocityModel, to_uint8
-from drlbench.sampling.ode import heun, time_grid
+from drlbench.flow.ode import heun, time_grid
 
 SIZES: dict[str, dict[str, Any]] = {
     "sit": {"input_size": 4, "in_channels": 3, "hidden_size": 16, "depth": 1, "num_heads": 4},

@@ -13,10 +13,10 @@ import torch
 from pretend_device_run import compare
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from drlbench import pipeline
 from drlbench.data.sources import fingerprint
-from drlbench.executors import local
-from drlbench.graph import Plan
+from drlbench.plan import pipeline
+from drlbench.plan.graph import Plan
+from drlbench.run.executors import local
 from drlbench.store.layout import Store
 from drlbench.suite.load import load_suite
 

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from drlbench.backbones import create, wrap
 from drlbench.backbones.base import VelocityModel
-from drlbench.counting import operations
+from drlbench.cost.counting import operations
 from drlbench.finetune.adjoint_matching import AdjointMatching
 from drlbench.finetune.learner import shadow
+from drlbench.flow.memoryless import lean_adjoint, rollout, scheme
 from drlbench.rewards.base import Reward
-from drlbench.sampling.memoryless import lean_adjoint, rollout, scheme
 
 NARROW: dict[str, dict[str, Any]] = {
     "sit": {"input_size": 16, "patch_size": 2, "hidden_size": 96, "depth": 4, "num_heads": 4, "num_classes": 10},

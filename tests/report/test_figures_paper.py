@@ -11,11 +11,11 @@ import pytest
 from paper_runs import SPACES, cell, floor, row, write_run
 from PIL import Image
 
-from drlbench.checks import check_settings
 from drlbench.report.figures import ablation, guidance, integrator, student, toy
 from drlbench.report.figures.paper import CATALOGUE, draw_paper_figures
 from drlbench.report.figures.style import PNG_DPI, RC, save
 from drlbench.report.rundata import RunData
+from drlbench.suite.checks import check_settings
 from drlbench.suite.load import load_suite
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from drlbench import pipeline
 from drlbench.backbones import create
 from drlbench.backbones.origin import identity
 from drlbench.errors import IntegrityError, MissingPrerequisite, UserError
+from drlbench.plan import pipeline
 from drlbench.stages import Job, base, samples
 from drlbench.stages.files import load_model, read_config, save_finetuned
 from drlbench.suite.load import load_suite

@@ -12,14 +12,14 @@ from types import SimpleNamespace
 import pytest
 from safetensors.torch import load_file
 
-from drlbench import pipeline
-from drlbench.checks import check_settings
 from drlbench.data.sources import fingerprint
 from drlbench.errors import MissingPrerequisite, UserError
-from drlbench.executors.local import Node
-from drlbench.executors.ranks import RankFailed, _follow, run_on_ranks
-from drlbench.pipeline import Plan
+from drlbench.plan import pipeline
+from drlbench.plan.node import Node
+from drlbench.plan.pipeline import Plan
+from drlbench.run.executors.ranks import RankFailed, _follow, run_on_ranks
 from drlbench.stages import Job, stage_function
+from drlbench.suite.checks import check_settings
 from drlbench.suite.load import load_suite
 from drlbench.tracking import Tracking, check_tracker
 

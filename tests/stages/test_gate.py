@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from drlbench import pipeline
-from drlbench.cli import lay_out
+from drlbench.cli.main import lay_out
 from drlbench.errors import CellsFailed, UserError
-from drlbench.run import Options, perform
+from drlbench.plan import pipeline
+from drlbench.run.perform import Options, perform
 from drlbench.stages import Job, gate
 from drlbench.store.layout import Store
 from drlbench.suite.load import load_suite

@@ -15,18 +15,18 @@ from safetensors.torch import save_file
 from drlbench.backbones import cards, create, wrap
 from drlbench.backbones.cards import Card, Published
 from drlbench.backbones.protocols import Protocol
-from drlbench.cli import lay_out
+from drlbench.cli.main import lay_out
 from drlbench.data.sources import load_dataset
 from drlbench.encoders.pixels import Pixels
 from drlbench.errors import CellsFailed
 from drlbench.features.extract import extract
 from drlbench.features.moments import Moments
 from drlbench.metrics.frechet import frechet_distance
-from drlbench.prerequisites import missing
-from drlbench.run import Options, perform
+from drlbench.plan.prerequisites import missing
+from drlbench.run.perform import Options, perform
 from drlbench.sampling.generate import generate, random_labels, sample_seeds
 from drlbench.sampling.guidance import ClassifierFree
-from drlbench.store.keys import seed_of
+from drlbench.seeds import seed_of
 from drlbench.store.layout import Store
 from drlbench.suite.load import load_suite
 from drlbench.weights.asset import Asset

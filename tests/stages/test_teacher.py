@@ -9,12 +9,12 @@ import torch
 from safetensors.torch import load_file
 from test_finetune import SUITE, job_of, make
 
-from drlbench import pipeline
-from drlbench.arithmetic import PEAK_TFLOPS, forward_tflop
+from drlbench.cost.arithmetic import PEAK_TFLOPS, forward_tflop
+from drlbench.cost.estimate import estimate
 from drlbench.data.sources import fingerprint
 from drlbench.errors import UserError
-from drlbench.estimate import estimate
-from drlbench.graph import Plan
+from drlbench.plan import pipeline
+from drlbench.plan.graph import Plan
 from drlbench.stages.files import load_model, read_samples
 from drlbench.stages.finetune import _latents
 from drlbench.suite.load import load_suite

@@ -9,11 +9,11 @@ import pytest
 import torch
 from test_finetune import SUITE, make
 
-from drlbench import pipeline
 from drlbench.backbones.base import PixelRange, VelocityModel
 from drlbench.data.sources import fingerprint
-from drlbench.graph import Plan
-from drlbench.sampling.memoryless import scheme
+from drlbench.flow.memoryless import scheme
+from drlbench.plan import pipeline
+from drlbench.plan.graph import Plan
 from drlbench.stages.trajectory import norms
 from drlbench.suite.load import load_suite
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from drlbench.store.keys import canonical, seed_of, stage_key
+from drlbench.seeds import seed_of
+from drlbench.store.keys import canonical, stage_key
 
 
 def test_order_of_settings_does_not_matter() -> None:

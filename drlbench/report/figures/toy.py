@@ -59,9 +59,8 @@ def read_points(run: RunData) -> dict[str, Points]:
 def off_data(points: Points, data: Points) -> NDArray[np.bool_]:
     """Whether each point (n,) lies off the data (m, 2)."""
     tree = cKDTree(data)
-    own = tree.query(data, k=2)[0][:, 1]  # (m,)
-    found: NDArray[np.bool_] = tree.query(points)[0] > np.quantile(own, 0.99)
-    return found
+    own = np.asarray(tree.query(data, k=2)[0])[:, 1]  # (m,)
+    return np.asarray(tree.query(points)[0]) > np.quantile(own, 0.99)
 
 
 def _share(off: NDArray[np.bool_]) -> Estimate:

@@ -1,0 +1,1 @@
+"""Throughput of one backbone, measured. Estimates live in `cost`."""

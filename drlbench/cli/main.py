@@ -1,0 +1,315 @@
+"""The command line: verbs only, and each imports what it needs when it is called.
+
+stdout carries results, stderr progress and logs. Exit codes: 0 ok, 1 a cell failed, 2 usage or validation,
+3 a regression found by compare, 4 locked, 5 integrity, 6 a resource or prerequisite is missing, 130/143 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from drlbench import __version__
+from drlbench.cli import store as cli_store
+from drlbench.cli import tools as cli_tools
+from drlbench.cli import weights as cli_weights
+from drlbench.cli.store import DEFAULT_STORE, StoreOption
+from drlbench.cli.tools import offline_from_now
+from drlbench.errors import MissingPrerequisite, UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from drlbench.plan.graph import Plan
+    from drlbench.report.summary import Summary
+    from drlbench.suite.load import Suite
+
+app = typer.Typer(
+    add_completion=True,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Benchmark for RL post-training of flow-matching image models: from a checkpoint to an honest frontier.",
+)
+app.add_typer(cli_store.cache, name="cache")
+app.command()(cli_tools.figures)
+app.command()(cli_tools.compare)
+app.command("eval")(cli_tools.evaluate)
+app.command()(cli_tools.bench)
+app.command()(cli_tools.new)
+app.command()(cli_weights.sample)
+app.command()(cli_store.verify)
+
+SuitePath = Annotated[Path, typer.Argument(help="A suite file, or the name of a built-in one (digits, digits-small).")]
+SetOption = Annotated[list[str], typer.Option("--set", help="Override: key.path=value (repeatable).")]
+CellsOption = Annotated[str, typer.Option("--cells", help="Only cells whose id matches this pattern.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+OfflineOption = Annotated[bool, typer.Option("--offline", help="Never touch the network.")]
+RunPath = Annotated[Path, typer.Argument(help="A run's folder, e.g. reports/digits.")]
+
+
+def version(show: bool) -> None:
+    if show:
+        print(f"drlbench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(show: Annotated[bool, typer.Option("--version", callback=version, is_eager=True)] = False) -> None:
+    pass
+
+
+def main() -> NoReturn:
+    """Entry point: a user's mistake is one message and an exit code, ours is a traceback."""
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    try:
+        code = app(standalone_mode=False)  # an Exit comes back as its code
+    except UserError as error:
+        print(f"drlbench: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except typer.Abort:
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except Exception as error:
+        if hasattr(error, "format_message") and hasattr(error, "exit_code"):
+            print(f"drlbench: {error.format_message()}", file=sys.stderr)
+            sys.exit(2)
+        raise
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def find_suite(path: Path) -> Path:
+    """The file itself, or the built-in suite of that name.
+
+    Raises:
+        UserError: neither is there.
+    """
+    here = Path(__file__).resolve().parents[1]
+    builtin = {p.stem: p for d in (here / "_suites", here.parent / "suites") for p in sorted(d.glob("*.yaml"))}
+    if path.exists():
+        return path
+    if path.parent == Path() and path.stem in builtin:
+        return builtin[path.stem]
+    near = did_you_mean(path.stem, [*builtin, *(p.stem for p in path.parent.glob("*.yaml"))])
+    raise UserError(f"{path}: no such suite file{near}; built in: {', '.join(builtin)}")
+
+
+def load(path: Path, overrides: list[str]) -> Suite:
+    from drlbench.suite.load import load_suite
+
+    return load_suite(find_suite(path), tuple(overrides))
+
+
+def lay_out(suite: Suite, pattern: str, limit: int | None = None, absent_ok: bool = False) -> Plan:
+    """Resolve the data and plan the stages of the cells that match; `absent_ok` plans without the images too."""
+    from fnmatch import fnmatchcase
+
+    from drlbench.data.sources import fingerprint
+    from drlbench.plan import pipeline
+    from drlbench.suite.cells import cells
+
+    names = [c.id for c in cells(suite.spec)]
+    wanted = [n for n in names if fnmatchcase(n, pattern)][:limit]
+    if not wanted:
+        raise UserError(f"--cells {pattern!r} matches none of the {len(names)} cells{did_you_mean(pattern, names)}")
+    data = {"kind": suite.spec.data.kind, **suite.spec.data.settings}
+    try:
+        mark = fingerprint(data)
+    except MissingPrerequisite:
+        if not absent_ok:
+            raise
+        mark = "absent"
+    return pipeline.plan(suite.spec, {**data, "fingerprint": mark}, frozenset(wanted))
+
+
+def tell(summary: Summary, folder: Path) -> None:
+    """The headline and where the page is."""
+    print("\n".join(summary.in_short()))
+    print(f"report: {folder / 'report.html'}")
+
+
+@app.command()
+def run(
+    suite: SuitePath = Path("digits"),
+    out: Annotated[Path | None, typer.Option("--out", help="Run folder (default reports/<suite>).")] = None,
+    store: StoreOption = DEFAULT_STORE,
+    overrides: SetOption = [],  # noqa: B006 - typer reads the default and never changes it
+    cells: CellsOption = "*",
+    executor: Annotated[str, typer.Option("--executor", help="local (ray is planned).")] = "local",
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="Processes (default: one per GPU, or per core on cpu).")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option("--device", help="cpu or cuda (default: cuda with --gpus, else cpu).")
+    ] = None,
+    gpus: Annotated[
+        int | None, typer.Option("--gpus", min=1, help="Ranks of each fine-tune, one GPU each (processes on cpu).")
+    ] = None,
+    tracker: Annotated[
+        str | None, typer.Option("--tracker", help="Show fine-tunes live: tensorboard or wandb.")
+    ] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Never touch the network.")] = False,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="First N cells only; marks the result partial.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a suite; running it again continues it."""
+    if offline:
+        offline_from_now()
+    if executor != "local":
+        raise UserError(f"--executor {executor!r} is not available{did_you_mean(executor, ['local'])}; valid: local")
+    from drlbench.plan.prerequisites import check_ready
+    from drlbench.report.build import build_report
+    from drlbench.run.executors import torchrun
+    from drlbench.run.executors.local import default_workers
+    from drlbench.run.perform import Options, perform
+    from drlbench.store.layout import Store
+    from drlbench.suite.checks import check_device, check_settings
+    from drlbench.tracking import check_tracker
+
+    loaded = load(suite, overrides)
+    check_settings(loaded)
+    device, ranks = device or ("cuda" if gpus else "cpu"), gpus or 1
+    check_device(device, ranks)
+    if tracker:
+        check_tracker(tracker)
+    check_ready(loaded.spec, offline)
+    folder = out or Path("reports") / loaded.spec.suite
+    partial = limit is not None or cells != "*"
+    command = shlex.join(["drlbench", *sys.argv[1:]])
+    # Ranks take every GPU of a fine-tune, so stages then follow one another unless the user says otherwise.
+    options = Options(workers or default_workers(device, ranks), device, command, partial, ranks, tracker)
+    if torchrun.started():
+        if gpus:
+            raise UserError("--gpus starts ranks itself; under torchrun leave it out")
+        with torchrun.group(device) as rank:
+            if rank > 0:
+                return torchrun.serve(device)
+            record = perform(loaded, lay_out(loaded, cells, limit), Store(store), folder, replace(options, workers=1))
+    else:
+        record = perform(loaded, lay_out(loaded, cells, limit), Store(store), folder, options)
+    summary = build_report(folder)
+    if as_json:
+        print(json.dumps({"run": str(folder), "status": record["status"], "headline": summary.in_short()}, indent=1))
+    else:
+        tell(summary, folder)
+
+
+@app.command()
+def validate(
+    suites: Annotated[list[Path], typer.Argument(help="Suite files.")],
+    overrides: SetOption = [],  # noqa: B006 - typer reads the default and never changes it
+) -> None:
+    """Check suite files; every mistake is told with file:line:column."""
+    from drlbench.suite.cells import cells
+    from drlbench.suite.checks import check_settings
+
+    errors = []
+    for path in suites:
+        try:
+            loaded = load(path, overrides)
+            check_settings(loaded)
+            print(f"{path}: ok, {len(cells(loaded.spec))} cells")
+        except UserError as error:
+            errors.append(str(error))
+    if errors:
+        raise UserError("\n".join(errors))
+
+
+@app.command()
+def plan(
+    suite: SuitePath = Path("digits"),
+    store: StoreOption = DEFAULT_STORE,
+    overrides: SetOption = [],  # noqa: B006 - typer reads the default and never changes it
+    cells: CellsOption = "*",
+    device: Annotated[
+        str | None, typer.Option("--device", help="cpu or cuda, to estimate for (default: what is here).")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the stages, what is cached or missing, and what it will cost."""
+    from drlbench.cost.table import cost_table
+    from drlbench.plan.prerequisites import has_gpu
+    from drlbench.store.layout import Store
+    from drlbench.suite.checks import check_settings
+
+    if device not in (None, "cpu", "cuda"):
+        raise UserError(f"--device {device!r}: valid are cpu and cuda")
+
+    loaded = load(suite, overrides)
+    check_settings(loaded)
+    table = cost_table(lay_out(loaded, cells, absent_ok=True), Store(store), device or ("cuda" if has_gpu() else "cpu"))
+    print(json.dumps(table.to_json(), indent=1) if as_json else table.to_text())
+
+
+@app.command()
+def report(folder: RunPath) -> None:
+    """Make the tables, figures and report.html again from a run's results."""
+    from drlbench.report.build import build_report
+
+    tell(build_report(folder), folder)
+
+
+@app.command("list")
+def list_names(kind: Annotated[str | None, typer.Argument(help="backbones, rewards, ...")] = None) -> None:
+    """List what a suite can name, drlbench's own and plug-ins'."""
+    from drlbench.backbones.listing import LISTINGS
+    from drlbench.registry import REGISTRIES
+
+    valid = [*REGISTRIES, *LISTINGS]
+    if kind is not None and kind not in valid:
+        raise UserError(f"unknown kind {kind!r}{did_you_mean(kind, valid)}; valid: {', '.join(valid)}")
+    for name, registry in REGISTRIES.items():
+        if kind in (None, name):
+            print(f"{name}: {', '.join(registry.names())}")
+    for name, lines in LISTINGS.items():
+        if kind == name:
+            print("\n".join(lines()))
+        elif kind is None:
+            heads = [line.partition(":")[0] for line in lines() if not line.startswith(" ")]
+            print(f"{name}: {', '.join(heads)}   (`drlbench list {name}` says more)")
+
+
+@app.command()
+def status(folder: RunPath, as_json: JsonOption = False) -> None:
+    """Show how far a run is, from its events."""
+    from drlbench.run.events import read_status
+
+    state = read_status(folder)
+    print(json.dumps(state.to_json(), indent=1) if as_json else state.to_text())
+
+
+@app.command()
+def doctor() -> None:
+    """Show versions, hardware and free disk, and what is missing."""
+    from drlbench.suite.checks import diagnose
+
+    print(diagnose())
+
+
+@app.command()
+def schema(what: Annotated[str, typer.Argument(help="suite or results")] = "suite") -> None:
+    """Print the JSON schema of suite files, or the columns of results.csv."""
+    if what == "suite":
+        from drlbench.suite.schema import SuiteSpec
+
+        print(json.dumps(SuiteSpec.model_json_schema(), indent=1))
+    elif what == "results":
+        from drlbench.report.results import COLUMNS
+
+        print(",".join(COLUMNS))
+    else:
+        raise UserError(f"unknown schema {what!r}{did_you_mean(what, ['suite', 'results'])}; valid: suite, results")
+
+
+@app.command()
+def fetch(suite: SuitePath, overrides: SetOption = [], offline: OfflineOption = False) -> None:  # noqa: B006 - as above
+    """Bring every weights file of a suite to the cache, for machines without network."""
+    cli_weights.fetch(lambda: load(suite, overrides), offline)

@@ -1,0 +1,229 @@
+"""The command line's verbs that look at what is there already: figures, comparisons, scores of any images."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from drlbench.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from drlbench.bench.result import BenchResult
+
+RunPath = Annotated[Path, typer.Argument(help="A run's folder, e.g. reports/digits.")]
+
+
+def offline_from_now() -> None:
+    """huggingface_hub and wandb read these when they are imported, so they are set before anything imports them."""
+    os.environ["HF_HUB_OFFLINE"] = os.environ["TRANSFORMERS_OFFLINE"] = "1"
+    os.environ["WANDB_MODE"] = "offline"
+
+
+def figures(
+    folder: RunPath,
+    paper: Annotated[bool, typer.Option("--paper", help="The paper's figures, and what the others lack.")] = False,
+) -> None:
+    """Draw the figures of a run again; with --paper, the paper's."""
+    from drlbench.report.figures import draw_figures
+    from drlbench.report.figures.paper import draw_paper_figures
+    from drlbench.report.rundata import load_run
+
+    run = load_run(folder)
+    if not paper:
+        paths = draw_figures(run, folder / "figures").paths
+        print(f"{len(paths)} files in {folder / 'figures'}")
+        return
+    made = draw_paper_figures(run, folder / "figures" / "paper")
+    print("\n".join(made.drawn))
+    print("\n".join(f"lacking: {lack}" for lack in made.lacking))
+    print(f"{len(made.paths)} files in {folder / 'figures' / 'paper'}")
+
+
+def compare(
+    first: Annotated[Path, typer.Argument(help="The older run (the run, with --baseline).")],
+    second: Annotated[Path | None, typer.Argument(help="The newer run.")] = None,
+    baseline: Annotated[Path | None, typer.Option("--baseline", help="A results.csv to compare the run with.")] = None,
+    fail_on: Annotated[str, typer.Option("--fail-on", help="regress: exit code 3 when a number got worse.")] = "never",
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for compare.csv and compare.html.")] = None,
+) -> None:
+    """Compare two runs, or a run with a baseline, paired by seed."""
+    from drlbench.report.compare import compare as paired
+    from drlbench.store import atomic
+
+    if fail_on not in ("never", "regress"):
+        raise UserError(f"--fail-on {fail_on!r}: valid are never and regress")
+    found = paired(first, second, baseline)
+    if out is not None:
+        atomic.write_text(out / "compare.csv", found.to_csv())
+        atomic.write_text(out / "compare.html", found.to_html())
+    print(found.to_text(), end="")
+    if fail_on == "regress" and found.regressed:
+        raise typer.Exit(3)
+
+
+def evaluate(
+    images: Annotated[Path, typer.Argument(help="A folder of images, an npz or parquet, or a run's samples.")],
+    reference: Annotated[
+        list[str] | None, typer.Option("--reference", help="The same kinds, or a statistics file; may be repeated.")
+    ] = None,
+    metrics: Annotated[
+        str, typer.Option("--metrics", help="Comma-separated: fd, kd, prdc, stats, is, sfid, cmmd and rewards.")
+    ] = "fd,kd,prdc,stats",
+    spaces: Annotated[
+        str, typer.Option("--spaces", help="Comma-separated: encoders, inception-v3/clean, or whole presets.")
+    ] = "inception-v3",
+    weights: Annotated[
+        list[str] | None, typer.Option("--weights", help="NAME=PATH: a local file for an encoder or reward.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for eval.csv and eval.json.")] = None,
+    cache: Annotated[Path, typer.Option("--cache", help="Folder of features kept by content.")] = Path(
+        ".drlbench/features"
+    ),
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 64,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Threads that decode images.")] = 2,
+    offline: Annotated[bool, typer.Option("--offline", help="Never touch the network.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Score any images against any reference, with intervals and signatures."""
+    if offline:
+        offline_from_now()
+    from drlbench.evaluate.names import encoder_for, named_encoder, of_reference, paths_of, reward_for
+    from drlbench.evaluate.score import evaluate as measure
+
+    names = [s.strip() for s in spaces.split(",") if s.strip()]
+    asked = [m.strip() for m in metrics.split(",") if m.strip()]
+    for name in names:
+        named_encoder(name)  # an unknown name is told before any work
+    paths = paths_of(weights or [], [*names, *asked])
+    encoders = {name: encoder_for(name, asked, paths.get(name)) for name in names}
+    references: list[str | None] = [*reference] if reference else [None]
+    run = partial(
+        measure,
+        images,
+        encoders=encoders,
+        rewards={name: reward_for(name, paths[name]) for name in asked if name in paths},
+        cache=cache,
+        batch_size=batch_size,
+        workers=workers,
+        progress=lambda what, done: (
+            print(f"\r{what}: {done}", end="", file=sys.stderr) if sys.stderr.isatty() else None
+        ),
+    )
+    table = run(references[0], asked)
+    for other in references[1:]:  # the images' features come from the cache
+        if again := of_reference(asked):
+            table.extend(run(other, again))
+    if out is not None:
+        table.write(out)
+    if as_json:
+        print(json.dumps(table.document(), indent=1))
+    else:
+        print(table.csv(), end="")
+    for warning in table.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    for what, error in table.failures:
+        print(f"drlbench: {what}: {error}", file=sys.stderr)
+    if table.exit_code:
+        raise typer.Exit(table.exit_code)
+
+
+def bench(
+    backbone: Annotated[str, typer.Option("--backbone", help="A registered name or an official size.")],
+    suite: Annotated[
+        str | None, typer.Option("--suite", help="Take the architecture of this suite's backbone of that name.")
+    ] = None,
+    batch: Annotated[str, typer.Option("--batch", help="Rows at once, or auto.")] = "auto",
+    precision: Annotated[str | None, typer.Option("--precision", help="fp32 or bf16 (default by device).")] = None,
+    device: Annotated[str | None, typer.Option("--device", help="cpu or cuda (default: what is there).")] = None,
+    limit: Annotated[
+        float | None, typer.Option("--limit", min=0, help="Seconds after which nothing new is begun.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", help="File for the JSON document; written after every phase.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Measure update, adjoint, rollout and sampling, and extrapolate GPU-hours of the paper's recipe."""
+    if batch != "auto" and not (batch.isdigit() and int(batch) > 0):
+        raise UserError(f"--batch {batch!r}: valid are auto and whole numbers from 1")
+    if precision not in (None, "fp32", "bf16"):
+        raise UserError(f"--precision {precision!r}: valid are fp32 and bf16")
+    import torch
+
+    from drlbench.bench.measure import bench as measure
+    from drlbench.run.executors.devices import prepare, repeatably
+    from drlbench.run.progress import spoken
+    from drlbench.store import atomic
+    from drlbench.suite.checks import check_device
+
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    check_device(device)
+    prepare(device)  # runs take the order of sums that repeats, so that is what is timed
+    size = "auto" if batch == "auto" else int(batch)
+    name, architecture = _of_suite(suite, backbone) if suite is not None else (backbone, {})
+
+    def keep(result: BenchResult) -> None:
+        if output is not None:
+            atomic.write_json(output, asdict(result))
+
+    with spoken() as tell:
+
+        def run() -> BenchResult:
+            return measure(
+                name, size, precision, device=device, limit=limit, on_phase=tell, on_result=keep, **architecture  # type: ignore[arg-type] # checked just above
+            )  # fmt: skip
+
+        found = repeatably("bench", device, run)
+    print(json.dumps(asdict(found), indent=1) if as_json else _bench_text(found))
+
+
+def _of_suite(path: str, backbone: str) -> tuple[str, dict[str, Any]]:
+    """Family or size, and architecture, of a suite's backbone."""
+    from drlbench.suite.load import load_suite
+
+    backbones = load_suite(Path(path)).spec.backbones
+    if backbone not in backbones:
+        near = did_you_mean(backbone, backbones)
+        raise UserError(f"suite {path} has no backbone '{backbone}'{near}; it has {', '.join(backbones)}")
+    spec = backbones[backbone]
+    return spec.size or spec.family, dict(spec.architecture)
+
+
+def _bench_text(found: BenchResult) -> str:
+    lines = [
+        f"{found.backbone} on {found.device}, {found.precision}, batch {found.batch}, "
+        f"{'compiled' if found.compiled else 'eager'}",
+        f"forward {found.forward_tflop:.4g} TFLOP a sample, matrix peak {found.peak_tflops:.4g} TFLOP/s",
+    ]
+    for name in ("rollout", "adjoint", "update", "sampling"):
+        rate = getattr(found, name)
+        shown = f"{rate.per_second:12.1f} evaluations/s {rate.share_of_peak:7.1%} of the peak" if rate else "-"
+        lines.append(f"{name:9} {shown}")
+    paper = f", the paper {found.paper_hours:g}" if found.paper_hours else ""
+    here = f"{found.total_hours:.4g} hours here" if found.total_hours is not None else "not all measured here"
+    lines.append(
+        f"one lambda of the paper's recipe ({found.trajectories} trajectories): {here}; "
+        f"arithmetic floor {found.floor_hours:.4g}{paper}"
+    )
+    return "\n".join(lines + [f"not measured: {gap}" for gap in found.not_measured])
+
+
+def new(
+    kind: Annotated[str, typer.Argument(help="backbone, reward, encoder, algorithm or metric.")],
+    name: Annotated[str, typer.Argument(help="The name a suite will use, e.g. my-reward.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Folder to write; drlbench-NAME when left out.")] = None,
+) -> None:
+    """Start a package of your own: a working example of its kind, its entry point, and a suite that uses it."""
+    from drlbench.scaffold.package import new_package
+
+    folder = out or Path(f"drlbench-{name}")
+    for path in new_package(kind, name, folder):
+        print(path)
+    print(f"next: pip install --editable {folder}; drlbench run {folder / 'suite.yaml'}")

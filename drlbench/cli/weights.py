@@ -1,0 +1,65 @@
+"""The command line's verbs that deal with weights: samples from a checkpoint, and bringing what a suite needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from drlbench.cli.tools import offline_from_now
+
+if TYPE_CHECKING:
+    from drlbench.suite.load import Suite
+
+Checkpoint = Annotated[str, typer.Argument(help="A weights file, or a card: sit-xl-2-256, jit-h-16, ...")]
+Backbone = Annotated[str | None, typer.Option(help="sit-xl-2, ..., or sit, jit, repa, rae (read off the weights).")]
+Classes = Annotated[list[int], typer.Option("--class", help="Class index (repeatable; default: spread over all).")]
+Precision = Literal["fp32", "bf16"]
+Architecture = Annotated[list[str], typer.Option(help="key=value or JSON file, for what weights do not tell.")]
+
+
+def sample(
+    checkpoint: Checkpoint,
+    backbone: Backbone = None,
+    n: Annotated[int, typer.Option("-n", min=1, max=10_000, help="Images.")] = 16,
+    classes: Classes = [],  # noqa: B006 - typer reads the default and never changes it
+    cfg: Annotated[float, typer.Option(min=0, help="Guidance scale; 1 is none.")] = 1.0,
+    interval: Annotated[tuple[float, float], typer.Option(help="Times with guidance, 0 noise, 1 data.")] = (0.0, 1.0),
+    steps: Annotated[int | None, typer.Option(min=1, help="Default 50, or the backbone's own.")] = None,
+    sampler: Annotated[str, typer.Option(help="paper, heun, euler, dopri5, official or official:METHOD.")] = "heun",
+    precision: Annotated[Precision, typer.Option(help="Of the network; the solver's state stays fp32.")] = "fp32",
+    seed: Annotated[int, typer.Option(min=0, help="Sample i is the same whatever n and the batch are.")] = 0,
+    batch: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 4,
+    architecture: Architecture = [],  # noqa: B006 - likewise
+    autoencoder: Annotated[str | None, typer.Option(help="pixels, sd-vae-ft-ema, ..., or a local folder.")] = None,
+    ema: Annotated[str | None, typer.Option(help="Entry of a training checkpoint, e.g. model_ema1.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda (default: cuda where there is one).")] = None,
+    out: Annotated[Path, typer.Option(help="PNG to write.")] = Path("grid.png"),
+    offline: Annotated[bool, typer.Option("--offline", help="Never touch the network.")] = False,
+) -> None:
+    """Sample a grid of images from a checkpoint."""
+    if offline:
+        offline_from_now()
+    from drlbench.evaluate.sample import Request
+    from drlbench.evaluate.sample import sample as make
+    from drlbench.suite.checks import check_device
+
+    if device:
+        check_device(device)
+    weights = (checkpoint, backbone, architecture, autoencoder, ema)
+    print(make(Request(*weights, n, classes, cfg, interval, steps, sampler, precision, seed, batch, device, out)))
+
+
+def fetch(suite: Callable[[], Suite], offline: bool) -> None:
+    """Bring every weights file of a suite to the cache, and print where each lies."""
+    if offline:
+        offline_from_now()
+    from drlbench.plan.prerequisites import fetch as bring
+    from drlbench.run.progress import bars
+
+    spec = suite().spec
+    with bars() as tell:
+        lines = bring(spec, lambda asset, done: tell(asset.name, done))
+    print("\n".join(lines) or "this suite needs no weights from outside")

@@ -1,0 +1,1 @@
+"""Operations, seconds, memory and disk of a plan before it is run. Nothing is executed here."""

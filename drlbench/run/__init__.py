@@ -1,0 +1,1 @@
+"""One run of a plan: own the folder, execute, watch, collect. What a stage computes lives in `stages`."""

@@ -1,0 +1,147 @@
+"""What the reader sees while a run is under way, and the log that outlives the terminal.
+
+stdout carries results only; this writes to stderr. Without a terminal there are no bars, one line per stage.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from drlbench.plan.node import Node
+from drlbench.run.executors.local import Outcome
+
+# Seconds of one stage before any of its kind was seen, on a laptop core with the embedded suite; the estimate
+# corrects itself from the second stage of a kind on.
+FIRST_GUESS = {"encoder": 15.0, "base": 60.0, "reward": 8.0, "finetune": 15.0, "samples": 3.0, "scores": 2.0, "kl": 2.0}
+
+
+class Watcher:
+    """Listens to an executor: events.jsonl, a bar per running stage, and an estimate of the time left."""
+
+    def __init__(self, nodes: list[Node], workers: int, events: Path) -> None:
+        self.nodes, self.workers, self.events = nodes, workers, events
+        self.seconds: dict[str, list[float]] = defaultdict(list)
+        self.left = {n.key: n.kind for n in nodes}
+        self.done: dict[str, float] = {}
+        self.bars: dict[str, TaskID] = {}
+        console = Console(stderr=True)
+        self.live = console.is_terminal
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}"),
+            console=console,
+            disable=not self.live,
+        )
+        self.total = self.bar.add_task("all stages", total=len(nodes), left="")
+
+    def __enter__(self) -> Watcher:
+        self.bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bar.stop()
+
+    def write(self, event: str, **facts: Any) -> None:
+        """Append one line to events.jsonl."""
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        with self.events.open("a") as file:
+            file.write(json.dumps({"at": stamp, "event": event, **facts}, ensure_ascii=False) + "\n")
+
+    def estimate(self) -> float:
+        """Seconds until the run is done, from the stages seen so far."""
+        total = 0.0
+        for key, kind in self.left.items():
+            seen = self.seconds[kind]
+            expected = sum(seen) / len(seen) if seen else FIRST_GUESS.get(kind, 1.0)
+            total += expected * (1 - self.done.get(key, 0.0))
+        return total / self.workers
+
+    def __call__(self, what: str, node: Node, outcome: Outcome | float | None) -> None:
+        if what == "progress" and isinstance(outcome, float):
+            self.done[node.key] = outcome
+            if node.key in self.bars:
+                self.bar.update(self.bars[node.key], completed=outcome)
+        elif what == "start":
+            self.write("start", stage=node.kind, key=node.key, label=node.label)
+            if self.live:
+                self.bars[node.key] = self.bar.add_task(node.label[:60], total=1.0, left="")
+        elif isinstance(outcome, Outcome):
+            self._ended(node, outcome)
+
+    def _ended(self, node: Node, outcome: Outcome) -> None:
+        self.left.pop(node.key, None)
+        if outcome.status == "made":
+            self.seconds[node.kind].append(outcome.seconds)
+        if node.key in self.bars:
+            self.bar.remove_task(self.bars.pop(node.key))
+        left = self.estimate()
+        self.bar.update(self.total, advance=1, left=f"about {clock(left)} left")
+        facts: dict[str, Any] = {"stage": node.kind, "key": node.key, "label": node.label, "status": outcome.status}
+        if outcome.error:
+            facts["error"] = outcome.error
+        self.write("end", **facts, seconds=round(outcome.seconds, 2), left=round(left))
+        if outcome.status == "failed":
+            print(f"failed: {node.label}: {outcome.error}", file=sys.stderr)
+            if outcome.detail:
+                log = self.events.parent / "logs" / f"{node.kind}-{node.key[:12]}.log"
+                log.parent.mkdir(exist_ok=True)
+                log.write_text(outcome.detail)
+                print(f"  traceback in {log}", file=sys.stderr)
+        elif not self.live and outcome.status == "made":
+            count = len(self.nodes) - len(self.left)
+            print(
+                f"[{count}/{len(self.nodes)}] {node.label}: {outcome.seconds:.1f} s, about {clock(left)} left",
+                file=sys.stderr,
+            )
+
+
+@contextmanager
+def bars() -> Iterator[Callable[[str, float], None]]:
+    """A bar on stderr per name told, with the fraction done."""
+    share = TextColumn("{task.percentage:>3.0f}%")
+    columns = (TextColumn("{task.description}"), BarColumn(), share, TimeElapsedColumn())
+    tasks: dict[str, TaskID] = {}
+    with Progress(*columns, console=Console(stderr=True)) as shown:
+
+        def tell(name: str, done: float) -> None:
+            if name not in tasks:
+                tasks[name] = shown.add_task(name, total=1.0)
+            shown.update(tasks[name], completed=done)
+
+        yield tell
+
+
+@contextmanager
+def spoken() -> Iterator[Callable[[str], None]]:
+    """A line on stderr per piece of work told, with the time since the start; a spinner while it goes on."""
+    console, started = Console(stderr=True), time.monotonic()
+    with console.status("") as status:
+
+        def tell(what: str) -> None:
+            status.update(what)
+            console.print(f"{time.monotonic() - started:7.1f} s  {what}", highlight=False)
+
+        yield tell
+
+
+def clock(seconds: float) -> str:
+    """Seconds as h:mm:ss or m:ss."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

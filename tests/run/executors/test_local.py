@@ -1,0 +1,115 @@
+"""A graph of stages: inputs first, failures contained, dead workers told, cached results reused."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import psutil
+import pytest
+
+from drlbench.plan.node import Node
+from drlbench.run.executors import local
+from drlbench.run.executors.local import Outcome, default_workers, execute, places
+from drlbench.store.keys import stage_key
+from drlbench.store.layout import Store
+
+DATA = {"kind": "digits"}
+
+
+def node(kind: str, settings: dict, **inputs: Node) -> Node:
+    key = stage_key(kind, 1, settings, {n: i.key for n, i in inputs.items()})
+    return Node(key, kind, 1, settings, {n: (i.kind, i.key) for n, i in inputs.items()}, f"{kind} {settings}")
+
+
+def pixels(seed: int) -> Node:
+    return node("encoder", {"kind": "pixels", "seed": seed, "settings": {}, "data": DATA})
+
+
+def quiet(what: str, about: Node, outcome: Outcome | float | None) -> None:
+    pass
+
+
+def test_inputs_come_first_failures_stay_local_and_results_are_kept(tmp_path: Path) -> None:
+    good, bad = pixels(1), node("encoder", {"kind": "pixels", "seed": 1, "settings": {"no": 1}, "data": DATA})
+    nodes = [good, bad, node("reference", {"data": DATA}, encoder=good), node("reference", {"data": DATA}, encoder=bad)]
+    outcomes = execute(nodes, Store(tmp_path), 2, "cpu", quiet)
+    assert [outcomes[n.key].status for n in nodes] == ["made", "failed", "made", "skipped"]
+    assert "unknown setting 'no'" in outcomes[bad.key].error
+    again = execute(nodes[:1] + nodes[2:3], Store(tmp_path), 1, "cpu", quiet)
+    assert {o.status for o in again.values()} == {"cached"}
+
+
+def test_an_altered_input_is_not_used(tmp_path: Path) -> None:
+    store, good = Store(tmp_path), pixels(2)
+    execute([good], store, 1, "cpu", quiet)
+    weights = store.folder(good.kind, good.key) / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+    user = node("reference", {"data": DATA}, encoder=good)
+    outcomes = execute([good, user], store, 1, "cpu", quiet)
+    assert outcomes[user.key].status == "failed"
+    assert "does not match its checksum" in outcomes[user.key].error
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from drlbench.plan.node import Node
+from drlbench.run.executors.local import execute
+from drlbench.store.layout import Store
+if __name__ == "__main__":
+    def listen(what, node, outcome):
+        if what == "end":
+            print("ended", flush=True)
+    settings = [{"kind": "pixels", "seed": i, "settings": {}, "data": {"kind": "digits"}} for i in range(400)]
+    nodes = [Node(f"{i:064}", "encoder", 1, s, {}, str(i)) for i, s in enumerate(settings)]
+    execute(nodes, Store(Path(sys.argv[1])), 2, "cpu", listen)
+"""
+
+
+def test_workers_die_with_their_parent(tmp_path: Path) -> None:
+    script = tmp_path / "go.py"
+    script.write_text(SCRIPT)
+    parent = subprocess.Popen([sys.executable, str(script), str(tmp_path / "store")], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None and parent.stdout.readline() == "ended\n"
+    workers = psutil.Process(parent.pid).children(recursive=True)
+    parent.kill()
+    parent.wait()
+    gone, alive = psutil.wait_procs(workers, timeout=15)
+    assert len(gone) >= 2
+    assert not alive
+
+
+def test_each_gpu_has_one_worker_by_default_and_workers_take_gpus_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    assert places("cuda") == ["cuda:0", "cuda:1"]
+    assert default_workers("cuda") == 2
+    assert places("cuda", ranks=2) == ["cuda"], "its ranks share out the GPUs"
+    assert places("cuda:1") == ["cuda:1"]
+    assert default_workers("cuda:1") == default_workers("cuda", 2) == default_workers("cpu", 2) == 1
+    assert default_workers("cpu") == len(os.sched_getaffinity(0))
+
+
+def where(meet: str) -> str:
+    """The device of the worker this runs in, once the other worker is here too."""
+    Path(meet, str(os.getpid())).touch()
+    for _ in range(3000):
+        if len(list(Path(meet).iterdir())) == 2:
+            return local._place
+        time.sleep(0.01)
+    raise TimeoutError
+
+
+def test_every_worker_has_the_device_it_was_given(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    free = context.Queue()
+    for name in ("cpu", "cpu:0"):
+        free.put(name)
+    with ProcessPoolExecutor(2, context, local._enter_worker, (context.Queue(), os.getpid(), free)) as pool:
+        found = [pool.submit(where, str(tmp_path)) for _ in range(2)]
+        assert sorted(f.result(timeout=60) for f in found) == ["cpu", "cpu:0"]
