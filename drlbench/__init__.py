@@ -1,3 +1,36 @@
-"""drlbench: an evaluation-first benchmark for RL post-training of flow-matching image models."""
+"""drlbench: an evaluation-first benchmark for RL post-training of flow-matching image models.
+
+What is importable from here is public and stays; each is loaded on first use, so that `import drlbench` brings no
+torch. Everything else is inside.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from drlbench.backbones import create
+    from drlbench.sampling import official_sample
 
 __version__ = "0.1.0"
+
+# Public name -> its module; the imports above say the same to type checkers.
+DOORS = {
+    "create": "drlbench.backbones",
+    "official_sample": "drlbench.sampling",
+}
+
+__all__ = ["create", "official_sample"]  # a literal, as type checkers want it; the table's names
+
+
+def __getattr__(name: str) -> Any:
+    if name not in DOORS:
+        raise AttributeError(f"module 'drlbench' has no attribute '{name}'; public: {', '.join(__all__)}")
+    found = getattr(importlib.import_module(DOORS[name]), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
