@@ -85,7 +85,6 @@ REWARDS = Registry(
     {
         "discriminator": "drlbench.rewards.discriminator:Discriminator",
         "bradley-terry": "drlbench.rewards.bradley_terry:BradleyTerry",
-        "combined": "drlbench.rewards.combined:Combined",
         "imagereward": "drlbench.rewards.imagereward:ImageReward",
         "pickscore": "drlbench.rewards.pickscore:PickScore",
         "hpsv2": "drlbench.rewards.hpsv2:HPSv2",

@@ -6,30 +6,82 @@ Shapes: B batch, C channels, H and W image height and width, D feature dimension
 from __future__ import annotations
 
 import copy
+import json
 from abc import ABC, abstractmethod
-from typing import Self
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from drlbench.errors import UserError
-from drlbench.training import seeded
+from drlbench.training import CONFIG, TrainingLog, seeded
 
 
 class Encoder(nn.Module, ABC):
     """Images to features: frozen, in eval mode, differentiable with respect to the images.
 
+    A subclass must have `dim`, `signature` and `forward`. What it may have besides stands here with its default.
+
     Attributes:
         dim: D.
         signature: a short string naming everything a feature depends on: network and revision or training
             stage, weights' sha256 (first 12 hex digits), resize filter, crop, normalisation, token or pooling.
+        fitted: made by `fit` from a run's own images (then `save` and `load` are its own too); otherwise the
+            constructor takes the suite's settings and nothing else.
+        spatial: has `tokens`.
+        outputs: names of several feature vectors from one pass through the network, the first being `forward`'s;
+            empty where there is only one.
+        default_outputs, outputs_of_metrics: which of them a plain evaluation takes, and which one a metric needs.
     """
 
+    fitted: ClassVar[bool] = False
+    spatial: ClassVar[bool] = False
+    default_outputs: ClassVar[tuple[str, ...]] = ()
+    outputs_of_metrics: ClassVar[Mapping[str, str]] = {}
     dim: int
     signature: str
+    outputs: Sequence[str] = ()
+
+    @classmethod
+    def fit(
+        cls,
+        images: NDArray[np.uint8],
+        labels: NDArray[np.int64],
+        settings: Mapping[str, Any],
+        seed: int,
+        device: str = "cpu",
+    ) -> tuple[Self, TrainingLog]:
+        """Train on images (N, H, W, C) with labels (N,), freeze, and give it back on the CPU with its log."""
+        raise NotImplementedError(f"{cls.__name__} says that it is fitted, and has no fit")
+
+    def save(self, folder: Path) -> None:
+        """Keep what `load` needs beside the `config.json` that is there: {"kind": ..., "settings": ...}."""
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read the encoder that a stage kept in `folder`, frozen."""
+        encoder = cls(**json.loads((folder / CONFIG).read_text())["settings"])
+        encoder.freeze()
+        return encoder
 
     @abstractmethod
     def forward(self, images: Tensor) -> Tensor:
         """Features (B, D) float32 of images (B, C, H, W) float32, nominally in [0, 1]."""
+
+    def forward_all(self, images: Tensor) -> Mapping[str, Tensor]:
+        """Features (B, D) float32 by name of output, each from the same pass over images (B, C, H, W)."""
+        return {"": self(images)}
+
+    def signature_of(self, output: str) -> str:
+        """The signature of one of the outputs."""
+        return self.signature
+
+    def tokens(self, images: Tensor) -> Tensor:
+        """Spatial features (B, N, Z) of images (B, C, H, W) in [0, 1], where `spatial` says there are any."""
+        raise NotImplementedError(f"{type(self).__name__} has no spatial features")
 
     def freeze(self) -> Encoder:
         """Switch off parameter gradients and training behaviour; gradients to the images stay."""

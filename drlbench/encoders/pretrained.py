@@ -33,8 +33,10 @@ class FromCard:
     signature: str
 
     def save(self, folder: Path) -> None:
-        """Write `config.json`."""
-        write_json(folder / CONFIG, {"kind": self.kind, "settings": self.settings, "signature": self.signature})
+        """Write `config.json`; what it says already (a reward's name in the suite) stays."""
+        path = folder / CONFIG
+        before = json.loads(path.read_text()) if path.is_file() else {}
+        write_json(path, {**before, "kind": self.kind, "settings": self.settings, "signature": self.signature})
 
     @classmethod
     def load(cls, folder: Path, *_: Any) -> Self:

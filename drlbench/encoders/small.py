@@ -48,6 +48,7 @@ class SmallEncoder(Encoder):
 
     kind: ClassVar[str]
     Record: ClassVar[type[Settings]]
+    fitted = True
     scale: Tensor
 
     def __init__(self, settings: Settings, image_shape: tuple[int, int, int], num_classes: int) -> None:

@@ -32,6 +32,7 @@ class DenoisingAutoencoder(SmallEncoder):
     """
 
     kind = "small-dae"
+    spatial = True
     Record = AutoencoderSettings
     settings: AutoencoderSettings
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from drlbench.errors import UserError, did_you_mean
@@ -85,8 +85,8 @@ def encoder_for(space: str, metrics: Sequence[str], weights: str | None = None) 
 
     def build() -> Encoder:
         name, settings = named_encoder(space)
-        kind = ENCODERS.get(name)
-        offered: Mapping[str, str] = getattr(kind, "outputs_of_metrics", {})
+        kind: type[Encoder] = ENCODERS.get(name)
+        offered = kind.outputs_of_metrics
         if further := [offered[metric] for metric in canonical(metrics) if metric in offered]:
             settings["outputs"] = [*kind.default_outputs, *further]
         encoder: Encoder = ready_made(ENCODERS, name, weights, **settings)

@@ -8,7 +8,6 @@ Shapes: n generated, m reference images, H and W height and width, C channels, D
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -132,16 +131,12 @@ def _open_reference(
 
 
 def _identity(target: Reference | None, reals: ImageSource | None, real: Extraction | None) -> tuple[str, str]:
-    """Name and short hash of a reference; of images, the hash of their first space's features."""
+    """Name and short hash of a reference: of its file, or of its images' content."""
     if target is not None:
         return target.name, target.sha256[:8]
     if reals is None or real is None:
         return "", ""
-    name = Path(reals.where.split("[")[0]).stem.replace("|", "_")
-    if not real.features:
-        return name, f"n{real.n}"
-    first = next(iter(real.features.values()))
-    return name, hashlib.sha256(np.ascontiguousarray(first).tobytes()).hexdigest()[:8]
+    return Path(reals.where.split("[")[0]).stem, real.content[:8]
 
 
 def _foreign(space: str) -> str:
@@ -238,7 +233,7 @@ class _Session:
         try:
             reward = build()
             labels = source.labels
-            if labels is None and getattr(reward, "needs_labels", True):
+            if labels is None and reward.needs_labels:
                 raise UserError(
                     f"{name}: scores an image for its class, but {source.where} has no labels (one folder per class, "
                     f"or arr_1 in an npz)"

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,19 +34,6 @@ Statistics = Callable[[Images], Mapping[str, NDArray[np.float64]]]
 CHUNK = 512  # images per cached chunk; part of nothing but the cache
 
 
-@runtime_checkable
-class ManyOutputs(Protocol):
-    """An encoder that gives several spaces from one pass through its network."""
-
-    outputs: list[str]
-
-    def forward_all(self, images: Tensor) -> Mapping[str, Tensor]:
-        """Features (b, D) float32 by output name."""
-
-    def signature_of(self, output: str) -> str:
-        """Signature of one output."""
-
-
 @dataclass
 class Extraction:
     """What one pass found.
@@ -56,6 +43,7 @@ class Extraction:
         moments: space -> float64 moments, if they were asked for.
         statistics: statistic -> (n,) float64.
         signatures: space -> the encoder's signature.
+        content: hex sha256 of all images, whatever batches they came in.
         n: number of images.
     """
 
@@ -63,6 +51,7 @@ class Extraction:
     moments: dict[str, Moments] = field(default_factory=dict)
     statistics: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     signatures: dict[str, str] = field(default_factory=dict)
+    content: str = ""
     n: int = 0
 
 
@@ -107,19 +96,17 @@ def to_unit(images: Images, device: torch.device | str = "cpu") -> Tensor:
 
 def spaces_of(name: str, encoder: Encoder) -> dict[str, str]:
     """Space names an encoder fills, each with its signature: `name`, and `name/output` for further outputs."""
-    if not isinstance(encoder, ManyOutputs):
+    if not encoder.outputs:
         return {name: encoder.signature}
     first, *others = encoder.outputs
     return {name: encoder.signature_of(first), **{f"{name}/{o}": encoder.signature_of(o) for o in others}}
 
 
 def _encode(name: str, encoder: Encoder, x: Tensor) -> dict[str, Features]:
-    if isinstance(encoder, ManyOutputs):
-        found = encoder.forward_all(x)
-        tensors = dict(zip(spaces_of(name, encoder), (found[o] for o in encoder.outputs), strict=True))
-    else:
-        tensors = {name: encoder(x)}
-    return {space: tensor.float().cpu().numpy() for space, tensor in tensors.items()}
+    found = encoder.forward_all(x)
+    in_order = [found[output] for output in encoder.outputs or [""]]
+    spaces = zip(spaces_of(name, encoder), in_order, strict=True)
+    return {space: tensor.float().cpu().numpy() for space, tensor in spaces}
 
 
 def _device_of(encoder: Encoder) -> torch.device:
@@ -189,8 +176,11 @@ def extract_all(
     per_image: dict[str, list[NDArray[np.float64]]] = {}
     for name, encoder in encoders.items():
         result.signatures.update(spaces_of(name, encoder))
+    whole = hashlib.sha256()
     for chunk in chunks_of(images):
-        for space, features in _encode_chunk(chunk, encoders, batch_size, cache).items():
+        content = hashlib.sha256(f"{chunk.shape}".encode() + np.ascontiguousarray(chunk).data).hexdigest()
+        whole.update(content.encode())
+        for space, features in _encode_chunk(chunk, content, encoders, batch_size, cache).items():
             if not np.isfinite(features).all():
                 bad = result.n + int(np.flatnonzero(~np.isfinite(features).all(1))[0])
                 owner = next(name for name, encoder in encoders.items() if space in spaces_of(name, encoder))
@@ -207,6 +197,7 @@ def extract_all(
             progress(result.n)
     if not result.n:
         raise UserError("no images to extract features from")
+    result.content = whole.hexdigest()
     result.features = {space: np.concatenate(found) for space, found in parts.items()}
     result.moments = {space: running.finish() for space, running in sums.items()}
     result.statistics = {key: np.concatenate(values) for key, values in per_image.items()}
@@ -214,9 +205,8 @@ def extract_all(
 
 
 def _encode_chunk(
-    chunk: Images, encoders: Mapping[str, Encoder], batch_size: int, cache: FeatureCache | None
+    chunk: Images, content: str, encoders: Mapping[str, Encoder], batch_size: int, cache: FeatureCache | None
 ) -> dict[str, Features]:
-    content = hashlib.sha256(f"{chunk.shape}".encode() + np.ascontiguousarray(chunk).data).hexdigest() if cache else ""
     found: dict[str, Features] = {}
     missing = dict(encoders)
     if cache is not None:

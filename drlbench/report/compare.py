@@ -20,6 +20,7 @@ from scipy import special
 from drlbench.errors import UserError
 from drlbench.frontier.pareto import Floats
 from drlbench.frontier.uncertainty import Estimate, estimate
+from drlbench.metrics.signature import why_not_comparable
 from drlbench.report.effects import NORMAL_95, generator, sigma
 from drlbench.report.results import DATA, Row, csv_text, read_results
 from drlbench.report.rundata import CellKey, RunData, load_run
@@ -179,9 +180,11 @@ def _notes(old: RunData, new: RunData) -> list[str]:
         if status != "complete":
             notes.append(f"{name} run is {status}.")
     old_data, new_data = ({(r.space, r.metric): r.signature for r in run.rows if r.run == DATA} for run in (old, new))
-    moved = {f"{k[1]} {k[0]}".strip() for k, s in new_data.items() if old_data.get(k, s) != s}
-    if moved:
-        notes.append(f"Measured differently (signatures differ), so not comparable: {', '.join(sorted(moved))}.")
+    moved: dict[str, list[str]] = {}
+    for (space, metric), signature in sorted(new_data.items()):
+        if why := why_not_comparable(old_data.get((space, metric), signature), signature):
+            moved.setdefault("; ".join(why), []).append(f"{metric} {space}".strip())
+    notes += [f"Not comparable ({why}): {', '.join(names)}." for why, names in moved.items()]
     return notes
 
 

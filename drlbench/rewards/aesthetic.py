@@ -57,7 +57,8 @@ def build_head(state: Mapping[str, Tensor], where: str) -> nn.Sequential:
 class AestheticReward(FromCard, Reward):
     """Head on the L2-normalised embedding of an encoder; labels are not looked at."""
 
-    needs_labels: ClassVar[bool] = False
+    needs_labels = False
+    named_by_suite = False
     source: ClassVar[Asset]
 
     def __init__(self, encoder: Encoder, head: str | Path | None) -> None:

@@ -24,6 +24,7 @@ TEXT_BATCH = 64
 class ContrastiveReward(FromCard, Reward):
     """scale × cos(image, prompt of the class). Subclasses load the network and call `prepare`."""
 
+    named_by_suite = False
     text: Tensor  # (K, D) float32, L2-normalised
     visual: nn.Module
     preprocess: Preprocess

@@ -116,6 +116,7 @@ class ImageReward(FromCard, Reward):
     """ImageReward of an image for its class prompt."""
 
     kind = name = "imagereward"
+    named_by_suite = False
     tokens: Tensor  # (K, T)
     mask: Tensor  # (K, T)
 

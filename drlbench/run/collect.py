@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from drlbench.report.results import COLUMNS, Row, write_results
+from drlbench.run.signatures import described, signature
 from drlbench.store import atomic
 from drlbench.store.layout import Store
 from drlbench.suite.cells import origin, teacher
@@ -49,6 +50,7 @@ def collect(plan: Plan, store: Store, run: Path) -> dict[str, Any]:
             for row, draws in _read_scores(store, node):
                 if cell is None and space and row["metric"] != "fd":
                     continue  # the other distances are taken to the held-out images, which these are
+                row["signature"] = signature(plan, store, node, row)
                 rows.append(_row(plan, cell, guidance, space, row))
                 key = f"{cell.cell.id if cell else 'data'}|{guidance}|{space}|{row['metric']}"
                 if draws is not None:
@@ -59,6 +61,7 @@ def collect(plan: Plan, store: Store, run: Path) -> dict[str, Any]:
     for cell in plan.cells:
         if cell.kl is not None and store.has(cell.kl.kind, cell.kl.key):
             row = _json(store, cell.kl, "rows.json")[0]
+            row["signature"] = signature(plan, store, cell.kl, row)
             rows += [_row(plan, cell, guidance, "", row) for guidance in cell.measured]
         cells.append(_cell(plan, store, cell, run))
     write_results(run / "results.csv", rows)
@@ -151,7 +154,7 @@ def _cell(plan: Plan, store: Store, cell: CellPlan, run: Path) -> dict[str, Any]
         "settings": {k: settings[k] for k in ("integrator", "steps") if k in settings},
         "seconds": round(sum(_json(store, n, "seconds.json") for n in trained), 1),
         "training_seconds": round(
-            sum(_described(store, n).get("training_seconds", 0.0) for n in trained if n.kind == "finetune"), 1
+            sum(described(store, n).get("training_seconds", 0.0) for n in trained if n.kind == "finetune"), 1
         ),
         "kl_nats": kl,
         "grids": _grids(plan, store, cell, run),
@@ -220,14 +223,9 @@ def _curves(store: Store, cell: CellPlan) -> Iterator[dict[str, Any]]:
         yield {"round": 0, "kind": "trajectory", **_json(store, norms, "curve.json")}
 
 
-def _described(store: Store, node: Node) -> dict[str, Any]:
-    """What a stage says of itself, or an empty mapping when it was not made."""
-    return _json(store, node, "description.json") if store.has(node.kind, node.key) else {}
-
-
 def _space(plan: Plan, store: Store, name: str) -> dict[str, Any]:
     used = {e for r in _optimised(plan) for e in plan.spec.rewards[r].encoders}
-    about = _described(store, plan.encoders[name])
+    about = described(store, plan.encoders[name])
     return {
         "name": name,
         "kind": plan.spec.encoders[name].kind,
@@ -243,7 +241,7 @@ def _optimised(plan: Plan) -> set[str]:
 
 
 def _reward(plan: Plan, store: Store, name: str) -> dict[str, Any]:
-    about = _described(store, plan.rewards[name]) if name in plan.rewards else {}
+    about = described(store, plan.rewards[name]) if name in plan.rewards else {}
     settings = plan.spec.rewards[name].settings
     trained = {"scratch": "from scratch"}.get(settings.get("encoder_weights", ""), "fine-tuned")
     return {
@@ -261,5 +259,5 @@ def _reward(plan: Plan, store: Store, name: str) -> dict[str, Any]:
 def _backbone(plan: Plan, store: Store, name: str) -> dict[str, Any]:
     spec = plan.spec.backbones[name]
     base = next((c.model for c in plan.cells if c.cell.backbone == name and not c.training), None)
-    about = _described(store, base) if base else {}
+    about = described(store, base) if base else {}
     return {"name": name, "family": spec.family, "parameters": about.get("parameters"), "description": spec.description}

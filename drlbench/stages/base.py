@@ -14,6 +14,7 @@ from drlbench.backbones.cards import CARDS
 from drlbench.backbones.pretrain import pretrain
 from drlbench.backbones.small_rae import LatentSettings, SmallRAE
 from drlbench.data.sources import load_dataset
+from drlbench.encoders.base import Encoder
 from drlbench.errors import UserError
 from drlbench.seeds import seed_of
 from drlbench.settings import parse_settings
@@ -127,13 +128,13 @@ def _latent(job: Job, images: torch.Tensor) -> tuple[SmallRAE, TrainingLog]:
     return autoencoder, log
 
 
-def _token_encoder(job: Job, name: str) -> Any:
+def _token_encoder(job: Job, name: str) -> Encoder:
     """An input encoder that has spatial features.
 
     Raises:
         UserError: it has none.
     """
     encoder = load_encoders(job.inputs)[name]
-    if not hasattr(encoder, "tokens"):
+    if not encoder.spatial:
         raise UserError(f"encoder {name!r} has no spatial features (`tokens`); small-dae has")
     return encoder

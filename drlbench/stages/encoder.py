@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 from drlbench.data.sources import load_dataset
-from drlbench.encoders.small import SmallEncoder
+from drlbench.encoders.base import Encoder
 from drlbench.registry import ENCODERS
 from drlbench.stages import Job
 from drlbench.stages.files import CONFIG, write_curve, write_description
 from drlbench.store import atomic
+from drlbench.training import weights_sha256
 
 
 def run(job: Job) -> None:
     """Train or load the encoder; keep it, its training curve and what it is."""
     settings = job.settings
-    kind = ENCODERS.get(settings["kind"])
-    if hasattr(kind, "fit"):
+    kind: type[Encoder] = ENCODERS.get(settings["kind"])
+    summary: dict[str, float] = {}
+    if kind.fitted:
         data = load_dataset(settings["data"])
-        where = {"device": job.device} if issubclass(kind, SmallEncoder) else {}
-        encoder, log = kind.fit(data.train_images, data.train_labels, settings["settings"], settings["seed"], **where)
-        encoder.save(job.out)
+        encoder, log = kind.fit(
+            data.train_images, data.train_labels, settings["settings"], settings["seed"], job.device
+        )
         write_curve(job.out, log)
         summary = log.summary
     else:
-        encoder, summary = kind(**settings["settings"]), {}
-        if hasattr(encoder, "save"):
-            encoder.save(job.out)
-        else:
-            atomic.write_json(job.out / CONFIG, {"kind": settings["kind"], "settings": settings["settings"]})
-    write_description(job.out, dim=encoder.dim, signature=encoder.signature, report=summary)
+        encoder = kind(**settings["settings"])
+    atomic.write_json(job.out / CONFIG, {"kind": settings["kind"], "settings": settings["settings"]})
+    encoder.save(job.out)
+    signature = encoder.signature
+    if kind.fitted and (weights := weights_sha256(encoder)) not in signature:
+        signature += f":{weights}"  # two machines fit two networks, and no plug-in needs to remember it
+    write_description(job.out, dim=encoder.dim, signature=signature, report=summary)

@@ -6,7 +6,7 @@ import numpy as np
 
 from drlbench.features.extract import extract
 from drlbench.stages import Job
-from drlbench.stages.files import load_encoder, read_samples
+from drlbench.stages.files import load_encoder, read_samples, write_description
 
 BATCH = 250
 
@@ -16,3 +16,4 @@ def run(job: Job) -> None:
     encoder = load_encoder(job.inputs["encoder"], job.device)
     images, _ = read_samples(job.inputs["samples"])
     np.savez(job.out / "features.npz", features=extract(encoder, images, BATCH))
+    write_description(job.out, signature=encoder.signature)

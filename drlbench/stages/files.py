@@ -122,9 +122,8 @@ def _autoencoder(found: str | Mapping[str, Any]) -> Autoencoder | None:
 def load_encoder(folder: Path, device: str = "cpu") -> Encoder:
     """Read an encoder that its `save` kept."""
     config = read_config(folder)
-    kind = ENCODERS.get(config["kind"])
-    encoder: Encoder = kind.load(folder) if hasattr(kind, "load") else kind(**config["settings"]).freeze()
-    return encoder.to(device)
+    kind: type[Encoder] = ENCODERS.get(config["kind"])
+    return kind.load(folder).to(device)
 
 
 def load_encoders(inputs: Mapping[str, Path], device: str = "cpu") -> dict[str, Encoder]:
@@ -139,12 +138,8 @@ def load_encoders(inputs: Mapping[str, Path], device: str = "cpu") -> dict[str, 
 def load_reward(folder: Path, encoders: Mapping[str, Encoder], device: str = "cpu") -> Reward:
     """Read a reward that its stage kept; one that was fitted here finds the encoders it looks through by name."""
     config = read_config(folder)
-    kind = REWARDS.get(config["kind"])
-    reward: Reward
-    if hasattr(kind, "load"):
-        reward = kind.load(folder, [encoders[name] for name in config["encoders"]])
-    else:
-        reward = kind(name=config["name"], **config["settings"])
+    kind: type[Reward] = REWARDS.get(config["kind"])
+    reward = kind.load(folder, [encoders[name] for name in config["encoders"]])
     return reward.requires_grad_(False).eval().to(device)
 
 
@@ -158,12 +153,8 @@ def write_description(folder: Path, **facts: Any) -> None:
     atomic.write_json(folder / "description.json", facts)
 
 
-def write_measurements(folder: Path, measurements: list[Measurement], signatures: Mapping[str, str]) -> None:
-    """Keep rows.json and replicates.npz.
-
-    Args:
-        signatures: metric name -> everything the number depends on.
-    """
+def write_measurements(folder: Path, measurements: list[Measurement]) -> None:
+    """Keep rows.json and replicates.npz."""
     rows = [
         {
             "metric": m.metric,
@@ -174,7 +165,6 @@ def write_measurements(folder: Path, measurements: list[Measurement], signatures
             "better": m.better,
             "notes": list(m.notes),
             "details": {key: float(value) for key, value in m.details.items() if np.isfinite(value)},
-            "signature": signatures[m.metric],
         }
         for m in measurements
     ]

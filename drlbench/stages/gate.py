@@ -12,6 +12,7 @@ from drlbench.backbones.protocols import REFERENCES
 from drlbench.errors import UserError
 from drlbench.features.reference import read_reference
 from drlbench.metrics.frechet import frechet_distance
+from drlbench.metrics.signature import make_signature
 from drlbench.stages import Job
 from drlbench.store import atomic
 from drlbench.weights.files import resolve
@@ -36,7 +37,7 @@ def _of_the_suite(job: Job) -> dict[str, float | int | str | None]:
     """FD of the suite's own samples to its own training images."""
     rows = json.loads((job.inputs["scores"] / "rows.json").read_text())
     row = next(r for r in rows if r["metric"] == "fd")
-    return {name: row.get(name) for name in ("value", "low", "high", "n", "signature")}
+    return {name: row.get(name) for name in ("value", "low", "high", "n")}
 
 
 def _as_published(job: Job) -> dict[str, float | int | str | None]:
@@ -47,7 +48,10 @@ def _as_published(job: Job) -> dict[str, float | int | str | None]:
     with np.load(job.inputs["features"] / "features.npz", allow_pickle=False) as data:
         found = frechet_distance(data["features"], reference.space("fid"))
     low, high = (None if math.isnan(end) else end for end in (found.low, found.high))
-    signature = f"fd|ref:{reference.name}:{reference.sha256[:8]}|n{found.n}"
+    described = job.inputs["features"] / "description.json"
+    encoder = json.loads(described.read_text())["signature"] if described.is_file() else ""
+    parts = {"enc": encoder, "ref": f"{reference.name}:{reference.sha256[:8]}", "n": found.n}
+    signature = make_signature("fd", parts)
     return {"value": found.value, "low": low, "high": high, "n": found.n, "signature": signature}
 
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import torch
 
-from drlbench import __version__
 from drlbench.finetune.kl import kl_nats
 from drlbench.metrics.base import Measurement
 from drlbench.sampling.generate import balanced_labels, sample_latents, sample_seeds
 from drlbench.seeds import seed_of
-from drlbench.stages import VERSIONS, Job
+from drlbench.stages import KL_T_MAX, Job
 from drlbench.stages.files import load_model, write_measurements
 
-T_MAX = 0.95  # JiT's velocity is clamped beyond, and one bound for all keeps the axis the same
 BATCH = 500
 
 
@@ -30,9 +28,7 @@ def run(job: Job) -> None:
             for i in range(0, s["n"], BATCH)
         ]
     )
-    found = kl_nats(model, base, latents, y, seed_of("kl", s["sampling"]["seed"]), t_max=T_MAX)
+    found = kl_nats(model, base, latents, y, seed_of("kl", s["sampling"]["seed"]), t_max=KL_T_MAX)
     half = 1.96 * found.standard_error
     row = Measurement("kl_nats", found.nats, found.nats - half, found.nats + half, found.samples, "lower")
-    write_measurements(
-        job.out, [row], {"kl_nats": f"kl_nats|tmax{T_MAX:g}|n{found.samples}|drlbench{__version__}.{VERSIONS['kl']}"}
-    )
+    write_measurements(job.out, [row])

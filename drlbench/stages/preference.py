@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import torch
-
-from drlbench import __version__
 from drlbench.metrics.bootstrap import mean_replicates, measurement, resample_counts
-from drlbench.stages import VERSIONS, Job
+from drlbench.rewards.scoring import score_images
+from drlbench.stages import Job
 from drlbench.stages.files import load_encoders, load_reward, read_samples, write_measurements
-from drlbench.stages.scores import sampler_name
-from drlbench.training import to_float
 
 BATCH = 256
 
@@ -19,17 +15,7 @@ def run(job: Job) -> None:
     name = job.settings["name"]
     images, labels = read_samples(job.inputs["samples"])
     reward = load_reward(job.inputs["reward"], load_encoders(job.inputs, job.device), job.device)
-    scores = []
-    with torch.no_grad():
-        for start in range(0, len(images), BATCH):
-            part = slice(start, start + BATCH)
-            y = torch.from_numpy(labels[part]).to(job.device)
-            scores.append(reward(to_float(images[part]).to(job.device), y).double().cpu())
-            job.progress(min(1.0, (start + BATCH) / len(images)))
-    values = torch.cat(scores).numpy()
+    values = score_images(reward, images, labels, BATCH, job.device, job.progress)
     replicates = mean_replicates(values, resample_counts(len(values), job.settings["resamples"]))
     row = measurement(name, float(values.mean()), len(values), "higher", replicates)
-    signature = (
-        f"{name}|{reward.signature}|{sampler_name(job)}|n{len(values)}|drlbench{__version__}.{VERSIONS['preference']}"
-    )
-    write_measurements(job.out, [row], {name: signature})
+    write_measurements(job.out, [row])

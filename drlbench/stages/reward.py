@@ -43,21 +43,17 @@ def run(job: Job) -> None:
     make = {"discriminator": _discriminator, "bradley-terry": _bradley_terry}.get(s["kind"], _published)
     reward, log = make(job)
     config = {"kind": s["kind"], "name": s["name"], "encoders": list(s["encoders"]), "settings": s["settings"]}
-    save = getattr(reward, "save", None)
-    if callable(save):
-        save(job.out)
-    if not (job.out / CONFIG).exists():
-        atomic.write_json(job.out / CONFIG, config)
+    atomic.write_json(job.out / CONFIG, config)
+    reward.save(job.out)
     write_curve(job.out, log)
     write_description(job.out, signature=reward.signature, report=log.summary)
 
 
 def _published(job: Job) -> tuple[Reward, TrainingLog]:
     """A reward that needs no fitting here: a published checkpoint or a plug-in's rule."""
-    kind, settings = REWARDS.get(job.settings["kind"]), job.settings["settings"]
-    # One that keeps a card of itself has a fixed name; the others are called what the suite calls them.
-    reward: Reward = kind(**settings) if hasattr(kind, "load") else kind(name=job.settings["name"], **settings)
-    return reward, TrainingLog()
+    kind: type[Reward] = REWARDS.get(job.settings["kind"])
+    name = {"name": job.settings["name"]} if kind.named_by_suite else {}
+    return kind(**name, **job.settings["settings"]), TrainingLog()
 
 
 def _bradley_terry(job: Job) -> tuple[Reward, TrainingLog]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from drlbench.backbones.base import Autoencoder
 from drlbench.data.sources import load_dataset
+from drlbench.metrics.signature import sampler_part
 from drlbench.sampling.generate import balanced_labels, generate, random_labels, sample_seeds
 from drlbench.sampling.guidance import Autoguidance, ClassifierFree, Guidance
 from drlbench.seeds import seed_of
@@ -72,5 +73,4 @@ def run(job: Job) -> None:
     )
     outside = torch.cat(recorder.shares).numpy()
     np.savez_compressed(job.out / "samples.npz", images=images, labels=labels, outside=outside)
-    guided = "" if s["cfg"] == 1 else f"-cfg{s['cfg']:g}[{s['low']:g},{s['high']:g}]"
-    write_description(job.out, sampler=f"{s['sampler']}{s['steps'] or ''}{guided}{'-bf16' * half}-seed{s['seed']}")
+    write_description(job.out, sampler=sampler_part(s))

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 
-from drlbench import __version__
 from drlbench.data.lazy import LazyImages
 from drlbench.data.sources import load_dataset
 from drlbench.features.moments import Moments
 from drlbench.metrics.base import Evidence, Measurement
 from drlbench.metrics.bootstrap import mean_replicates, measurement, resample_counts
 from drlbench.registry import METRICS
-from drlbench.stages import VERSIONS, Job
+from drlbench.stages import Job
 from drlbench.stages.files import read_samples, write_measurements
 from drlbench.stages.reference import MOMENTS
-from drlbench.store import atomic
 
 
 def run(job: Job) -> None:
@@ -31,7 +27,6 @@ def run(job: Job) -> None:
         reference_images=None if isinstance(data.heldout_images, LazyImages) else data.heldout_images,
         num_classes=data.num_classes,
     )
-    where = f"data:{data.sha256[:8]}"
     if "features" in job.inputs:
         with np.load(job.inputs["features"] / "features.npz", allow_pickle=False) as own:
             features = own["features"]
@@ -46,15 +41,12 @@ def run(job: Job) -> None:
                 reference_val=real["heldout"],
                 reference_val_labels=real["heldout_labels"],
             )
-        made_from = atomic.read_marker(job.inputs["reference"])
-        where = f"enc:{made_from['inputs']['encoder'][:8]}|ref:{made_from['key'][:8]}"
     measured: list[Measurement] = []
     for name in job.settings["metrics"]:
         measured += METRICS.get(name)().measure(evidence)
     if "stats" in job.settings["metrics"]:
         measured.append(_out_of_range(job, evidence))
-    common = f"{where}|{sampler_name(job)}|n{len(images)}|drlbench{__version__}.{VERSIONS['scores']}"
-    write_measurements(job.out, measured, {m.metric: f"{m.metric}|{common}" for m in measured})
+    write_measurements(job.out, measured)
 
 
 def _out_of_range(job: Job, evidence: Evidence) -> Measurement:
@@ -63,9 +55,3 @@ def _out_of_range(job: Job, evidence: Evidence) -> Measurement:
         outside = data["outside"]  # (n,)
     replicates = mean_replicates(outside, evidence.counts)
     return measurement("out_of_range", float(outside.mean()), len(outside), "lower", replicates)
-
-
-def sampler_name(job: Job) -> str:
-    """How the samples were made, in a word: `heun50`, `euler20-cfg1.5`, or `data` for real images."""
-    with (job.inputs["samples"] / "description.json").open() as file:
-        return str(json.load(file)["sampler"])

@@ -13,13 +13,12 @@ from drlbench.finetune.heldout import Better
 from drlbench.finetune.kl import kl_nats
 from drlbench.metrics.frechet import Gaussian, frechet_distance
 from drlbench.rewards.base import Reward
+from drlbench.rewards.scoring import score_images
 from drlbench.sampling.generate import balanced_labels, generate, sample_latents, sample_seeds
 from drlbench.seeds import seed_of
-from drlbench.stages import Job
+from drlbench.stages import KL_T_MAX, Job
 from drlbench.stages.files import load_encoders, load_model, load_reward
-from drlbench.stages.kl import T_MAX
 from drlbench.stages.reference import MOMENTS
-from drlbench.training import to_float
 
 BATCH = 250
 KL_SAMPLES = 200  # at most; the estimate is sharp next to an FD of as many
@@ -60,13 +59,8 @@ class HeldOut:
         )
         found = {}
         for name, reward in self.rewards.items():
-            scores = []
-            with torch.no_grad():
-                for start in range(0, len(images), BATCH):
-                    y = torch.from_numpy(labels[start : start + BATCH]).to(self.device)
-                    scores.append(reward(to_float(images[start : start + BATCH]).to(self.device), y).double().cpu())
-            values = torch.cat(scores)
-            found[name] = float(values.mean()), float(values.std()) / len(values) ** 0.5
+            values = score_images(reward, images, labels, BATCH, self.device)
+            found[name] = float(values.mean()), float(values.std(ddof=1)) / len(values) ** 0.5
         for name, encoder in self.spaces.items():
             distance = frechet_distance(extract(encoder, images, BATCH), self.references[name])
             assert distance.replicates is not None
@@ -79,7 +73,7 @@ class HeldOut:
         w = self.watch
         y = torch.from_numpy(balanced_labels(min(w["n"], KL_SAMPLES), model.num_classes)).to(self.device)
         latents = sample_latents(model, y, sample_seeds(w["seed"], len(y)), w["sampler"], w["steps"])
-        found = kl_nats(model, self.start, latents, y, seed_of("kl", w["seed"]), t_max=T_MAX)
+        found = kl_nats(model, self.start, latents, y, seed_of("kl", w["seed"]), t_max=KL_T_MAX)
         return found.nats, found.standard_error
 
 

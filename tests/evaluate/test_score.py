@@ -203,8 +203,20 @@ def test_signatures_compare():
     two = make_signature("fd", {"enc": "a:1", "ref": "r:3", "n": 60})
     assert why_not_comparable(one, one) == []
     assert why_not_comparable(one, two) == ["reference: r:2 against r:3", "number of samples: 50 against 60"]
-    with pytest.raises(UserError, match="separator"):
-        make_signature("fd", {"ref": "a|b"})
+    odd = make_signature("fd", {"ref": "a|b%\n", "enc": "x:y"})
+    assert read_signature(odd)["ref"] == "a|b%\n" and read_signature(odd)["enc"] == "x:y"
+
+
+def test_a_reference_is_named_by_the_content_of_its_images(sets):
+    folder, _, real = sets
+    np.savez(folder / "again.npz", arr_0=real)
+    np.savez(folder / "other.npz", arr_0=np.concatenate([real[:-1], real[:1]]))
+
+    def ref(name, size):
+        table = evaluate(folder / "fake.npz", folder / name, ["fd"], {"p": Probe}, batch_size=size)
+        return read_signature(table.rows[0].signature)["ref"].partition(":")[2]
+
+    assert ref("real.npz", 64) == ref("again.npz", 7) != ref("other.npz", 64)
 
 
 def test_metrics_with_an_output_of_their_own(sets):

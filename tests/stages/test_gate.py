@@ -32,7 +32,7 @@ def measured(tmp_path: Path, value: float) -> Job:
     (tmp_path / "scores").mkdir()
     rows = [
         {"metric": "fd_val", "value": 0.0},
-        {"metric": "fd", "value": value, "low": 9.0, "high": 11.0, "n": 60, "signature": "s"},
+        {"metric": "fd", "value": value, "low": 9.0, "high": 11.0, "n": 60},
     ]
     (tmp_path / "scores" / "rows.json").write_text(json.dumps(rows))
     (tmp_path / "out").mkdir()

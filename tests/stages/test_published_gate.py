@@ -22,6 +22,7 @@ from drlbench.errors import CellsFailed
 from drlbench.features.extract import extract
 from drlbench.features.moments import Moments
 from drlbench.metrics.frechet import frechet_distance
+from drlbench.metrics.signature import read_signature
 from drlbench.plan.prerequisites import missing
 from drlbench.run.perform import Options, perform
 from drlbench.sampling.generate import generate, random_labels, sample_seeds
@@ -123,7 +124,8 @@ def test_the_base_is_measured_as_its_card_says(official: Any, tmp_path: Path) ->
     assert kept["measured"]["n"] == kept["published_n"] == 40
     assert kept["measured"]["value"] == pytest.approx(value, rel=1e-6)
     assert kept["measured"]["low"] < kept["measured"]["value"] < kept["measured"]["high"]
-    assert kept["measured"]["signature"].startswith("fd|ref:statistics:")
+    parts = read_signature(kept["measured"]["signature"])
+    assert parts["ref"].startswith("statistics:") and parts["enc"].startswith("pixels:")
 
 
 def test_a_plan_names_what_the_gate_needs(official: Any, tmp_path: Path) -> None:
