@@ -107,6 +107,7 @@ ALGORITHMS = Registry(
         "flow-grpo": "drlbench.finetune.flow_grpo:FlowGRPO",
         "rwm": "drlbench.finetune.rwm:RWM",
         "draft": "drlbench.finetune.draft:DRaFT",
+        "ddo": "drlbench.finetune.ddo:DDO",
     },
 )
 

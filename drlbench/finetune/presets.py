@@ -48,5 +48,5 @@ def preset(algorithm: str, backbone: str) -> dict[str, Any]:
     if backbone == "jit":
         # JiT's own training schedule of times: t = sigmoid(0.8 n - 0.8).
         own = {"time": "logit-normal", "time_mean": -0.8, "time_std": 0.8}
-        shared |= own if algorithm == "sft" else _CLAMPED.get(algorithm, {})
+        shared |= own if algorithm in ("sft", "ddo") else _CLAMPED.get(algorithm, {})
     return shared

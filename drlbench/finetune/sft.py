@@ -8,7 +8,7 @@ Shapes: B batch, C channels, H and W height and width of the latent.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -32,7 +32,7 @@ class FlowMatchingSFT(Learner):
     """
 
     name = "sft"
-    kind = SFTSettings
+    kind: ClassVar[type[SFTSettings]] = SFTSettings
     settings: SFTSettings
     needs_reward = False
     needs_data = True
@@ -43,17 +43,7 @@ class FlowMatchingSFT(Learner):
         own = self.own_rows(s.batch)
         picked = self._epoch_rows([update * s.batch + i for i in own]).to(self.data[0].device)
         x1, y = self.data[0][picked].to(self.device), self.data[1][picked].to(self.device)
-        scale = self.policy.noise_scale
-        x0 = scale * self.drawn("normal", (s.batch, *x1.shape[1:]), update, 0)[own]
-        if s.time == "uniform":
-            t = self.drawn("uniform", (s.batch,), update, 1)[own]
-        else:
-            t = (s.time_mean + s.time_std * self.drawn("normal", (s.batch,), update, 1)[own]).sigmoid()
-        t = t / (self.policy.time_shift - (self.policy.time_shift - 1) * t)  # as the backbone was trained
-        wide = t.reshape(-1, *[1] * (x1.ndim - 1))
-        xt = wide * x1 + (1 - wide) * x0
-        floor = self.policy.time_floor
-        target = (x1 - x0) * ((1 - wide) / (1 - wide).clamp_min(floor)) if floor > 0 else x1 - x0
+        xt, t, target = self.noised(x1, torch.tensor(own), 0)
         total = torch.zeros((), device=self.device)
         share = 1 / (s.batch * x1[0].numel())
 
@@ -66,6 +56,22 @@ class FlowMatchingSFT(Learner):
         with self.recompute():
             self.chunks.run(len(own), learn)
         return {"loss": float(all_sum(total))} | self.updater.step()
+
+    def noised(self, x1: Tensor, positions: Tensor, stream: int) -> tuple[Tensor, Tensor, Tensor]:
+        """X_t (b, C, H, W), t (b,) and the target (b, C, H, W) of latents at these positions of this update's batch."""
+        s, update = self.settings, self.updater.updates
+        scale = self.policy.noise_scale
+        x0 = scale * self.drawn("normal", (s.batch, *x1.shape[1:]), update, stream)[positions]
+        if s.time == "uniform":
+            t = self.drawn("uniform", (s.batch,), update, stream + 1)[positions]
+        else:
+            t = (s.time_mean + s.time_std * self.drawn("normal", (s.batch,), update, stream + 1)[positions]).sigmoid()
+        t = t / (self.policy.time_shift - (self.policy.time_shift - 1) * t)  # as the backbone was trained
+        wide = t.reshape(-1, *[1] * (x1.ndim - 1))
+        xt = wide * x1 + (1 - wide) * x0
+        floor = self.policy.time_floor
+        target = (x1 - x0) * ((1 - wide) / (1 - wide).clamp_min(floor)) if floor > 0 else x1 - x0
+        return xt, t, target
 
     def _epoch_rows(self, visits: list[int]) -> Tensor:
         """Rows of the data for the n-th, ... visits: each epoch is its own permutation."""

@@ -122,7 +122,9 @@ def _run(spec: SuiteSpec, name: str, run: RunSpec) -> Iterator[Found]:
     if run.rounds > 1 and not any(
         n in spec.rewards and spec.rewards[n].kind == "discriminator" for n in [run.reward, *run.with_] if n
     ):
-        yield (*at, "rounds"), "rounds re-fit a discriminator, and this run has none"
+        kind = spec.algorithms[run.algorithm].kind if run.algorithm in spec.algorithms else ""
+        if kind not in ALGORITHMS.names() or not getattr(ALGORITHMS.get(kind), "moves_with_start", False):
+            yield (*at, "rounds"), "rounds re-fit a discriminator, and this run has none"
     if run.sweep is not None and run.headline is None:
         yield (*at, "sweep"), "the backbones outside `sweep` run the headline's lambdas, and there is no `headline`"
     for i, backbone in enumerate(run.sweep or []):

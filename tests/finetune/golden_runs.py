@@ -32,6 +32,7 @@ SETTINGS: dict[str, dict[str, object]] = {
     "flow-grpo": _DRAWN,
     "flow-grpo memoryless": _DRAWN | {"variant": "memoryless"},
     "draft": {"sampler_steps": 4},
+    "ddo": {"negatives": 16, "sampler_steps": 4},
 }
 
 
