@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from drlbench.backbones import create
+    from drlbench.report.load import load_run
     from drlbench.sampling import official_sample
 
 __version__ = "0.1.0"
@@ -18,10 +19,11 @@ __version__ = "0.1.0"
 # Public name -> its module; the imports above say the same to type checkers.
 DOORS = {
     "create": "drlbench.backbones",
+    "load_run": "drlbench.report.load",
     "official_sample": "drlbench.sampling",
 }
 
-__all__ = ["create", "official_sample"]  # a literal, as type checkers want it; the table's names
+__all__ = ["create", "load_run", "official_sample"]  # a literal, as type checkers want it; the table's names
 
 
 def __getattr__(name: str) -> Any:

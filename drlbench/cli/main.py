@@ -295,18 +295,23 @@ def doctor() -> None:
 
 
 @app.command()
-def schema(what: Annotated[str, typer.Argument(help="suite or results")] = "suite") -> None:
-    """Print the JSON schema of suite files, or the columns of results.csv."""
+def schema(what: Annotated[str, typer.Argument(help="suite, run or results")] = "suite") -> None:
+    """Print the JSON schema of suite files or of run.json, or the columns of results.csv."""
     if what == "suite":
         from drlbench.suite.schema import SuiteSpec
 
         print(json.dumps(SuiteSpec.model_json_schema(), indent=1))
+    elif what == "run":
+        from drlbench.report.record import RunRecord
+
+        print(json.dumps(RunRecord.model_json_schema(), indent=1))
     elif what == "results":
         from drlbench.report.results import COLUMNS
 
         print(",".join(COLUMNS))
     else:
-        raise UserError(f"unknown schema {what!r}{did_you_mean(what, ['suite', 'results'])}; valid: suite, results")
+        valid = ["suite", "run", "results"]
+        raise UserError(f"unknown schema {what!r}{did_you_mean(what, valid)}; valid: {', '.join(valid)}")
 
 
 @app.command()

@@ -33,9 +33,9 @@ def figures(
     """Draw the figures of a run again; with --paper, the paper's."""
     from drlbench.report.figures import draw_figures
     from drlbench.report.figures.paper import draw_paper_figures
-    from drlbench.report.rundata import load_run
+    from drlbench.report.rundata import read_run
 
-    run = load_run(folder)
+    run = read_run(folder)
     if not paper:
         paths = draw_figures(run, folder / "figures").paths
         print(f"{len(paths)} files in {folder / 'figures'}")

@@ -9,18 +9,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from drlbench.report.figures import draw_figures
-from drlbench.report.fronts import frontier_rows
+from drlbench.report.fronts import FRONTIER_COLUMNS, frontier_rows
 from drlbench.report.html import render
 from drlbench.report.paper_tables import paper_table
 from drlbench.report.results import csv_text
-from drlbench.report.rundata import load_run
+from drlbench.report.rundata import read_run
 from drlbench.report.summary import Summary, summarise
 from drlbench.report.tables import honest_table, printed_table
 from drlbench.store import atomic
-
-FRONTIER_COLUMNS = [
-    *("backbone", "run", "lambda", "seed", "guidance", "x_metric", "x_space", "x", "y_metric", "y", "on_front"),
-]
 
 
 def build_report(run_dir: Path) -> Summary:
@@ -33,9 +29,9 @@ def build_report(run_dir: Path) -> Summary:
         What summary.json holds.
 
     Raises:
-        MissingPrerequisite, IntegrityError, UserError: see `load_run`.
+        MissingPrerequisite, IntegrityError, UserError: see `read_run`.
     """
-    run = load_run(run_dir)
+    run = read_run(run_dir)
     summary = summarise(run)
     atomic.write_text(run_dir / "table.csv", honest_table(run).to_csv())
     tables = {"table": printed_table(run, summary.plain_guidance)}

@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +21,9 @@ from drlbench.frontier.pareto import Floats
 from drlbench.frontier.uncertainty import Estimate, estimate
 from drlbench.metrics.signature import why_not_comparable
 from drlbench.report.effects import NORMAL_95, generator, sigma
+from drlbench.report.record import SCHEMA, Reward, RunRecord
 from drlbench.report.results import DATA, Row, csv_text, read_results
-from drlbench.report.rundata import CellKey, RunData, load_run
+from drlbench.report.rundata import CellKey, RunData, read_run
 from drlbench.report.tables import Table
 from drlbench.report.words import digits, interval, lambda_text
 
@@ -136,15 +136,15 @@ def compare(run_a: Path, run_b: Path | None = None, baseline: Path | None = None
 
     Raises:
         UserError: neither or both of `run_b` and `baseline` are given, or the two have no number in common.
-        MissingPrerequisite, IntegrityError: see `load_run`.
+        MissingPrerequisite, IntegrityError: see `read_run`.
     """
     if (run_b is None) == (baseline is None):
         raise UserError("compare takes two runs, or one run and --baseline FILE")
     if baseline is not None:
-        old, new, names = _baseline(baseline), load_run(run_a), (baseline.name, run_a.name)
+        old, new, names = _baseline(baseline), read_run(run_a), (baseline.name, run_a.name)
     else:
         assert run_b is not None
-        old, new, names = load_run(run_a), load_run(run_b), (run_a.name, run_b.name)
+        old, new, names = read_run(run_a), read_run(run_b), (run_a.name, run_b.name)
     changes = tuple(_changes(old, new))
     if not any(c.verdict != "missing" for c in changes):
         raise UserError(
@@ -160,12 +160,11 @@ def _held(run: RunData) -> str:
 
 def _baseline(path: Path) -> RunData:
     if path.is_dir():
-        return load_run(path)
+        return read_run(path)
     rows = tuple(read_results(path))
     names = dict.fromkeys(r.metric for r in rows if _is_reward(r))
-    rewards = [{"name": name, "held_out": True, "kind": ""} for name in names]
-    meta: dict[str, Any] = {"cells": [], "spaces": [], "rewards": rewards, "backbones": [], "guidances": []}
-    return RunData(path.parent, rows, meta, {}, {})
+    record = RunRecord(schema=SCHEMA, rewards=tuple(Reward(name=name) for name in names))
+    return RunData(path.parent, rows, record, {}, {})
 
 
 def _is_reward(row: Row) -> bool:
@@ -176,8 +175,8 @@ def _is_reward(row: Row) -> bool:
 def _notes(old: RunData, new: RunData) -> list[str]:
     notes = []
     for name, run in (("The old", old), ("The new", new)):
-        status = run.meta.get("status", "complete")
-        if status != "complete":
+        status = run.record.status
+        if status not in ("complete", "unknown"):
             notes.append(f"{name} run is {status}.")
     old_data, new_data = ({(r.space, r.metric): r.signature for r in run.rows if r.run == DATA} for run in (old, new))
     moved: dict[str, list[str]] = {}

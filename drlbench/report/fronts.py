@@ -19,6 +19,9 @@ from drlbench.frontier.uncertainty import recentre
 from drlbench.report.rundata import CellKey, RunData
 
 BASE = "base"
+FRONTIER_COLUMNS = [
+    *("backbone", "run", "lambda", "seed", "guidance", "x_metric", "x_space", "x", "y_metric", "y", "on_front"),
+]
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,7 @@ def lowest(run: RunData, cell: CellKey, guidance: str, axis: Axis) -> float:
 
 def start_of(run: RunData, cell: CellKey) -> CellKey | None:
     """The model a cell's preference weight of zero stands for, or None when it cannot be told."""
-    named = run.cell_meta.get(cell.id, {}).get("start")
+    named = run.cell_record(cell).start
     if named:
         return next((c for c in run.cells if c.id == named), None)
     if cell.run == "combined":

@@ -81,14 +81,14 @@ def sentences(run: RunData, guidance: str, contests: list[Contest], signs: list[
 
 def _completeness(run: RunData) -> Iterator[str]:
     """What is missing comes first: nobody should read the rest as a finished run."""
-    status = run.meta.get("status", "unknown")
-    bad = [c for c in run.meta["cells"] if c.get("status") != "ok"]
+    status = run.record.status
+    bad = [c for c in run.record.cells if c.status != "ok"]
     if status != "complete" and not bad:
-        yield f"The run is {status}: the {len(run.meta['cells'])} cells asked for are whole, the suite has more."
+        yield f"The run is {status}: the {len(run.record.cells)} cells asked for are whole, the suite has more."
     elif status != "complete":
-        yield f"The run is {status}: {len(bad)} of {len(run.meta['cells'])} cells have no full result."
+        yield f"The run is {status}: {len(bad)} of {len(run.record.cells)} cells have no full result."
     elif bad:
-        yield f"{len(bad)} of {len(run.meta['cells'])} cells failed: {', '.join(c['id'] for c in bad[:4])}."
+        yield f"{len(bad)} of {len(run.record.cells)} cells failed: {', '.join(c.id for c in bad[:4])}."
 
 
 def _distances(run: RunData, backbone: str, guidance: str) -> Iterator[str]:

@@ -18,6 +18,7 @@ from markupsafe import Markup
 
 from drlbench.report.headline import axis_words
 from drlbench.report.page_data import page_data
+from drlbench.report.record import RunRecord
 from drlbench.report.rundata import RunData
 from drlbench.report.summary import INTERVAL_RULE, REFERENCE_RULE, Summary, best_guidance
 from drlbench.report.tables import checkpoint_rows, printed_table
@@ -45,7 +46,7 @@ def render(run: RunData, summary: Summary, pictures: dict[str, str]) -> str:
     style = _asset(STYLE)
     data, warnings = page_data(run, summary)
     return environment.get_template("report.html.j2").render(
-        meta=run.meta,
+        meta=run.record,
         run=run,
         summary=summary,
         leads=[s for s in summary.headline if s.topic in ("status", "lead")],
@@ -55,9 +56,9 @@ def render(run: RunData, summary: Summary, pictures: dict[str, str]) -> str:
         untabled=len(run.guidances) > MOST_TABLES,
         contests=[c for c in summary.contests if c.guidance == summary.plain_guidance],
         axis=lambda a: axis_words(run, a),
-        warnings=[*run.meta.get("warnings", []), *warnings],
-        failed=[c for c in run.meta["cells"] if c.get("status") != "ok"],
-        provenance=_provenance(run.meta),
+        warnings=[*run.record.warnings, *warnings],
+        failed=[c for c in run.record.cells if c.status != "ok"],
+        provenance=_provenance(run.record),
         rules=(INTERVAL_RULE, REFERENCE_RULE),
         pictures=pictures,
         data=_island(data),
@@ -148,25 +149,25 @@ def duration(value: float | None) -> str:
 
 def _counts(run: RunData) -> list[tuple[str, str]]:
     """What ran, in a few words each."""
-    cells = run.meta["cells"]
-    done = sum(c.get("status") == "ok" for c in cells)
+    cells = run.record.cells
+    done = sum(c.status == "ok" for c in cells)
     rl_seeds = {c.seed for c in run.cells if c.run != "base"}
-    hardware = (run.meta.get("hardware") or {}).values()
+    hardware = run.record.hardware.values()
     return [
-        ("Status", str(run.meta.get("status", "unknown"))),
+        ("Status", run.record.status),
         ("Cells", f"{done} of {len(cells)}"),
         ("Backbones", ", ".join(run.backbones)),
         ("Runs", ", ".join(run.runs)),
         ("Seeds", str(len(rl_seeds))),
-        ("Wall time", duration(run.meta.get("wall_seconds"))),
-        ("Training time", duration(sum(c.get("seconds") or 0 for c in cells))),
+        ("Wall time", duration(run.record.wall_seconds)),
+        ("Training time", duration(sum(c.seconds or 0 for c in cells))),
         ("Hardware", ", ".join(str(v) for v in hardware if v not in (None, "")) or "–"),
     ]
 
 
-def _provenance(meta: Any) -> list[tuple[str, str]]:
+def _provenance(record: RunRecord) -> list[tuple[str, str]]:
     """Started, finished, versions, git and hashes as rows of text."""
-    rows = [(k, str(meta[k])) for k in ("started", "finished", "suite_sha256", "resamples") if k in meta]
-    for group in ("hardware", "versions", "git"):
-        rows += [(f"{group}: {k}", str(v)) for k, v in sorted((meta.get(group) or {}).items()) if v not in (None, "")]
+    rows = [(k, str(v)) for k in ("started", "finished", "suite_sha256", "resamples") if (v := getattr(record, k))]
+    for group, found in (("hardware", record.hardware), ("versions", record.versions), ("git", dict(record.git))):
+        rows += [(f"{group}: {k}", str(v)) for k, v in sorted(found.items()) if v not in (None, "")]
     return rows

@@ -56,7 +56,7 @@ def page_data(run: RunData, summary: Summary) -> tuple[dict[str, Any], list[str]
                 "lambda": c.lambda_,
                 "seed": c.seed,
                 "optimised": list(run.optimised(c)),
-                "seconds": run.cell_meta.get(c.id, {}).get("seconds"),
+                "seconds": run.cell_record(c).seconds,
                 "grids": grids.get(c, {}),
             }
             for c in cells
@@ -70,7 +70,7 @@ def page_data(run: RunData, summary: Summary) -> tuple[dict[str, Any], list[str]
             for n in run.runs
         ],
         "pictures": pictures,
-        "curves": {str(index[c]): _curves(run.curves.get(c.id, [])) for c in cells if run.curves.get(c.id)},
+        "curves": {str(index[c]): _curves(run.parts.get(c.id, [])) for c in cells if run.parts.get(c.id)},
         "hacking": _hacking(run, summary),
     }
     return plain(data), warnings

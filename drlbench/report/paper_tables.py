@@ -137,11 +137,11 @@ def discriminator_encoder(run: RunData, name: str) -> str:
     Empty for any other family.
     """
     rewards = dict.fromkeys(r for c in run.cells if c.run == name for r in run.optimised(c))
-    metas = [run.reward_meta(r) for r in rewards if not run.is_preference(r)]
-    if len(rewards) != 1 or not metas:
+    records = [run.reward_record(r) for r in rewards if not run.is_preference(r)]
+    if len(rewards) != 1 or not records:
         return ""
-    how = metas[0].get("encoder_training")
-    return "+".join(metas[0].get("encoders", ())) + (f" {how}" if how else "")
+    how = records[0].encoder_training
+    return "+".join(records[0].encoders) + (f" {how}" if how else "")
 
 
 def _printed(run: RunData, number: str, backbone: str, space: str, method: str, setting: str, metric: str) -> str:

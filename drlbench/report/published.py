@@ -75,11 +75,11 @@ def normal(name: str) -> str:
 
 def comparable(run: RunData) -> bool:
     """Whether the paper's numbers speak about the same data as this run."""
-    return len(run.meta.get("classes", ())) == IMAGENET_CLASSES
+    return len(run.record.classes) == IMAGENET_CLASSES
 
 
 def paper_backbone(run: RunData, backbone: str) -> str:
     """The paper's name of a run's backbone by its family (`SiT`), or an empty string."""
-    family = next((b.get("family", "") for b in run.meta["backbones"] if b["name"] == backbone), "")
+    family = next((b.family for b in run.record.backbones if b.name == backbone), "")
     names = {normal(p.backbone): p.backbone for p in published()}
     return names.get(normal(family), "") if comparable(run) else ""

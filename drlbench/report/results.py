@@ -7,14 +7,17 @@ take for a formula (it starts with = + - @ tab or return) gets a leading apostro
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
-import math
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-from drlbench.errors import MissingPrerequisite, UserError, did_you_mean
+import pandas as pd
+
+from drlbench.errors import IntegrityError, MissingPrerequisite, UserError, did_you_mean
+from drlbench.report.record import Written
 from drlbench.store import atomic
 
 COLUMNS = [
@@ -91,9 +94,38 @@ def _cell(value: object) -> str:
     return number(value) if isinstance(value, int | float) else shield(str(value))
 
 
-def write_results(path: Path, rows: Iterable[Row]) -> None:
-    """Replace results.csv in one step, rows in the order given."""
-    atomic.write_text(path, csv_text(COLUMNS, (astuple(r) for r in rows)))
+def write_results(path: Path, rows: Iterable[Row]) -> Written:
+    """Replace results.csv in one step, rows in the order given; returns what run.json must say of it."""
+    kept = list(rows)
+    text = csv_text(COLUMNS, (tuple(vars(r).values()) for r in kept))
+    atomic.write_text(path, text)
+    return Written(rows=len(kept), sha256=_digest(text.encode()), last=_digest(_last_line(text.encode())))
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _last_line(content: bytes) -> bytes:
+    return content.rstrip(b"\n").rpartition(b"\n")[2]
+
+
+def check_whole(path: Path, written: Written) -> bool:
+    """Whether results.csv is byte for byte what the run wrote.
+
+    Raises:
+        IntegrityError: it lost its end. A file that was edited but still ends as it did is the reader's own matter.
+    """
+    content = path.read_bytes()
+    if _digest(content) == written.sha256:
+        return True
+    if _digest(_last_line(content)) != written.last:
+        rows = max(0, content.count(b"\n") - 1)
+        raise IntegrityError(
+            f"{path}: was cut or damaged: {rows} rows where the run wrote {written.rows}; "
+            "`drlbench run` again writes it anew"
+        )
+    return False
 
 
 def read_results(path: Path) -> list[Row]:
@@ -101,16 +133,27 @@ def read_results(path: Path) -> list[Row]:
 
     Raises:
         MissingPrerequisite: there is no such file.
+        IntegrityError: it ends in the middle of a line.
         UserError: the columns are not those of the contract, or a cell does not parse; names line and column.
     """
     if not path.is_file():
         raise MissingPrerequisite(f"{path}: not found; a run's folder holds it once `drlbench run` has measured a cell")
     with path.open(newline="", encoding="utf-8") as file:
+        text = file.read()
+    if text and not text.endswith("\n"):
+        raise IntegrityError(f"{path}: was cut: its last line does not end; `drlbench run` again writes it anew")
+    with io.StringIO(text, newline="") as file:
         reader = csv.reader(file)
         header = next(reader, [])
         if header != COLUMNS:
             raise UserError(f"{path}:1: {_header_fault(header)}")
         return [_parse(path, reader.line_num, cells) for cells in reader if cells]
+
+
+def frame(rows: Iterable[Row]) -> pd.DataFrame:
+    """Rows as a frame with the columns of results.csv; unknown numbers are NaN, `n` is an integer, the rest text."""
+    found = pd.DataFrame.from_records([tuple(vars(r).values()) for r in rows], columns=COLUMNS)
+    return found.astype(dict.fromkeys(NUMBERS, float) | {"n": int})
 
 
 def _header_fault(header: list[str]) -> str:
@@ -144,8 +187,3 @@ def _parse(path: Path, line: int, cells: list[str]) -> Row:
     if row.better not in BETTER:
         raise UserError(f"{path}:{line}: column better: {row.better!r} is not one of {', '.join(BETTER)}")
     return row
-
-
-def is_number(value: float | None) -> bool:
-    """True for a finite number."""
-    return value is not None and math.isfinite(value)

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from drlbench.errors import IntegrityError, MissingPrerequisite, UserError
+from drlbench.errors import IntegrityError, MissingPrerequisite
 from drlbench.frontier.pareto import Floats
-from drlbench.report.results import DATA, Row, read_results
+from drlbench.report.record import FILE, CellRecord, Reward, RunRecord, read_record
+from drlbench.report.results import DATA, Row, check_whole, frame, read_results
 
-SCHEMA = 1
 REPLICATES = "replicates.npz"
 
 
@@ -44,23 +45,33 @@ class CellKey:
         return self.seed.partition(".")[0]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RunData:
     """Everything a run left.
 
     Attributes:
         path: the run's folder.
         rows: results.csv.
-        meta: run.json.
-        curves: curves.json, by cell id.
+        record: run.json.
+        parts: curves.json: the parts of each cell's training, by cell id.
         replicates: `"{cell id}|{guidance}|{space}|{metric}"` -> (R,) float64; empty when the run kept none.
+        edited: results.csv is not byte for byte what the run wrote.
     """
 
     path: Path
     rows: tuple[Row, ...]
-    meta: Mapping[str, Any]
-    curves: Mapping[str, list[dict[str, Any]]]
+    record: RunRecord
+    parts: Mapping[str, list[dict[str, Any]]]
     replicates: Mapping[str, Floats]
+    edited: bool = False
+
+    def __repr__(self) -> str:
+        return f"RunData({self.path.name}: {len(self.cells)} cells, {len(self.rows)} numbers, {self.record.status})"
+
+    @cached_property
+    def results(self) -> pd.DataFrame:
+        """results.csv as a frame."""
+        return frame(self.rows)
 
     @cached_property
     def _index(self) -> dict[tuple[CellKey, str, str, str], Row]:
@@ -80,14 +91,13 @@ class RunData:
     @cached_property
     def cells(self) -> tuple[CellKey, ...]:
         """Measured cells in the order of run.json (then of results.csv)."""
-        order = {c["id"]: i for i, c in enumerate(self.meta["cells"])}
+        order = {c.id: i for i, c in enumerate(self.record.cells)}
         found = dict.fromkeys(key_of(r) for r in self.rows if r.run != DATA)
         return tuple(sorted(found, key=lambda k: order.get(k.id, len(order))))
 
     @cached_property
-    def cell_meta(self) -> dict[str, dict[str, Any]]:
-        """run.json's record of each cell, by id."""
-        return {c["id"]: c for c in self.meta["cells"]}
+    def _records(self) -> dict[str, CellRecord]:
+        return {c.id: c for c in self.record.cells}
 
     @cached_property
     def backbones(self) -> tuple[str, ...]:
@@ -102,7 +112,7 @@ class RunData:
     @cached_property
     def spaces(self) -> tuple[str, ...]:
         """Feature spaces with numbers, in run.json's order."""
-        named = [s["name"] for s in self.meta["spaces"]]
+        named = [s.name for s in self.record.spaces]
         seen = dict.fromkeys(r.space for r in self.rows if r.space)
         return tuple([s for s in named if s in seen] + [s for s in seen if s not in named])
 
@@ -110,7 +120,7 @@ class RunData:
     def rewards(self) -> tuple[str, ...]:
         """Rewards that were measured, in run.json's order."""
         metrics = {r.metric for r in self.rows}
-        return tuple(r["name"] for r in self.meta["rewards"] if r["name"] in metrics)
+        return tuple(r.name for r in self.record.rewards if r.name in metrics)
 
     @cached_property
     def drifts(self) -> tuple[str, ...]:
@@ -124,23 +134,27 @@ class RunData:
 
     def is_preference(self, reward: str) -> bool:
         """Whether a reward scores images by taste rather than by likeness to the data."""
-        return not self.reward_meta(reward).get("kind", "").startswith("discriminator")
+        return not self.reward_record(reward).kind.startswith("discriminator")
 
-    def reward_meta(self, reward: str) -> dict[str, Any]:
+    def reward_record(self, reward: str) -> Reward:
         """run.json's record of a reward, or an empty one."""
-        return next((r for r in self.meta["rewards"] if r["name"] == reward), {})
+        return next((r for r in self.record.rewards if r.name == reward), Reward(name=reward))
+
+    def cell_record(self, cell: CellKey) -> CellRecord:
+        """run.json's record of a cell, or an empty one."""
+        return self._records.get(cell.id) or CellRecord.model_validate({"id": cell.id})
 
     def held_out_space(self, space: str) -> bool:
         """True when no reward of the run looks through the space."""
-        return any(s["name"] == space and s["held_out"] for s in self.meta["spaces"])
+        return any(s.name == space and s.held_out for s in self.record.spaces)
 
     def held_out_reward(self, reward: str) -> bool:
         """True when no run optimises the reward."""
-        return bool(self.reward_meta(reward).get("held_out", True))
+        return self.reward_record(reward).held_out
 
     def optimised(self, cell: CellKey) -> tuple[str, ...]:
         """Rewards a cell was trained on."""
-        return tuple(self.cell_meta.get(cell.id, {}).get("optimised", ()))
+        return self.cell_record(cell).optimised
 
     def row(self, cell: CellKey, guidance: str, space: str, metric: str) -> Row | None:
         """One number of a cell, or None."""
@@ -192,37 +206,24 @@ def key_of(row: Row) -> CellKey:
     return CellKey(row.backbone, row.run, row.lambda_, row.seed)
 
 
-def load_run(path: Path) -> RunData:
+def read_run(path: Path) -> RunData:
     """Read a run's folder.
 
     Raises:
         MissingPrerequisite: the folder, run.json or results.csv is not there.
-        IntegrityError: a file is not what a run writes.
-        UserError: the folder was written by a newer drlbench.
+        IntegrityError: a file is not what a run writes, was cut, or was written by a newer drlbench.
     """
     if not path.is_dir():
         raise MissingPrerequisite(f"{path}: no such folder; give the folder that `drlbench run --out` wrote")
-    meta = _json(path / "run.json", required=True)
-    schema = meta.get("schema") if isinstance(meta, dict) else None
-    if not isinstance(schema, int):
-        raise IntegrityError(f"{path / 'run.json'}: has no schema number; it is not a run's record")
-    if schema > SCHEMA:
-        version = meta.get("versions", {}).get("drlbench", f"with schema {schema}")
-        raise UserError(f"{path / 'run.json'}: schema {schema} needs drlbench >= {version}; this one reads {SCHEMA}")
-    meta = {"cells": [], "spaces": [], "rewards": [], "backbones": [], "guidances": [], "warnings": [], **meta}
-    return RunData(
-        path=path,
-        rows=tuple(read_results(path / "results.csv")),
-        meta=meta,
-        curves=_json(path / "curves.json", required=False),
-        replicates=_replicates(path / REPLICATES),
-    )
+    record = read_record(path / FILE)
+    rows = tuple(read_results(path / "results.csv"))
+    whole = record.results is None or check_whole(path / "results.csv", record.results)
+    parts = _json(path / "curves.json")
+    return RunData(path, rows, record, parts, _replicates(path / REPLICATES), edited=not whole)
 
 
-def _json(path: Path, required: bool) -> Any:
+def _json(path: Path) -> Any:
     if not path.is_file():
-        if required:
-            raise MissingPrerequisite(f"{path}: not found; a run's folder holds it once `drlbench run` has started")
         return {}
     try:
         return json.loads(path.read_text(encoding="utf-8"))

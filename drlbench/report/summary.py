@@ -187,7 +187,7 @@ def summarise(run: RunData) -> Summary:
     signs = hacking_table(run, guidance)
     told = tuple(sentences(run, guidance, contests, signs))
     return Summary(
-        suite=str(run.meta.get("suite", "")),
+        suite=run.record.suite,
         ratios=tuple(ratios),
         volumes=tuple(volumes),
         contests=tuple(contests),

@@ -24,9 +24,7 @@ def thumbnails(
         plain: the guidance whose grids are kept when there is no room for every guidance's.
         budget: bytes of all pictures together, before base64.
     """
-    wanted = {
-        (c, g): run.path / path for c in cells for g, path in run.cell_meta.get(c.id, {}).get("grids", {}).items()
-    }
+    wanted = {(c, g): run.path / path for c in cells for g, path in run.cell_record(c).grids.items()}
     inside = {k: p for k, p in wanted.items() if p.resolve().is_relative_to(run.path.resolve()) and p.is_file()}
     broken, crowded = len(wanted) - len(inside), 0
     if len(inside) * LEAST_SHARE > budget:

@@ -32,7 +32,8 @@ def collect(plan: Plan, store: Store, run: Path) -> dict[str, Any]:
     """Write everything a run measured; a cell with a missing stage keeps the numbers it has.
 
     Returns:
-        run.json's `cells`, `spaces`, `rewards`, `backbones`, `guidances`, `warnings`, `teacher` and `details`: further
+        run.json's `cells`, `spaces`, `rewards`, `backbones`, `guidances`, `warnings`, `teacher`, `results` (the length
+        and checksums of results.csv) and `details`: further
         numbers of a computation, such as KD's standard error over its subsets, under the key of its replicates.
     """
     rows: list[Row] = []
@@ -64,7 +65,7 @@ def collect(plan: Plan, store: Store, run: Path) -> dict[str, Any]:
             row["signature"] = signature(plan, store, cell.kl, row)
             rows += [_row(plan, cell, guidance, "", row) for guidance in cell.measured]
         cells.append(_cell(plan, store, cell, run))
-    write_results(run / "results.csv", rows)
+    written = write_results(run / "results.csv", rows)
     if plan.spec.data.kind == "toy":
         _write_points(plan, store, run)
     buffer = io.BytesIO()
@@ -81,6 +82,7 @@ def collect(plan: Plan, store: Store, run: Path) -> dict[str, Any]:
         "warnings": sorted(notes),
         "teacher": plan.spec.data.teacher,
         "details": details,
+        "results": written.model_dump(),
     }
 
 

@@ -16,6 +16,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from drlbench.errors import CellsFailed, MissingPrerequisite, UserError
+from drlbench.report.record import SCHEMA
 from drlbench.run.collect import collect
 from drlbench.run.executors import local
 from drlbench.run.progress import Watcher
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from drlbench.plan.graph import Plan
     from drlbench.suite.load import Suite
 
-SCHEMA = 1
 FREE_BYTES = 200_000_000  # below this a run is not started: the store of the embedded suite needs about half
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from drlbench.report.results import Row, write_results
-from drlbench.report.rundata import RunData, load_run
+from drlbench.report.rundata import RunData, read_run
 
 SPACES = ("classifier", "pixels")
 
@@ -64,4 +64,4 @@ def write_run(
     record = {"schema": 1, "suite": "paper", "cells": list(cells), "spaces": spaces, "rewards": list(rewards), **meta}
     (path / "run.json").write_text(json.dumps(record))
     (path / "curves.json").write_text(json.dumps(curves or {}))
-    return load_run(path)
+    return read_run(path)

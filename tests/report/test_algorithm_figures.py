@@ -10,13 +10,13 @@ import pytest
 
 from drlbench.report.figures import pictures
 from drlbench.report.figures.algorithms import algorithms
-from drlbench.report.rundata import RunData, load_run
+from drlbench.report.rundata import RunData, read_run
 
 
 @pytest.fixture
 def rivals(run_dir) -> RunData:
     """The made-up run, as if `drl+prl` had followed its reward by RAM, and all had been watched in one space."""
-    run = load_run(run_dir)
+    run = read_run(run_dir)
     meta = json.loads(json.dumps(run.meta))
     curves = json.loads(json.dumps(run.curves))
     for cell in meta["cells"]:
@@ -33,8 +33,8 @@ def rivals(run_dir) -> RunData:
 
 
 def test_one_algorithm_alone_is_not_compared(run_dir):
-    assert algorithms(load_run(run_dir), "none") == []
-    assert not {"fd_kl", "fd_time"} & {p.name for p in pictures(load_run(run_dir))}
+    assert algorithms(read_run(run_dir), "none") == []
+    assert not {"fd_kl", "fd_time"} & {p.name for p in pictures(read_run(run_dir))}
 
 
 def test_a_path_starts_at_the_base_and_goes_through_the_means(rivals):

@@ -12,12 +12,13 @@ import pytest
 from made_runs import make_run
 
 import drlbench.report
-from drlbench.report.build import FRONTIER_COLUMNS, build_report
+from drlbench.report.build import build_report
 from drlbench.report.figures import pictures
 from drlbench.report.figures.paper import draw_paper_figures
 from drlbench.report.figures.style import RC
+from drlbench.report.fronts import FRONTIER_COLUMNS
 from drlbench.report.results import COLUMNS
-from drlbench.report.rundata import load_run
+from drlbench.report.rundata import read_run
 
 MADE = ("table.csv", "table.md", "frontier.csv", "summary.json", "report.html")
 
@@ -95,7 +96,7 @@ def test_given_text_never_becomes_markup(hostile_dir):
     from drlbench.report.html import render
     from drlbench.report.summary import summarise
 
-    run = load_run(hostile_dir)
+    run = read_run(hostile_dir)
     page = render(run, summarise(run), {})
     assert page.count("<script>alert(1)") == 0 and "<img src=x" not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page and "=cmd()" in page
@@ -130,7 +131,7 @@ def test_an_empty_run_still_makes_a_page(run_dir, tmp_path):
 
 @pytest.mark.long
 def test_paper_figures_say_what_is_lacking(built, tmp_path):
-    found = draw_paper_figures(load_run(built), tmp_path)
+    found = draw_paper_figures(read_run(built), tmp_path)
     lacking = {lack.numbers: lack.suite for lack in found.lacking}
     assert lacking["13"] == "suites/paper/integrator.yaml" and lacking["2"] == "suites/paper/toy_shift.yaml"
     assert {"5", "6", "7", "9", "17, 18", "19"}.isdisjoint(lacking)
@@ -144,7 +145,7 @@ def test_figures_of_a_run_without_what_they_need(run_dir, tmp_path):
     lines = (copy / "results.csv").read_text().splitlines(keepends=True)
     (copy / "results.csv").write_text("".join(li for li in lines if ",base," in li or li is lines[0]))
     with mpl.rc_context(RC):
-        names = {p.name for p in pictures(load_run(copy))}
+        names = {p.name for p in pictures(read_run(copy))}
     assert "samples_small" in names and "fd_ratio" not in names and "fd_lambda" not in names
 
 

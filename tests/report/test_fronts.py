@@ -8,13 +8,13 @@ from made_runs import make_run
 from drlbench.frontier.pareto import non_dominated
 from drlbench.report.effects import fd_ratio, hacking_table, preference_gain, stop_marker
 from drlbench.report.fronts import axes, front, frontier_rows
-from drlbench.report.rundata import CellKey, load_run
+from drlbench.report.rundata import CellKey, read_run
 from drlbench.report.summary import summarise
 
 
 @pytest.fixture(scope="module")
 def run(run_dir):
-    return load_run(run_dir)
+    return read_run(run_dir)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def test_a_named_start_is_used(run_dir, tmp_path):
         if cell["run"] == "drl+prl":
             cell["start"] = f"{cell['backbone']}/drl/lambda=1/seed={cell['seed']}"
     (copy / "run.json").write_text(json.dumps(meta))
-    run = load_run(copy)
+    run = read_run(copy)
     x, y = axis_pair(run, "fd@classifier", "taste")
     assert front(run, "small", "none", "drl+prl", x, y).cells[0][0] == CellKey("small", "drl", 1.0, "0.0")
 
@@ -67,7 +67,7 @@ def test_seeds_without_every_point_do_not_count(run_dir, tmp_path):
     lines = (copy / "results.csv").read_text().splitlines(keepends=True)
     gone = ",small,base+prl,taste,adjoint-matching,4,0.1,"
     (copy / "results.csv").write_text("".join(li for li in lines if gone not in li))
-    run = load_run(copy)
+    run = read_run(copy)
     x, y = axis_pair(run, "fd@classifier", "taste")
     assert front(run, "small", "none", "base+prl", x, y).seeds == ("0.0",)
     assert front(run, "small", "none", "combined", x, y).seeds == ("0.0", "0.1")
@@ -120,7 +120,7 @@ def test_the_headline_says_numbers_and_failures(summary, tmp_path):
     text = "\n".join(s.text for s in summary.headline)
     assert "lowers FD in the classifier space (not trained in)" in text and "2 seeds" in text and "sft control" in text
     assert "chosen on these same numbers" in text and "rises while FD in pixels rises" in text
-    worse = summarise(load_run(_raised(tmp_path)))
+    worse = summarise(read_run(_raised(tmp_path)))
     assert any("RAISES FD in the classifier space" in s.text for s in worse.headline)
 
 
@@ -130,7 +130,7 @@ def test_the_leads_say_it_short_and_a_failure_as_loudly(summary, tmp_path):
     assert any("The front of drl+prl is ahead of base+prl's in" in s for s in short)
     assert any(s.startswith("small: Signs of reward hacking: ") for s in short)
     assert len(short) < len(summary.headline) / 2
-    worse = summarise(load_run(_raised(tmp_path)))
+    worse = summarise(read_run(_raised(tmp_path)))
     assert any("RAISES FD in" in s for s in worse.in_short())
 
 

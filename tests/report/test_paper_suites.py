@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from drlbench.report.figures.paper import draw_paper_figures
-from drlbench.report.rundata import load_run
+from drlbench.report.rundata import read_run
 from drlbench.suite.load import load_suite
 from drlbench.teachers.digits import draw_digits
 
@@ -65,7 +65,7 @@ def test_a_suite_of_the_paper_runs_and_its_figures_are_drawn(name, tmp_path):
         command, capture_output=True, text=True, check=False, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    run = load_run(tmp_path / "run")
+    run = read_run(tmp_path / "run")
     assert run.meta["status"] == "complete" and all(c["status"] == "ok" for c in run.meta["cells"])
     drawn = {d.split()[1] for d in draw_paper_figures(run, tmp_path / "figures").drawn}
     assert SUITES[name] <= {number.strip(",") for number in drawn}

@@ -1,12 +1,21 @@
-import json
 import math
 from dataclasses import replace
 
 import pytest
 
 from drlbench.errors import IntegrityError, MissingPrerequisite, UserError
-from drlbench.report.results import COLUMNS, Row, csv_text, number, read_results, shield, unshield, write_results
-from drlbench.report.rundata import CellKey, load_run
+from drlbench.report.results import (
+    COLUMNS,
+    Row,
+    check_whole,
+    csv_text,
+    number,
+    read_results,
+    shield,
+    unshield,
+    write_results,
+)
+from drlbench.report.rundata import CellKey, read_run
 
 ROW = Row(
     "s", "b", "drl", "disc", "am", 1.0, "0.1", "none", 1.0, 0.0, 1.0, "x", "fd", 0.1 + 0.2, None, 0.4, 7, "lower", "sig"
@@ -74,30 +83,23 @@ def test_a_broken_file_is_named_with_line_and_column(old, new, message, tmp_path
         read_results(path)
 
 
-def test_a_newer_schema_names_the_version_it_needs(run_dir, tmp_path):
-    meta = json.loads((run_dir / "run.json").read_text())
-    (tmp_path / "run.json").write_text(json.dumps({**meta, "schema": 2, "versions": {"drlbench": "0.9.0"}}))
-    with pytest.raises(UserError, match=r"needs drlbench >= 0\.9\.0"):
-        load_run(tmp_path)
-
-
 def test_missing_and_broken_folders(tmp_path):
     with pytest.raises(MissingPrerequisite, match="no such folder"):
-        load_run(tmp_path / "nowhere")
+        read_run(tmp_path / "nowhere")
     with pytest.raises(MissingPrerequisite, match=r"run\.json: not found"):
-        load_run(tmp_path)
+        read_run(tmp_path)
     (tmp_path / "run.json").write_text("{")
     with pytest.raises(IntegrityError, match="is not JSON"):
-        load_run(tmp_path)
+        read_run(tmp_path)
     (tmp_path / "run.json").write_text('{"schema": 1}')
     write_results(tmp_path / "results.csv", [ROW])
     (tmp_path / "replicates.npz").write_bytes(b"not a zip")
     with pytest.raises(IntegrityError, match=r"replicates.npz: cannot be read"):
-        load_run(tmp_path)
+        read_run(tmp_path)
 
 
 def test_a_run_answers_questions(run_dir):
-    run = load_run(run_dir)
+    run = read_run(run_dir)
     assert run.runs == ("base", "sft", "drl", "base+prl", "drl+prl", "combined")
     assert run.spaces == ("classifier", "contrastive", "pixels")
     assert run.rewards == ("disc", "taste", "judge") and run.drifts == ("brightness", "contrast")
@@ -109,3 +111,20 @@ def test_a_run_answers_questions(run_dir):
     assert values.shape == (2,) and draws.shape == (2, 200) and cells[1] == cell
     assert run.held_out_space("classifier") and not run.held_out_space("pixels")
     assert run.is_preference("taste") and not run.is_preference("disc")
+
+
+def test_a_cut_file_is_told_from_an_edited_one(tmp_path):
+    path = tmp_path / "r.csv"
+    written = write_results(path, [replace(ROW, value=float(i), signature=f"s{i}") for i in range(5)])
+    whole = path.read_bytes()
+    assert written.rows == 5 and check_whole(path, written)
+    lines = whole.splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:-2]))
+    with pytest.raises(IntegrityError, match=r"r\.csv: was cut or damaged: 3 rows where the run wrote 5"):
+        check_whole(path, written)
+    path.write_bytes(whole.replace(b",2,", b",inf,"))
+    assert not check_whole(path, written)
+    for end in (1, 3, len(lines[-1]) - 1):
+        path.write_bytes(whole[:-end])
+        with pytest.raises(IntegrityError, match="its last line does not end"):
+            read_results(path)

@@ -5,7 +5,7 @@ import pytest
 
 from drlbench.report.paper_tables import paper_table, published_table
 from drlbench.report.published import baselines_folder, comparable, normal, published
-from drlbench.report.rundata import RunData, load_run
+from drlbench.report.rundata import RunData, read_run
 from drlbench.report.tables import Table, honest_table, printed_table
 
 
@@ -41,7 +41,7 @@ def test_a_few_printed_numbers_by_hand():
 
 
 def test_the_honest_table_is_one_checkpoint_a_row(run_dir):
-    run = load_run(run_dir)
+    run = read_run(run_dir)
     table = honest_table(run)
     rows = [dict(zip(table.header, r, strict=True)) for r in table.rows]
     assert len(rows) == 2 * 2 * (1 + 1 + 3 * 4) + 1
@@ -67,7 +67,7 @@ def test_formats_escape_what_they_are_given():
 
 
 def test_paper_layout_from_a_run(run_dir):
-    run = load_run(run_dir)
+    run = read_run(run_dir)
     table = paper_table(run, "2")
     rows = [dict(zip(table.header, r, strict=True)) for r in table.rows]
     assert [r["method"] for r in rows[:3]] == ["base", "drl_lambda1", "drl_best_lambda"]
@@ -87,11 +87,11 @@ def _mean(run, backbone, lambda_):
 
 
 def test_imagenet_runs_stand_beside_the_printed_numbers(run_dir):
-    run = load_run(run_dir)
-    meta = {**run.meta, "classes": [str(i) for i in range(1000)]}
+    run = read_run(run_dir)
     rows = tuple(_renamed(r) for r in run.rows)
-    meta["spaces"] = [{**s, "name": "dinov2_large"} if s["name"] == "classifier" else s for s in meta["spaces"]]
-    imagenet = RunData(run.path, rows, meta, run.curves, {})
+    spaces = [s.model_copy(update={"name": "dinov2_large"}) if s.name == "classifier" else s for s in run.record.spaces]
+    record = run.record.model_copy(update={"classes": tuple(map(str, range(1000))), "spaces": tuple(spaces)})
+    imagenet = RunData(run.path, rows, record, run.parts, {})
     assert comparable(imagenet) and not comparable(run)
     table = paper_table(imagenet, "2")
     rows = [dict(zip(table.header, r, strict=True)) for r in table.rows]
@@ -115,6 +115,6 @@ def test_names_match_however_they_are_written():
 
 
 def test_the_printed_table_marks_held_out_columns(run_dir):
-    table = printed_table(load_run(run_dir), "none")
+    table = printed_table(read_run(run_dir), "none")
     assert "FD classifier†" in table.header and "FD pixels" in table.header and "judge†" in table.header
     assert table.rows[0][4].count("±") == 1 and table.rows[-1][1] == "real images"

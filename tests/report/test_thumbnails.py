@@ -7,12 +7,12 @@ import numpy as np
 from made_runs import make_run
 from PIL import Image
 
-from drlbench.report.rundata import load_run
+from drlbench.report.rundata import read_run
 from drlbench.report.thumbnails import LEAST_SHARE, thumbnails
 
 
 def test_grids_that_fit_are_the_files_themselves(tmp_path):
-    run = load_run(make_run(tmp_path / "run"))
+    run = read_run(make_run(tmp_path / "run"))
     uris, grids, warnings = thumbnails(run, run.cells, "none", 5_000_000)
     assert not warnings and all(u.startswith("data:image/png") for u in uris)
     cell = run.cells[0]
@@ -21,7 +21,7 @@ def test_grids_that_fit_are_the_files_themselves(tmp_path):
 
 
 def test_a_crowded_page_keeps_the_grids_without_guidance_and_says_so(tmp_path):
-    run = load_run(make_run(tmp_path / "run"))
+    run = read_run(make_run(tmp_path / "run"))
     named = sum(len(run.cell_meta[c.id]["grids"]) for c in run.cells)
     _, grids, warnings = thumbnails(run, run.cells, "none", named * LEAST_SHARE - 1)
     assert {g for kept in grids.values() for g in kept} == {"none"} and len(grids) == len(run.cells)
@@ -31,7 +31,7 @@ def test_a_crowded_page_keeps_the_grids_without_guidance_and_says_so(tmp_path):
 
 
 def test_a_large_grid_is_shrunk_to_its_share(tmp_path):
-    run = load_run(make_run(tmp_path / "run"))
+    run = read_run(make_run(tmp_path / "run"))
     path = run.path / run.cell_meta[run.cells[0].id]["grids"]["none"]
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (900, 900, 3), dtype=np.uint8)).save(path)
     share = 40_000

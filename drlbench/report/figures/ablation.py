@@ -121,7 +121,7 @@ def by_r1(run: RunData, guidance: str) -> list[Picture]:
             axes.set_ylabel("" if i else "FD (lower is better)")
             axes.set_xlabel("weight of R1")
             panels.append((axes, ends))
-    through = " + ".join(run.reward_meta(_paid(run, arms[0][1])).get("encoders", ()))
+    through = " + ".join(run.reward_record(_paid(run, arms[0][1])).encoders)
     footnote(
         figure,
         f"Discriminator through {through}. Mean over seeds, bars 95 % sampling interval. {DAGGER} held out. "
@@ -143,9 +143,9 @@ def _r1_arms(run: RunData) -> list[tuple[float, str]]:
     """Weights of R1, ascending, and the family of each, for the encoders with the most weights."""
     found: dict[tuple[str, ...], dict[float, str]] = {}
     for name in run.runs:
-        meta = run.reward_meta(_paid(run, name))
-        weight = meta.get("report", {}).get("r1")
-        if isinstance(weight, int | float) and "encoder_training" not in meta:
-            found.setdefault(tuple(meta.get("encoders", ())), {}).setdefault(float(weight), name)
+        reward = run.reward_record(_paid(run, name))
+        weight = reward.report.get("r1")
+        if isinstance(weight, int | float) and not reward.encoder_training:
+            found.setdefault(reward.encoders, {}).setdefault(float(weight), name)
     largest = max(found.values(), key=len, default={})
     return sorted(largest.items())

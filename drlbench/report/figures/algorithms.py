@@ -39,9 +39,9 @@ def algorithms(run: RunData, guidance: str) -> list[Picture]:
 def _rivals(run: RunData) -> bool:
     followed: dict[str, set[str]] = {}
     for cell in run.cells:
-        meta = run.cell_meta.get(cell.id, {})
-        if meta.get("reward") and meta.get("algorithm"):
-            followed.setdefault(meta["reward"], set()).add(meta["algorithm"])
+        record = run.cell_record(cell)
+        if record.reward and record.algorithm:
+            followed.setdefault(record.reward, set()).add(record.algorithm)
     return any(len(found) > 1 for found in followed.values())
 
 
@@ -101,7 +101,7 @@ def _against_kl(run: RunData, guidance: str) -> list[Picture]:
 def _against_time(run: RunData, guidance: str) -> list[Picture]:
     """Held-out FD of the small sample that was watched, at each family's one lambda, against seconds of training."""
     watched = {
-        s: {c.run for c in run.cells if any(f"{WATCHED}{s}" in p["series"] for p in run.curves.get(c.id, []))}
+        s: {c.run for c in run.cells if any(f"{WATCHED}{s}" in p["series"] for p in run.parts.get(c.id, []))}
         for s in run.spaces
     }
     spaces = [s for s in run.spaces if len(watched[s]) > 1]  # where rewards look, only the control is watched
@@ -147,10 +147,10 @@ def _against_time(run: RunData, guidance: str) -> list[Picture]:
 def _watched(run: RunData, cell: CellKey, space: str) -> Trail:
     """(seconds of training, FD) of one cell; a cell's seconds are spread evenly over its updates."""
     parts = sorted(
-        (p for p in run.curves.get(cell.id, []) if p.get("kind") == "finetune"), key=lambda p: p.get("round", 0)
+        (p for p in run.parts.get(cell.id, []) if p.get("kind") == "finetune"), key=lambda p: p.get("round", 0)
     )
     total = sum(p["step"][-1] for p in parts if p["step"])
-    seconds = run.cell_meta.get(cell.id, {}).get("training_seconds")
+    seconds = run.cell_record(cell).training_seconds
     trail, done = [], 0.0
     for part in parts if seconds else []:
         for step, value in zip(part["step"], part["series"].get(f"{WATCHED}{space}", []), strict=False):

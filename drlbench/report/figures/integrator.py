@@ -40,7 +40,7 @@ def integrators(run: RunData, backbone: str) -> Arms:
     """The cells of a backbone that differ by integrator, or none where only one was used."""
     found: Arms = {}
     for cell in (c for c in run.cells if c.backbone == backbone):
-        settings = run.cell_meta.get(cell.id, {}).get("settings") or {}
+        settings = run.cell_record(cell).settings
         if settings.get("integrator") is not None and settings.get("steps") is not None:
             found.setdefault(str(settings["integrator"]), {}).setdefault(int(settings["steps"]), cell)
     return found if len(found) > 1 else {}
@@ -53,7 +53,7 @@ def _steps(arms: Arms) -> list[int]:
 def _series(run: RunData, cell: CellKey, kind: str, name: str) -> tuple[Any, Any]:
     """One series over all parts of a kind, each part's steps after the last one's."""
     xs, ys, offset = [], [], 0.0
-    for part in (p for p in run.curves.get(cell.id, []) if p.get("kind") == kind and name in p.get("series", {})):
+    for part in (p for p in run.parts.get(cell.id, []) if p.get("kind") == kind and name in p.get("series", {})):
         values = [np.nan if v is None else v for v in part["series"][name]]
         x = np.array(part["step"][: len(values)], float)
         xs.append(x + offset)

@@ -43,11 +43,11 @@ def sample_grids(run: RunData, guidance: str) -> list[Picture]:
 
 def read_grid(run: RunData, cell: CellKey, guidance: str) -> np.ndarray | None:
     """The first columns of a cell's sample grid as (H, W) or (H, W, 3) uint8, or None when there is none."""
-    name = run.cell_meta.get(cell.id, {}).get("grids", {}).get(guidance)
+    name = run.cell_record(cell).grids.get(guidance)
     path = run.path / name if name else None
     if path is None or not path.is_file() or not path.resolve().is_relative_to(run.path.resolve()):
         return None
     with Image.open(path) as picture:
         pixels = np.asarray(picture if picture.mode in ("L", "RGB") else picture.convert("RGB"))
-    columns = int((run.meta.get("grid") or {}).get("columns") or 0)
+    columns = run.record.grid.columns or 0
     return pixels[:, : pixels.shape[1] * MOST // columns] if columns > MOST else pixels

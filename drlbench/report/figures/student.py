@@ -27,10 +27,10 @@ def student_of_teacher(run: RunData, guidance: str) -> list[Picture]:
     """FD of the base, the teacher, its student and the control in every space, and how much of the gain is kept."""
     pictures = []
     for backbone in run.backbones:
-        taught = [c for c in run.cells if c.backbone == backbone and run.cell_meta.get(c.id, {}).get("teacher")]
+        taught = [c for c in run.cells if c.backbone == backbone and run.cell_record(c).teacher]
         if not taught:
             continue
-        teachers = [c for c in run.cells if c.id in {run.cell_meta[t.id]["teacher"] for t in taught}]
+        teachers = [c for c in run.cells if c.id in {run.cell_record(t).teacher for t in taught}]
         lines: list[Line] = [(BASE, BASE, None)]
         lines += dict.fromkeys((f"{c.run} (teacher)", c.run, c.lambda_) for c in teachers)
         lines += dict.fromkeys((f"{c.run} (student)", c.run, c.lambda_) for c in taught)
@@ -62,7 +62,7 @@ def _kept(run: RunData, backbone: str, lines: list[Line], guidance: str) -> str:
 
 def distillation_gap(run: RunData, guidance: str) -> list[Picture]:
     """FD of every run to the samples of its data's teacher, and the floor: other samples of that teacher."""
-    teacher = run.meta.get("teacher")
+    teacher = run.record.teacher
     if not teacher:
         return []
     pictures = []

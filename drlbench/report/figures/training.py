@@ -27,7 +27,7 @@ def training_curves(run: RunData) -> list[Picture]:
         ends = []
         for lambda_ in run.lambdas(backbone, name):
             for s, cell in enumerate(run.seeds(backbone, name, lambda_)):
-                x, y = _joined(run.curves.get(cell.id, []), series)
+                x, y = _joined(run.parts.get(cell.id, []), series)
                 if not len(x):
                     continue
                 axes.plot(x, y, DASHES[s % 4], color=look[name].light, lw=1.1, alpha=0.9)
@@ -46,7 +46,7 @@ def training_curves(run: RunData) -> list[Picture]:
 
 def _parts(run: RunData, backbone: str, name: str) -> list[dict[str, Any]]:
     cells = [c for c in run.cells if (c.backbone, c.run) == (backbone, name)]
-    return [p for c in cells for p in run.curves.get(c.id, []) if p.get("kind") == "finetune"]
+    return [p for c in cells for p in run.parts.get(c.id, []) if p.get("kind") == "finetune"]
 
 
 def _series(run: RunData, backbone: str, name: str) -> str:
