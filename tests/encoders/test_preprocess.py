@@ -24,26 +24,36 @@ def golden(key):
         return file[key]
 
 
-# (tool, our preprocessing, largest share of pixels that may be one grey level off)
+# (tool, our preprocessing, whether the tool rounds to 8 bits in between)
 CASES = [
-    ("edm2_dinov2_torch", Preprocess(224, "bicubic", "squash", False, *IMAGENET), 0.0),
-    ("hf_dinov3_224", Preprocess(224, "bilinear", "squash", False, *IMAGENET), 0.0),
-    ("dgm_eval_dinov2", Preprocess(224, "bicubic", "squash", True, *IMAGENET), 0.002),
-    ("imagereward_openai_clip_transform", Preprocess(224, "bicubic", "crop", True, *OPENAI_CLIP), 0.002),
-    ("open_clip_3.3_image_transform", Preprocess(224, "bicubic", "crop", True, *OPENAI_CLIP), 0.002),
-    ("hf_clip_224_pil_backend", Preprocess(224, "bicubic", "crop", True, *OPENAI_CLIP), 0.002),
-    ("hf_clip_224(PickScore)", Preprocess(224, "bicubic", "crop", True, *OPENAI_CLIP), 0.006),
-    ("cmmd_336", Preprocess(336, "bicubic", "square", True, *OPENAI_CLIP), 0.006),
+    ("edm2_dinov2_torch", Preprocess(224, "bicubic", "squash", False, *IMAGENET), False),
+    ("hf_dinov3_224", Preprocess(224, "bilinear", "squash", False, *IMAGENET), False),
+    ("dgm_eval_dinov2", Preprocess(224, "bicubic", "squash", True, *IMAGENET), True),
+    ("imagereward_openai_clip_transform", Preprocess(224, "bicubic", "crop", True, *OPENAI_CLIP), True),
+    ("open_clip_3.3_image_transform", Preprocess(224, "bicubic", "crop", True, *OPENAI_CLIP), True),
+    ("hf_clip_224_pil_backend", Preprocess(224, "bicubic", "crop", True, *OPENAI_CLIP), True),
+    ("hf_clip_224(PickScore)", Preprocess(224, "bicubic", "crop", True, *OPENAI_CLIP), True),
+    ("cmmd_336", Preprocess(336, "bicubic", "square", True, *OPENAI_CLIP), True),
 ]
+# Where a sum falls on half a grey level, either neighbour is right. How often that is depends on the image: on flat
+# ones often, so the bound is far above what is seen here (at most 0.6 %) and far below what a wrong filter does.
+ON_THE_EDGE = 0.05
 
 
-@pytest.mark.parametrize(("tool", "preprocess", "share"), CASES, ids=[case[0] for case in CASES])
+@pytest.mark.parametrize(("tool", "preprocess", "rounds"), CASES, ids=[case[0] for case in CASES])
 @pytest.mark.parametrize("name", IMAGES)
-def test_against_the_tool(tool, preprocess, share, name):
+def test_against_the_tool(tool, preprocess, rounds, name):
     found = preprocess(load(name))[0, :, ::5, ::5].numpy()
     error = np.abs(found - golden(f"{name}/{tool}"))
-    assert (error > 2e-6).mean() <= share
+    assert (error > 1e-5).mean() <= (ON_THE_EDGE if rounds else 0.0)
     assert error.max() < 1.01 / 255 / min(preprocess.std)
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_a_wrong_filter_would_be_seen(name):
+    wrong = Preprocess(224, "bilinear", "crop", True, *OPENAI_CLIP)(load(name))[0, :, ::5, ::5].numpy()
+    error = np.abs(wrong - golden(f"{name}/hf_clip_224_pil_backend"))
+    assert (error > 1e-5).mean() > 4 * ON_THE_EDGE
 
 
 def test_pad_puts_the_whole_image_on_black():

@@ -127,11 +127,14 @@ def test_dinov2_from_a_file_of_the_hub(tiny_dino):
 def test_second_derivatives_with_eager_attention(tiny_dino):
     _, folder = tiny_dino
     encoder = dino.DINOv2("dinov2-vitb14/224/bicubic-8bit/cls@1", weights=folder, attention="eager")
-    w = torch.ones(32, requires_grad=True)
+    # Not ones: features come from a LayerNorm, whose sum is constant, and its gradient would be rounding.
+    w = torch.randn(32, generator=torch.Generator().manual_seed(1)).requires_grad_()
     leaf = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(2)).requires_grad_()
     (gradient,) = torch.autograd.grad((encoder(leaf) @ w).sum(), leaf, create_graph=True)
     gradient.square().sum().backward()
-    assert w.grad.abs().sum() > 0
+    # |d features / d pixels^T w|^2 is quadratic in w: its gradient against w is twice its value (Euler).
+    assert (w.grad @ w).item() == pytest.approx(2 * gradient.square().sum().item(), rel=1e-3)
+    assert gradient.square().sum() > 1e-6
 
 
 def test_a_card_instead_of_a_copy(tiny_dino, tmp_path):

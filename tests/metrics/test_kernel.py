@@ -115,15 +115,20 @@ def test_inception_score_torch_fidelity(splits, shuffle):
     assert result.details["standard_deviation"] == pytest.approx(want["inception_score_std"], abs=1e-12)
 
 
+# The reference rounds probabilities p to float32, whose exponent and sum have a relative error of about 1e-7 each, so
+# log IS = mean of sum p (log p - log q) is off by some 1e-7 of a sum of |p log p|, which is at most log 1000.
+FLOAT32 = 5e-6
+
+
 def test_inception_score_other_conventions():
     logits, want = load("is_logits")["logits"], expected("is")["expected"]
     for size in (50, 100, 5000):
         score = inception_score(logits, convention="adm", split_size=size).value
-        assert score == pytest.approx(want[f"adm_split_size{size}_f32probs"], rel=1e-12)
+        assert score == pytest.approx(want[f"adm_split_size{size}_f32probs"], rel=FLOAT32)
     mean, deviation = want["dgm_eval_splits10_shuffleTrue_seed2020"]
     score = inception_score(logits, convention="dgm-eval")
-    assert score.value == pytest.approx(mean, rel=1e-12)
-    assert score.details["standard_deviation"] == pytest.approx(deviation, rel=1e-10)
+    assert score.value == pytest.approx(mean, rel=FLOAT32)
+    assert score.details["standard_deviation"] == pytest.approx(deviation, rel=FLOAT32, abs=FLOAT32 * mean)
     with pytest.raises(UserError, match="parted"):
         inception_score(logits[:5])
 
