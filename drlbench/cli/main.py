@@ -11,6 +11,7 @@ import os
 import shlex
 import sys
 from dataclasses import replace
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -66,6 +67,9 @@ def root(show: Annotated[bool, typer.Option("--version", callback=version, is_ea
 def main() -> NoReturn:
     """Entry point: a user's mistake is one message and an exit code, ours is a traceback."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # what a terminal cannot show must not end a run
     try:
         code = app(standalone_mode=False)  # an Exit comes back as its code
     except UserError as error:

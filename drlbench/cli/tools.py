@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from drlbench.cli.store import DEFAULT_STORE, StoreOption
 from drlbench.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def compare(
 
 
 def evaluate(
-    images: Annotated[Path, typer.Argument(help="A folder of images, an npz or parquet, or a run's samples.")],
+    images: Annotated[str, typer.Argument(help="A folder of images, an npz, parquet or tar, or a run's samples.")],
     reference: Annotated[
         list[str] | None, typer.Option("--reference", help="The same kinds, or a statistics file; may be repeated.")
     ] = None,
@@ -77,7 +78,7 @@ def evaluate(
         str, typer.Option("--metrics", help="Comma-separated: fd, kd, prdc, stats, is, sfid, cmmd and rewards.")
     ] = "fd,kd,prdc,stats",
     spaces: Annotated[
-        str, typer.Option("--spaces", help="Comma-separated: encoders, inception-v3/clean, or whole presets.")
+        str, typer.Option("--spaces", help="Comma-separated: encoders, presets, pixels and fourier, or RUN:NAME.")
     ] = "inception-v3",
     weights: Annotated[
         list[str] | None, typer.Option("--weights", help="NAME=PATH: a local file for an encoder or reward.")
@@ -86,6 +87,7 @@ def evaluate(
     cache: Annotated[Path, typer.Option("--cache", help="Folder of features kept by content.")] = Path(
         ".drlbench/features"
     ),
+    store: StoreOption = DEFAULT_STORE,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 64,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Threads that decode images.")] = 2,
     offline: Annotated[bool, typer.Option("--offline", help="Never touch the network.")] = False,
@@ -94,15 +96,18 @@ def evaluate(
     """Score any images against any reference, with intervals and signatures."""
     if offline:
         offline_from_now()
-    from drlbench.evaluate.names import encoder_for, named_encoder, of_reference, paths_of, reward_for
+    from drlbench.evaluate.names import encoder_for, named_encoder, needed, of_reference, paths_of, reward_for
     from drlbench.evaluate.score import evaluate as measure
+    from drlbench.evaluate.table import check_writable
 
+    if out is not None:
+        check_writable(out)  # before hours of work, not after
     names = [s.strip() for s in spaces.split(",") if s.strip()]
     asked = [m.strip() for m in metrics.split(",") if m.strip()]
     for name in names:
         named_encoder(name)  # an unknown name is told before any work
     paths = paths_of(weights or [], [*names, *asked])
-    encoders = {name: encoder_for(name, asked, paths.get(name)) for name in names}
+    encoders = {n: encoder_for(n, asked, paths.get(n), store) for n in names if needed(n, asked)}
     references: list[str | None] = [*reference] if reference else [None]
     run = partial(
         measure,
@@ -120,16 +125,19 @@ def evaluate(
     for other in references[1:]:  # the images' features come from the cache
         if again := of_reference(asked):
             table.extend(run(other, again))
-    if out is not None:
-        table.write(out)
     if as_json:
         print(json.dumps(table.document(), indent=1))
     else:
         print(table.csv(), end="")
+    for note in table.notes:
+        print(f"note: {note}", file=sys.stderr)
     for warning in table.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     for what, error in table.failures:
         print(f"drlbench: {what}: {error}", file=sys.stderr)
+    if out is not None:
+        sys.stdout.flush()
+        table.write(out)
     if table.exit_code:
         raise typer.Exit(table.exit_code)
 

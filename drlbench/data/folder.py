@@ -1,16 +1,24 @@
-"""Class folders of image files: `<class>/<image>`, or `train/<class>/<image>` and `val/<class>/<image>`."""
+"""Folders of image files: flat, `<class>/<image>`, and either of them below train/, validation/, test/.
+
+Splits follow the Hub's conventions (`drlbench.data.partition`); the class is the first folder that is no split.
+"""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
+from drlbench.data.account import Account
+from drlbench.data.classes import ordered
+from drlbench.data.listing import pictures_below
+from drlbench.data.partition import WORDS, choose, split_of
 from drlbench.data.splits import Split
 from drlbench.errors import IntegrityError, MissingPrerequisite, UserError
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".gif")
-TRAIN, HELD_OUT = ("train", "training"), ("val", "valid", "validation", "test")
+OUTSIDE = "outside the folders of classes or splits"
+_EXACT = {word for words in WORDS.values() for word in words}
 
 
 class FolderSource:
@@ -20,7 +28,7 @@ class FolderSource:
         self.root, self.names = root, names
 
     def read(self, indices: Sequence[int]) -> list[bytes]:
-        """See `drlbench.data.lazy.Source`."""
+        """See `drlbench.data.splits.Source`."""
         try:
             return [(self.root / self.names[index]).read_bytes() for index in indices]
         except OSError as error:
@@ -28,50 +36,112 @@ class FolderSource:
                 f"{error.filename}: cannot be read ({error.strerror}); it was there at the start"
             ) from error
 
+    def place(self, index: int) -> str:
+        """See `drlbench.data.splits.Source`."""
+        return str(self.root / self.names[index])
 
-def open_folder(path: Path, held_out: Path | None = None) -> tuple[Split, Split | None]:
-    """The train split and, where the folders give one, the held-out split.
 
-    Args:
-        path: class folders, or a folder with train/ and val/ of class folders.
-        held_out: class folders of the held-out images, when they lie elsewhere.
+def open_folder(root: Path) -> Split:
+    """The images of a folder; of several splits, the train split.
 
     Raises:
-        MissingPrerequisite: no such folder. UserError: no images in class folders.
+        As `folder_splits`.
     """
-    if not path.is_dir():
-        raise MissingPrerequisite(f"{path}: no such folder; images are read from one folder per class inside it")
-    inner = {p.name.lower(): p for p in path.iterdir() if p.is_dir()}
-    train = next((inner[n] for n in TRAIN if n in inner), None)
-    if train is None:
-        return _split(path), _split(held_out) if held_out else None
-    found = held_out or next((inner[n] for n in HELD_OUT if n in inner), None)
-    return _split(train), _split(found) if found else None
+    return folder_splits(root, holding_out=False)[0]
 
 
-def _split(root: Path) -> Split:
+def folder_splits(root: Path, holding_out: bool = True) -> tuple[Split, Split | None]:
+    """The train split and, where the folders' names tell one and it is wanted, the held-out split.
+
+    Raises:
+        MissingPrerequisite: no such folder. UserError: no images in it, or splits that are ambiguous.
+    """
     if not root.is_dir():
-        raise MissingPrerequisite(f"{root}: no such folder; images are read from one folder per class inside it")
-    names: list[str] = []
-    labels: list[str] = []
-    sizes: list[int] = []
-    classes = []
-    for folder in sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")):
-        found = sorted(_images(folder))
-        if found:
-            classes.append(folder.name)
-        names += [f"{folder.name}/{name}" for name, _ in found]
-        sizes += [size for _, size in found]
-        labels += [folder.name] * len(found)
+        raise MissingPrerequisite(f"{root}: no such folder; images are read from it, one folder per class")
+    account = Account(str(root))
+    names, sizes = pictures_below(root, account)
     if not names:
-        raise UserError(f"{root}: no images in it; they are read from one folder per class ({', '.join(SUFFIXES)})")
-    return Split(FolderSource(root, names), labels, sizes, tuple(classes), str(root))
+        skipped = f"; skipped: {'; '.join(f'{n} {r}' for r, n in account.skipped.items())}" if account.skipped else ""
+        raise UserError(
+            f"{root}: no images in it (.png, .jpg, .webp and the like, one folder per class or alone){skipped}"
+        )
+    level, base = _levels(root, names)
+    if level is None:
+        account.use(len(names))
+        return _split(root, names, sizes, range(len(names)), base, account), None
+    if level < 0:  # the files' own names speak of splits
+        choice = choose([name.rsplit("/", 1)[-1] for name in names], str(root), "", named=True)
+        inside = list(range(len(names)))
+    else:
+        inside = [k for k, name in enumerate(names) if name.count("/") > level]
+        for k in set(range(len(names))) - set(inside):
+            account.skip(OUTSIDE, names[k])
+        parts = [f"{names[k].split('/')[level]}/x" for k in inside]
+        choice = choose(parts, str(root), "", named=True)
+    if told := choice.sentence(holding_out):
+        account.note(told)
+    train = [inside[k] for k in choice.train]
+    held = [inside[k] for k in choice.held_out] if holding_out else []
+    account.use(len(train) + len(held))
+    account.seen += len(inside) - len(train) - len(held)
+    without = {level} if level >= 0 else set()
+    first = _split(root, names, sizes, train, base, account, without)
+    return first, _split(root, names, sizes, held, base, account, without) if held else None
 
 
-def _images(folder: Path) -> Iterator[tuple[str, int]]:
-    """Path below the folder and bytes of every image file."""
-    for place, _, files in os.walk(folder):
-        for name in files:
-            if name.lower().endswith(SUFFIXES):
-                path = os.path.join(place, name)
-                yield Path(os.path.relpath(path, folder)).as_posix(), os.stat(path).st_size
+def _levels(root: Path, names: Sequence[str]) -> tuple[int | None, int]:
+    """At which depth the folders are splits (None: nowhere, -1: the files' names are), and at which classes start.
+
+    Raises:
+        UserError: folders of splits beside others.
+    """
+    base = 1 if all(name.startswith("data/") for name in names) else 0
+    nested = [name.split("/") for name in names if name.count("/") > base]
+    for level in (base, base + 1):
+        folders = {parts[level] for parts in nested if len(parts) > level + 1}
+        below = [parts for parts in nested if len(parts) > level + 1]
+        if not folders or (level > base and len(below) < len(names)):
+            continue
+        splits = {split_of(folder) for folder in folders}
+        if None not in splits and (len(splits) > 1 or folders <= {f for f in folders if f.lower() in _EXACT}):
+            return level, base
+        if level == base:
+            _refuse_mixed(root, below, base)
+    kinds = {split_of(name.rsplit("/", 1)[-1]) for name in names}
+    return (-1 if None not in kinds and len(kinds) > 1 else None), base
+
+
+def _refuse_mixed(root: Path, nested: Sequence[Sequence[str]], base: int) -> None:
+    """Raise UserError where a folder named as a split holds class folders and stands beside other folders."""
+    deep = {parts[base] for parts in nested if len(parts) > base + 2}
+    splits = [folder for folder in sorted(deep) if folder.lower() in _EXACT]
+    others = sorted({parts[base] for parts in nested} - set(splits))
+    if splits and others:
+        raise UserError(
+            f"{root}: {splits[0]}/ is a split's name and {others[0]}/ is none; name the folder that is meant: "
+            f"`{root / splits[0]}` or `{root / others[0]}`"
+        )
+
+
+def _split(
+    root: Path,
+    names: Sequence[str],
+    sizes: Sequence[int],
+    rows: Sequence[int],
+    base: int,
+    account: Account,
+    without: set[int] = frozenset(),  # type: ignore[assignment] # an empty set that nobody changes
+) -> Split:
+    """The images of some rows; classes are the first folders that remain without the split's."""
+    kept = [names[k] for k in rows]
+    folders = [[f for d, f in enumerate(name.split("/")[:-1]) if d >= base and d not in without] for name in kept]
+    classes: tuple[str, ...] = ()
+    labels = None
+    if all(folders):
+        classes = ordered([f[0] for f in folders])
+        order = {name: index for index, name in enumerate(classes)}
+        labels = np.array([order[f[0]] for f in folders], dtype=np.int64)
+    elif any(folders):
+        outside = next(name for name, f in zip(kept, folders, strict=True) if not f)
+        account.note(f"folders are not taken as classes, because some images lie outside them ({outside})")
+    return Split(FolderSource(root, kept), labels, [sizes[k] for k in rows], classes, str(root), account)

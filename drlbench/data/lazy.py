@@ -9,13 +9,15 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from drlbench.data.pictures import decode
+from drlbench.data.account import Account
+from drlbench.data.decode import decode_cropped
+from drlbench.data.splits import Source
 from drlbench.errors import MissingPrerequisite, UserError
 
 Images = NDArray[np.uint8]
@@ -23,17 +25,6 @@ Images = NDArray[np.uint8]
 KEPT_BYTES = 1_500_000_000  # of decoded images picked one by one, which a training loop asks for again
 BATCH = 256
 WORKERS = 8
-
-
-class Source(Protocol):
-    """Encoded images in a fixed order."""
-
-    @property
-    def names(self) -> Sequence[str]:
-        """What each image is called, unique, the same wherever the files lie."""
-
-    def read(self, indices: Sequence[int]) -> list[bytes]:
-        """The encoded images of these indices, in their order."""
 
 
 class LazyImages:
@@ -44,13 +35,16 @@ class LazyImages:
         crop: side in pixels that all are cropped to; None takes them as they are, all of one size.
         grey: one channel instead of three.
         where: what messages call the data.
+        account: counts what the decoding policy changes or bends.
     """
 
     dtype = np.dtype(np.uint8)
     ndim = 4
 
-    def __init__(self, source: Source, crop: int | None, grey: bool, where: str) -> None:
-        self.source, self.crop, self.grey, self.where = source, crop, grey, where
+    def __init__(
+        self, source: Source, crop: int | None, grey: bool, where: str, account: Account | None = None
+    ) -> None:
+        self.source, self.crop, self.grey, self.where, self.account = source, crop, grey, where, account
         self.shape = (0, 0, 0, 0)
         first = (crop, crop) if crop else self._decode(source.read([0])[0], 0).shape[:2]
         self.shape = (len(source.names), *first, 1 if grey else 3)
@@ -106,7 +100,7 @@ class LazyImages:
 
     def keys(self) -> list[bytes]:
         """A hash per image that depends on its name alone."""
-        return [hashlib.sha256(name.encode()).digest() for name in self.source.names]
+        return [hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest() for name in self.source.names]
 
     def _load(self, indices: Sequence[int]) -> Images:
         parts = []
@@ -117,8 +111,8 @@ class LazyImages:
         return np.concatenate(parts) if parts else np.zeros((0, *self.shape[1:]), np.uint8)
 
     def _decode(self, content: bytes, index: int) -> Images:
-        name = f"{self.where}: {self.source.names[index]}"
-        image = decode(content, name, self.crop, self.grey)
+        name = self.source.place(index)
+        image = decode_cropped(content, name, self.crop, self.grey, self.account)
         if image.shape != self.shape[1:] and self.shape[0]:
             raise UserError(
                 f"{name}: is {image.shape[1]}x{image.shape[0]}, the first one {self.shape[2]}x{self.shape[1]}; "

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from drlbench.data.arrays import open_npz
+from drlbench.data.classes import check_count
 from drlbench.data.dataset import Dataset, split_dataset
 from drlbench.errors import MissingPrerequisite, UserError, did_you_mean
 
 SPLIT_KEYS = ("train_images", "train_labels", "heldout_images", "heldout_labels")
+POOLS = (("images", "labels"), ("arr_0", "arr_1"), ("samples", "labels"), ("images", "label"), ("images", "y"))
+POOL_KEYS = tuple(dict.fromkeys(key for pair in POOLS for key in pair))
 
 
 def save_npz(dataset: Dataset, path: Path) -> None:
@@ -43,7 +46,7 @@ def load_npz(path: Path, heldout_fraction: float = 0.2, name: str | None = None)
         train_labels, heldout_labels = _labels(path, arrays["train_labels"]), _labels(path, arrays["heldout_labels"])
         names = _class_names(path, arrays, max(_largest(train_labels), _largest(heldout_labels)) + 1)
         return Dataset(name, arrays["train_images"], train_labels, arrays["heldout_images"], heldout_labels, names)
-    for image_key, label_key in (("images", "labels"), ("arr_0", "arr_1")):
+    for image_key, label_key in POOLS:
         if image_key in arrays and label_key in arrays:
             labels = _labels(path, arrays[label_key])
             names = _class_names(path, arrays, _largest(labels) + 1)
@@ -59,16 +62,17 @@ def load_npz(path: Path, heldout_fraction: float = 0.2, name: str | None = None)
 def _read(path: Path) -> dict[str, NDArray[Any]]:
     if not path.is_file():
         raise MissingPrerequisite(f"{path}: no such file")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {key: file[key] for key in file.files}
-    except (ValueError, OSError, zipfile.BadZipFile, AttributeError) as error:
-        raise UserError(f"{path}: is not an npz file of plain arrays ({error})") from error
+    with open_npz(path) as archive:
+        known = [*SPLIT_KEYS, *POOL_KEYS, "class_names"]
+        wanted = [name for name in archive.names if name in known]
+        return {**dict.fromkeys(archive.names, np.zeros(0)), **{name: archive.read(name) for name in wanted}}
 
 
 def _labels(path: Path, labels: NDArray[Any]) -> NDArray[np.int64]:
+    labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
     if not np.issubdtype(labels.dtype, np.integer) or labels.ndim != 1:
         raise UserError(f"{path}: labels are {labels.dtype} {labels.shape}; whole numbers of shape (N,) are needed")
+    check_count(str(path), int(labels.max(initial=0)))
     return labels.astype(np.int64)
 
 

@@ -5,13 +5,13 @@ Shapes: N pairs, H height, W width, C channels.
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from drlbench.data.arrays import open_npz
 from drlbench.data.dataset import Images, Labels, check_images, check_labels
 from drlbench.errors import MissingPrerequisite, UserError, did_you_mean
 
@@ -52,13 +52,11 @@ def load_pairs(path: Path) -> Pairs:
     """
     if not path.is_file():
         raise MissingPrerequisite(f"{path}: no such file; preference pairs are an npz with {', '.join(KEYS)}")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
-    except (ValueError, OSError, zipfile.BadZipFile, AttributeError) as error:
-        raise UserError(f"{path}: is not an npz file of plain arrays ({error})") from error
-    for key in KEYS:
-        if key not in arrays:
-            raise UserError(f"{path}: has no array {key!r}{did_you_mean(key, arrays)}; needed: {', '.join(KEYS)}")
+    with open_npz(path) as archive:
+        for key in KEYS:
+            if key not in archive.names:
+                near = did_you_mean(key, archive.names)
+                raise UserError(f"{path}: has no array {key!r}{near}; needed: {', '.join(KEYS)}")
+        arrays = {key: archive.read(key) for key in KEYS}
     labels, winner = (arrays[key].astype(np.int64) for key in ("labels", "winner"))
     return Pairs(path.stem, arrays["first"], arrays["second"], labels, winner)

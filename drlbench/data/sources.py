@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PLACES", "check_data", "fingerprint", "load_dataset"]
 
+DECODING = 2  # of drlbench.data.decode: rises when the policy gives other pixels for some file
 EAGER_BYTES = 2_000_000_000  # decoded images up to this are held in memory, more are decoded when asked for
 
 
@@ -80,7 +81,7 @@ def _sealed(spec: Mapping[str, Any], splits: tuple[Split, Split | None]) -> str:
     for split in splits:
         digest.update(split.fingerprint() if split else b"none")
     settings = {k: v for k, v in spec.items() if k not in (*PLACES, "fingerprint")}
-    digest.update(json.dumps(settings, sort_keys=True).encode())
+    digest.update(json.dumps({**settings, "decoding": DECODING}, sort_keys=True).encode())
     return digest.hexdigest()
 
 
@@ -106,17 +107,28 @@ def _load(text: str) -> Dataset:
 
 
 def _open(spec: Mapping[str, Any]) -> tuple[Split, Split | None]:
+    """The train split, and the held-out one where it has a path of its own or the files' names tell."""
     elsewhere = spec.get("held_out_path")
+    if elsewhere is not None:
+        return _splits(spec, spec["path"], False)[0], _splits(spec, elsewhere, False)[0]
+    train, held_out = _splits(spec, spec["path"], True)
+    if held_out is not None and "held_out" in spec:
+        raise UserError(
+            f"{spec['path']}: has a split of its own to hold out, so `held_out` (a fraction of the train images) is "
+            "not taken as well; leave it out, or name the train images alone as `path`"
+        )
+    return train, held_out
+
+
+def _splits(spec: Mapping[str, Any], path: str, holding_out: bool) -> tuple[Split, Split | None]:
     if spec["kind"] == "folder":
-        from drlbench.data.folder import open_folder
+        from drlbench.data.folder import folder_splits
 
-        path = Path(spec["path"]).expanduser()
-        return open_folder(path, Path(elsewhere).expanduser() if elsewhere else None)
+        return folder_splits(Path(path).expanduser(), holding_out)
     if spec["kind"] == "parquet":
-        from drlbench.data.parquet import open_parquet
+        from drlbench.data.parquet import parquet_splits
 
-        columns = (spec.get("image_column"), spec.get("label_column"))
-        return open_parquet(spec["path"], *columns), open_parquet(elsewhere, *columns) if elsewhere else None
-    from drlbench.data.tar import open_tar
+        return parquet_splits(path, spec.get("image_column"), spec.get("label_column"), holding_out)
+    from drlbench.data.tar import tar_splits
 
-    return open_tar(spec["path"]), open_tar(elsewhere) if elsewhere else None
+    return tar_splits(path, holding_out)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from drlbench.errors import UserError, did_you_mean
+from drlbench.evaluate.spaces import AT_ONCE, Fitted, encoder_of_run, is_of_run
 from drlbench.registry import ENCODERS, METRICS, REWARDS, Registry
 
 if TYPE_CHECKING:
     from drlbench.encoders.base import Encoder
 
+DEFAULT_STORE = Path(".drlbench")
 SFID = "sfid"
 ALIASES = {"is": "inception-score", "fid": "fd", "kid": "kd"}
 # Metrics that are measured in one output of an encoder only, which in turn is for no other metric.
@@ -56,7 +59,8 @@ def ready_made(registry: Registry, name: str, weights: str | None = None, **sett
     kind = registry.get(name)
     parameters = inspect.signature(kind).parameters
     if any(p.default is p.empty and p.kind < p.VAR_POSITIONAL for p in parameters.values()):
-        raise UserError(f"'{name}' is fitted by a suite, so it cannot be had by its name alone; see `drlbench run`")
+        other = f"; take a run's own, RUN:NAME, or one of {', '.join(AT_ONCE)}" if registry is ENCODERS else ""
+        raise UserError(f"'{name}' is fitted by a suite, so it cannot be had by its name alone{other}")
     if weights is not None:
         if "weights" not in parameters:
             raise UserError(f"'{name}' takes no weights file; it takes: {', '.join(parameters) or 'nothing'}")
@@ -70,6 +74,8 @@ def named_encoder(space: str) -> tuple[str, dict[str, Any]]:
     Raises:
         UserError: no such encoder.
     """
+    if is_of_run(space):
+        return space, {}
     network, _, rest = space.partition("/")
     family = network.partition("-")[0]
     if rest and network == "inception-v3":
@@ -80,8 +86,23 @@ def named_encoder(space: str) -> tuple[str, dict[str, Any]]:
     return space, {}
 
 
-def encoder_for(space: str, metrics: Sequence[str], weights: str | None = None) -> Callable[[], Encoder]:
+def needed(space: str, metrics: Sequence[str]) -> bool:
+    """Whether any of the asked metrics is measured in a space, so that its encoder has to be there at all."""
+    on_features = [m for m in canonical(metrics) if m != "stats" and m not in REWARDS.names()]
+    if any(metric not in OWN_OUTPUT for metric in on_features) or is_of_run(space):
+        return bool(on_features)
+    offered = ENCODERS.get(named_encoder(space)[0]).outputs_of_metrics
+    return any(metric in offered for metric in on_features)
+
+
+def encoder_for(
+    space: str, metrics: Sequence[str], weights: str | None = None, store: Path = DEFAULT_STORE
+) -> Callable[[], Encoder] | Fitted:
     """How to build the encoder of a space, giving what the asked metrics need of it."""
+    if is_of_run(space):
+        return lambda: encoder_of_run(space, store)
+    if space in AT_ONCE:
+        return Fitted(space)
 
     def build() -> Encoder:
         name, settings = named_encoder(space)

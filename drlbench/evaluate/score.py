@@ -17,13 +17,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from drlbench.data import classes
+from drlbench.data.images import ImageSource, holds_images, images_of_npz, open_images
 from drlbench.encoders.base import Encoder
 from drlbench.errors import UserError
 from drlbench.evaluate.names import OWN_OUTPUT, SFID, canonical, reward_for, spaces_for
+from drlbench.evaluate.spaces import Fitted
 from drlbench.evaluate.table import Row, Table
 from drlbench.features.extract import Extraction, FeatureCache, NonFiniteFeatures, extract_all
-from drlbench.features.images import ImageSource, holds_images, open_images, open_npz
-from drlbench.features.reference import Reference, holds_statistics, read_reference
+from drlbench.features.reference import Reference, is_statistics, read_reference
 from drlbench.metrics.base import Evidence, Measurement
 from drlbench.metrics.bootstrap import resample_counts
 from drlbench.metrics.inputs import same_dimension
@@ -41,7 +43,7 @@ def evaluate(
     images: Path | str | ImageSource,
     reference: Path | str | ImageSource | None,
     metrics: Sequence[str],
-    encoders: Mapping[str, Callable[[], Encoder]],
+    encoders: Mapping[str, Callable[[], Encoder] | Fitted],
     *,
     rewards: Mapping[str, Callable[[], Any]] | None = None,
     cache: Path | None = None,
@@ -58,8 +60,9 @@ def evaluate(
             that need none.
         metrics: names of METRICS or REWARDS; also sfid (fd in spaces named `…/spatial`), and is, fid, kid for
             inception-score, fd, kd.
-        encoders: space name -> how to get its encoder. Every metric on features is measured in every space, but the
-            Inception score only in spaces named `…/logits_unbiased`, which no other metric uses.
+        encoders: space name -> how to get its encoder; none is built when no metric on features is asked for. Every
+            such metric is measured in every space, but the Inception score only in spaces named `…/logits_unbiased`,
+            which no other metric uses.
         rewards: reward name -> how to build it; by default the registered class with its defaults.
         cache: folder of feature chunks kept by content; an interrupted evaluation goes on from it.
         batch_size, workers: speed only; results agree to about 1e-6.
@@ -76,7 +79,9 @@ def evaluate(
         raise UserError(f"{source.where}: only 1 image; a distribution needs at least 2")
     table = Table()
     target, reals = _open_reference(reference, workers, metrics)
-    networks = _load(table, encoders)
+    if all(metric == "stats" or metric in REWARDS.names() for metric in metrics):
+        encoders = {}
+    networks = _load(table, encoders, reals)
     store = FeatureCache(cache) if cache is not None else None
     stats = image_statistics if "stats" in metrics else None
 
@@ -95,9 +100,12 @@ def evaluate(
     real = None if reals is None else run("reference", reals)
     counts = resample_counts(own.n, resamples)
     name, digest = _identity(target, reals, real)
-    session = _Session(table, own, real, target, reals, counts, source.labels, f"{name}:{digest}" if name else "")
+    labels = (source.labels, None if reals is None else reals.labels)
+    session = _Session(table, own, real, target, counts, *labels, f"{name}:{digest}" if name else "")
     if reals is not None:
         session.check_images(source, reals)
+        if "prdc" in metrics:
+            session.match_classes(source, reals)
     for metric in (m for m in metrics if m != "stats" and m not in REWARDS.names()):
         spaces = spaces_for(metric, metrics, [s for s in own.features if real is None or s in real.features])
         for space in spaces:
@@ -112,6 +120,9 @@ def evaluate(
     for metric in (m for m in metrics if m in REWARDS.names()):
         build = (rewards or {}).get(metric) or reward_for(metric)
         session.prefer(metric, build, source, batch_size)
+    for found in (source, reals):
+        if found is not None:
+            table.account(found.account)
     return table
 
 
@@ -122,12 +133,11 @@ def _open_reference(
     if reference is None or not isinstance(reference, (str, Path)):
         return None, reference
     path = Path(reference).expanduser()
-    if path.suffix in (".safetensors", ".pkl"):
-        return read_reference(path), None
-    if path.suffix == ".npz" and path.is_file() and holds_statistics(path):
+    if is_statistics(path):
         with_images = not {"fd", SFID, "inception-score", *REWARDS.names()}.issuperset(metrics)
-        return read_reference(path), open_npz(path) if with_images and holds_images(path) else None
-    return None, open_images(path, workers)
+        images = with_images and path.suffix == ".npz" and holds_images(path)
+        return read_reference(path), images_of_npz(path) if images else None
+    return None, open_images(reference, workers)
 
 
 def _identity(target: Reference | None, reals: ImageSource | None, real: Extraction | None) -> tuple[str, str]:
@@ -145,11 +155,13 @@ def _foreign(space: str) -> str:
     return "spatial" if space.endswith("/spatial") else FOREIGN_SPACES.get(network, space)
 
 
-def _load(table: Table, encoders: Mapping[str, Callable[[], Encoder]]) -> dict[str, Encoder]:
+def _load(
+    table: Table, encoders: Mapping[str, Callable[[], Encoder] | Fitted], reals: ImageSource | None
+) -> dict[str, Encoder]:
     networks: dict[str, Encoder] = {}
     for name, build in encoders.items():
         try:
-            networks[name] = build()
+            networks[name] = build.fit(reals) if isinstance(build, Fitted) else build()
         except UserError as error:
             table.failures.append((name, error))
     return networks
@@ -163,9 +175,9 @@ class _Session:
     own: Extraction
     real: Extraction | None
     target: Reference | None
-    reals: ImageSource | None
     counts: NDArray[np.int16]
     labels: NDArray[np.int64] | None
+    real_labels: NDArray[np.int64] | None
     reference_name: str
 
     def check_images(self, source: ImageSource, target: ImageSource) -> None:
@@ -182,6 +194,18 @@ class _Session:
                 f"{source.n} images against {target.n} of the reference: distances at different n differ in bias; "
                 f"compare only with values at the same two numbers"
             )
+
+    def match_classes(self, source: ImageSource, target: ImageSource) -> None:
+        """Bring the labels of both sets to one numbering; where that cannot be, class metrics are left out."""
+        if source.labels is None or target.labels is None:
+            return
+        own, real = (source.labels, source.class_names), (target.labels, target.class_names)
+        try:
+            self.labels, self.real_labels, how = classes.common(own, real, source.where, target.where)
+            self.table.note(f"classes of {source.where} are matched with those of {target.where} by {how}")
+        except UserError as error:
+            self.labels = self.real_labels = None
+            self.table.failures.append(("class_coverage", error))
 
     def evidence(self, space: str, metric: str) -> Evidence:
         """What there is to measure in a space."""
@@ -217,8 +241,7 @@ class _Session:
         features = self.real.features[space]
         if metric in ("fd", SFID):
             return replace(found, reference=features)
-        labels = None if self.reals is None else self.reals.labels
-        return replace(found, reference_val=features, reference_val_labels=labels)
+        return replace(found, reference_val=features, reference_val_labels=self.real_labels)
 
     def measure(self, metric: str, space: str) -> None:
         """Run one metric in one space; a UserError becomes a failure."""
@@ -239,6 +262,12 @@ class _Session:
                     f"or arr_1 in an npz)"
                 )
             labels = np.zeros(source.n, dtype=np.int64) if labels is None else labels
+            if source.class_names is not None and reward.class_names is not None:
+                place, how = classes.match(
+                    source.class_names, reward.class_names, source.where, f"the prompts of {name}"
+                )
+                labels = place[labels]
+                self.table.note(f"{name}: classes of {source.where} are matched with its prompts by {how}")
             scores, done = np.empty(source.n), 0
             for batch in source.batches():
                 part = slice(done, done + len(batch))

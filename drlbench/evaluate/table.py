@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import math
+import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from drlbench.errors import UserError
+from drlbench.data.account import Account
+from drlbench.errors import MissingPrerequisite, UserError
 from drlbench.store.atomic import write_json, write_text
 
 COLUMNS = (
@@ -46,10 +48,15 @@ class Row:
 
 @dataclass
 class Table:
-    """What was measured, what is unsound about it, and what could not be measured."""
+    """What was measured, what is unsound about it, and what could not be measured.
+
+    `notes` say what was left out, matched or chosen; `data` are the counts behind them, one record per set of images.
+    """
 
     rows: list[Row] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    data: list[dict[str, Any]] = field(default_factory=list)
     failures: list[tuple[str, UserError]] = field(default_factory=list)
 
     @property
@@ -62,11 +69,28 @@ class Table:
         if text not in self.warnings:
             self.warnings.append(text)
 
+    def note(self, text: str) -> None:
+        """Say once what was left out, matched or chosen."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def account(self, found: Account) -> None:
+        """Take in what became of the files of one set of images."""
+        for text in found.lines():
+            self.note(text)
+        for text in found.warnings():
+            self.warn(text)
+        if (record := found.document()) not in self.data:
+            self.data.append(record)
+
     def extend(self, other: Table) -> None:
         """Take in what another evaluation of the same images found."""
         self.rows += other.rows
         for text in other.warnings:
             self.warn(text)
+        for text in other.notes:
+            self.note(text)
+        self.data += [record for record in other.data if record not in self.data]
         said = {(what, str(error)) for what, error in self.failures}
         self.failures += [(what, error) for what, error in other.failures if (what, str(error)) not in said]
 
@@ -80,18 +104,43 @@ class Table:
         return buffer.getvalue()
 
     def document(self) -> dict[str, Any]:
-        """Rows with all digits and details, warnings and failures, as plain JSON."""
+        """Rows with all digits and details, warnings, notes, counts of files and failures, as plain JSON."""
         rows = []
         for row in self.rows:
             fields = {**asdict(row), "details": {key: _number(value) for key, value in row.details.items()}}
             rows.append({**fields, "value": _number(row.value)})
         failures = [{"what": what, "why": str(error)} for what, error in self.failures]
-        return {"rows": rows, "warnings": self.warnings, "failures": failures}
+        return {"rows": rows, "warnings": self.warnings, "notes": self.notes, "data": self.data, "failures": failures}
 
     def write(self, folder: Path) -> None:
-        """Write `eval.csv` and `eval.json` (rows, warnings, failures) into a folder."""
-        write_text(folder / "eval.csv", self.csv())
-        write_json(folder / "eval.json", self.document())
+        """Write `eval.csv` and `eval.json` (what `document` holds) into a folder.
+
+        Raises:
+            MissingPrerequisite: it cannot be written to.
+        """
+        try:
+            write_text(folder / "eval.csv", self.csv())
+            write_json(folder / "eval.json", self.document())
+        except OSError as error:
+            raise _unwritable(folder, error) from error
+
+
+def check_writable(folder: Path) -> None:
+    """Make a folder, and find out whether files can be written into it.
+
+    Raises:
+        MissingPrerequisite: they cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+
+
+def _unwritable(folder: Path, error: OSError) -> MissingPrerequisite:
+    return MissingPrerequisite(f"{folder}: cannot be written to ({error.strerror or error}); give another --out")
 
 
 def _number(value: float) -> float | None:

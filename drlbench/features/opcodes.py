@@ -1,13 +1,17 @@
-"""Reads plain tables of numpy arrays out of pickle files without unpickling them.
+"""Reads plain tables of numpy arrays and torch tensors out of pickle files without unpickling them.
 
 A pickle is a program; running somebody else's is running somebody else's code. This reader steps through the
-opcodes itself and knows only those that build dicts, lists, tuples, strings, numbers and numpy arrays. Nothing is
-imported and nothing is called: the few constructors numpy writes are recognised by name and rebuilt here.
+opcodes itself and knows only those that build dicts, lists, tuples, strings, numbers and arrays. Nothing is imported
+and nothing is called: the few constructors numpy and torch write are recognised by name and rebuilt here.
+
+A table of statistics takes some hundred opcodes; a file of many more, or of deeper nesting, is refused at once.
 """
 
 from __future__ import annotations
 
+import math
 import pickletools
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,12 +43,24 @@ class _Type:
     order: str = "="
 
 
+@dataclass(frozen=True)
+class _Storage:
+    """Bytes of a torch tensor that lie beside the pickle."""
+
+    kind: str
+    key: str
+
+
+Storages = Callable[[str, int], bytes]  # key and number of bytes needed -> the storage's content
+
+
 class _Mark:
     """Where an opcode that takes many values starts to take them."""
 
 
 @dataclass
 class _Machine:
+    storages: Storages | None = None
     stack: list[Any] = field(default_factory=list)
     memo: dict[int, Any] = field(default_factory=dict)
 
@@ -58,7 +74,18 @@ class _Machine:
 
 _MODULES = ("numpy", "numpy.core.multiarray", "numpy._core.multiarray", "numpy.core.numeric", "numpy._core.numeric")
 _CONSTRUCTORS = {f"{m} {n}" for m in _MODULES for n in ("_reconstruct", "ndarray", "dtype", "scalar", "_frombuffer")}
-_ALLOWED = _CONSTRUCTORS | {"_codecs encode", "dnnlib.util EasyDict", "collections OrderedDict"}
+_TENSORS = {
+    "FloatStorage": "<f4",
+    "DoubleStorage": "<f8",
+    "LongStorage": "<i8",
+    "IntStorage": "<i4",
+    "HalfStorage": "<f2",
+}
+_TORCH = {"torch._utils _rebuild_tensor_v2", *(f"torch {name}" for name in _TENSORS)}
+_DICTS = {"dnnlib.util EasyDict", "collections OrderedDict"}
+_ALLOWED = _CONSTRUCTORS | _TORCH | _DICTS | {"_codecs encode"}
+BUDGET = 20_000  # opcodes; EDM2's files, the longest known, have about a hundred
+DEEPEST = 20  # tables inside tables
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _EMPTY = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple}
 _NUMBERS = {"BININT", "BININT1", "BININT2", "INT", "LONG", "LONG1", "LONG4", "BINFLOAT", "FLOAT"}
@@ -67,20 +94,30 @@ _BYTES = {"BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"}
 _LITERALS = _NUMBERS | _TEXTS | _BYTES
 
 
-def read_tables(content: bytes, where: str) -> Any:
-    """The object of a pickle made of dicts, lists, tuples, strings, numbers and numeric numpy arrays.
+def read_tables(content: bytes, where: str, storages: Storages | None = None) -> Any:
+    """The object of a pickle made of dicts, lists, tuples, strings, numbers and numeric arrays or tensors.
+
+    Args:
+        content: the pickle.
+        where: what messages call it.
+        storages: gives the tensors' bytes of a torch file.
 
     Raises:
-        IntegrityError: the file is damaged, or mentions anything else (which is named); nothing of it was run.
+        IntegrityError: the file is damaged, too long or too deep for a table of numbers, or mentions anything else
+            (which is named); nothing of it was run.
     """
-    machine = _Machine()
+    machine = _Machine(storages)
     try:
-        for opcode, argument, _ in pickletools.genops(content):
+        for count, (opcode, argument, _) in enumerate(pickletools.genops(content)):
             if opcode.name == "STOP":
-                return _finished(machine.stack.pop())
+                return _finished(machine.stack.pop(), {})
+            if count >= BUDGET:
+                raise IntegrityError(f"{where}: takes over {BUDGET:,} steps to read, which no table of numbers does")
             _step(machine, opcode.name, argument, where)
-    except (ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
-        raise IntegrityError(f"{where}: damaged, or not a table of numbers ({error})") from error
+    except IntegrityError:
+        raise
+    except Exception as error:  # the content is anybody's, and may misuse any operation
+        raise IntegrityError(f"{where}: damaged, or not a table of numbers ({str(error)[:200]})") from error
     raise IntegrityError(f"{where}: ends too early")
 
 
@@ -118,9 +155,12 @@ def _step(machine: _Machine, name: str, argument: Any, where: str) -> None:
         if qualified not in _ALLOWED:
             raise IntegrityError(f"{where}: mentions {qualified.replace(' ', '.')}; only numpy arrays are read")
         stack.append(_Name(qualified))
+    elif name == "BINPERSID" and machine.storages is not None:
+        _, kind, key, _, _ = stack.pop()
+        stack.append(_Storage(_TENSORS[kind.qualified.split(" ")[1]], str(key)))
     elif name in ("REDUCE", "NEWOBJ"):
         arguments, target = stack.pop(), stack.pop()
-        stack.append(_construct(target, arguments, where))
+        stack.append(_construct(machine, target, arguments, where))
     elif name == "BUILD":
         state = stack.pop()
         _build(stack[-1], state, where)
@@ -128,7 +168,7 @@ def _step(machine: _Machine, name: str, argument: Any, where: str) -> None:
         raise IntegrityError(f"{where}: uses the opcode {name}, which a table of arrays does not need; it is not read")
 
 
-def _construct(target: _Name, arguments: tuple[Any, ...], where: str) -> Any:
+def _construct(machine: _Machine, target: _Name, arguments: tuple[Any, ...], where: str) -> Any:
     kind = target.qualified.split(" ")[1]
     if kind in ("EasyDict", "OrderedDict"):
         return dict(*arguments)
@@ -136,6 +176,8 @@ def _construct(target: _Name, arguments: tuple[Any, ...], where: str) -> Any:
         return _Array()
     if kind == "dtype":
         return _Type(str(arguments[0]))
+    if kind == "_rebuild_tensor_v2":
+        return _tensor(machine, *arguments[:4])
     if kind == "encode":
         return arguments[0].encode(arguments[1])
     if kind == "scalar":
@@ -144,6 +186,20 @@ def _construct(target: _Name, arguments: tuple[Any, ...], where: str) -> Any:
         buffer, dtype, shape, order = arguments
         return np.frombuffer(buffer, dtype=_dtype(dtype, where)).reshape(shape, order=order)
     raise IntegrityError(f"{where}: calls {target.qualified.replace(' ', '.')}; it is not read")
+
+
+def _tensor(machine: _Machine, storage: _Storage, offset: int, size: tuple[int, ...], stride: tuple[int, ...]) -> Any:
+    """An array (size) of a tensor, row by row or column by column; anything else does not occur in statistics."""
+    dtype, count = np.dtype(storage.kind), math.prod(size)
+    assert machine.storages is not None and offset >= 0 and min(size, default=1) >= 0
+    flat = np.frombuffer(machine.storages(storage.key, (offset + count) * dtype.itemsize), dtype)[
+        offset : offset + count
+    ]
+    for order in ("C", "F"):
+        value = flat.reshape(size, order=order)
+        if tuple(step // dtype.itemsize for step in value.strides) == tuple(stride) or count <= 1 or max(size) == count:
+            return value
+    raise ValueError("a tensor that is a view of another")
 
 
 def _dtype(kind: Any, where: str) -> np.dtype[Any]:
@@ -166,16 +222,23 @@ def _build(target: Any, state: Any, where: str) -> None:
         raise IntegrityError(f"{where}: sets the state of an object; only numpy arrays are read")
 
 
-def _finished(value: Any) -> Any:
-    """The value with every placeholder replaced by its array."""
+def _finished(value: Any, known: dict[int, Any], depth: int = 0) -> Any:
+    """The value with every placeholder replaced by its array; what occurs many times is finished once."""
+    if depth > DEEPEST:
+        raise ValueError(f"tables inside tables, more than {DEEPEST} deep")
     if isinstance(value, _Array):
         if value.value is None:
             raise ValueError("an array without content")
         return value.value
-    if isinstance(value, dict):
-        return {_finished(k): _finished(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(_finished(v) for v in value)
-    if isinstance(value, (_Name, _Type, _Mark)):
+    if isinstance(value, (dict, list, tuple)):
+        if id(value) not in known:
+            known[id(value)] = None  # stands for itself where a table holds itself
+            if isinstance(value, dict):
+                made: Any = {k: _finished(v, known, depth + 1) for k, v in value.items()}
+            else:
+                made = type(value)(_finished(v, known, depth + 1) for v in value)
+            known[id(value)] = made
+        return known[id(value)]
+    if isinstance(value, (_Name, _Type, _Mark, _Storage)):
         raise ValueError("a name where a number was expected")
     return value

@@ -6,7 +6,10 @@ The ImageNet statistics of ADM and of JiT differ, and so do the FIDs against the
 |---|---|
 | ADM `VIRTUAL_*.npz` | mu, sigma (pool3, 2048), mu_s, sigma_s (spatial, 2023), arr_0 (10,000 images) |
 | JiT, pytorch-fid, clean-fid, EDM `*.npz` | mu, sigma |
-| clean-fid `*_kid.npz`, drlbench `features.npz` | feats or features (n, D) |
+| others' `*.npz` | mean and cov (or covariance), m and s |
+| clean-fid `*_kid.npz`, dgm-eval, drlbench `features.npz` | feats, reps or features (n, D) |
+| `*.npy` | features (n, D) |
+| torch-fidelity's cache and others' `*.pt`, `*.pth` | the same names, read without unpickling objects |
 | EDM2 `*.pkl` | {fid, fd_dinov2: {mu, sigma}, num_images}, read without unpickling |
 | drlbench `*.safetensors` | mean, covariance, n, provenance |
 
@@ -24,14 +27,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from drlbench.data.arrays import open_npy, open_npz
 from drlbench.errors import IntegrityError, UserError, did_you_mean
 from drlbench.features.moments import Moments
 from drlbench.features.opcodes import read_tables
 from drlbench.store.atomic import file_sha256
 
-# Key pairs of mean and covariance, and the space they stand for.
-PAIRS = {"fid": ("mu", "sigma"), "spatial": ("mu_s", "sigma_s")}
-FEATURE_KEYS = ("feats", "features")
+# Key pairs of mean and covariance, and the space they stand for; the first that is there counts.
+PAIRS = (
+    ("fid", "mu", "sigma"), ("spatial", "mu_s", "sigma_s"), ("fid", "mean", "cov"), ("fid", "mean", "covariance"),
+    ("fid", "m", "s"),
+)  # fmt: skip
+FEATURE_KEYS = ("feats", "features", "reps")
+KNOWN = {key for _, *pair in PAIRS for key in pair} | {"num_images", "n", *FEATURE_KEYS}
+LARGEST = 1_000_000_000  # bytes of a pickle; ADM's moments are 67 MB
 
 
 @dataclass(frozen=True)
@@ -77,35 +86,59 @@ def read_reference(path: Path | str) -> Reference:
     if path.suffix == ".safetensors":
         moments = Moments.load(path)
         return Reference(path.stem, digest, {moments.provenance.get("space", "fid"): moments})
-    tables = _npz(path) if zipfile.is_zipfile(path) else _pickle(path)
+    if path.suffix == ".npy":
+        return Reference(path.stem, digest, {}, _features(path, open_npy(path)))
+    tables = _tables(path)
     provenance = {"file": path.name, "sha256": digest}
     found: dict[str, Moments] = {}
     number = _number(tables.get("num_images", tables.get("n", 0)))
-    for space, (mean, covariance) in PAIRS.items():
-        if mean in tables and covariance in tables:
+    for space, mean, covariance in PAIRS:
+        if mean in tables and covariance in tables and space not in found:
             found[space] = _moments(path, space, tables[mean], tables[covariance], number, provenance)
-    for space, table in tables.items():
-        if isinstance(table, Mapping) and {"mu", "sigma"} <= table.keys():
-            found[space] = _moments(path, space, table["mu"], table["sigma"], number, provenance)
-    features = next((np.asarray(tables[key]) for key in FEATURE_KEYS if key in tables), None)
-    if features is not None and (features.ndim != 2 or features.dtype.kind not in "fiu"):
-        raise UserError(f"{path}: features of shape {features.shape} and dtype {features.dtype}; need a numeric (n, D)")
+    for name, table in tables.items():
+        if isinstance(table, Mapping):
+            for _, mean, covariance in PAIRS:
+                if {mean, covariance} <= table.keys() and name not in found:
+                    found[str(name)] = _moments(path, name, table[mean], table[covariance], number, provenance)
+    features = next((_features(path, tables[key]) for key in FEATURE_KEYS if tables.get(key) is not None), None)
     if not found and features is None:
         raise UserError(
             f"{path}: no statistics inside (it holds {', '.join(map(str, tables)) or 'nothing'}); known are mu and "
-            f"sigma, mu_s and sigma_s, features, and tables of them"
+            f"sigma, mean and cov, m and s, mu_s and sigma_s, features (also feats, reps), and tables of them"
         )
     return Reference(path.stem, digest, found, features)
 
 
 def holds_statistics(path: Path) -> bool:
     """Whether an npz has entries that `read_reference` knows; False for one that is not readable at all."""
-    known = {key for pair in PAIRS.values() for key in pair} | set(FEATURE_KEYS)
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return bool(known & set(file.files))
-    except (zipfile.BadZipFile, EOFError, OSError, ValueError):
+        with open_npz(path) as archive:
+            pairs = any({mean, covariance} <= set(archive.names) for _, mean, covariance in PAIRS)
+            return pairs or bool({"sigma", *FEATURE_KEYS} & set(archive.names))
+    except IntegrityError:
         return False
+
+
+def is_statistics(path: Path) -> bool:
+    """Whether a file is one of statistics by its ending, or by what it holds."""
+    if path.suffix in (".safetensors", ".pkl", ".pickle", ".pt", ".pth"):
+        return True
+    if not path.is_file():
+        return False
+    if path.suffix == ".npy":
+        array = open_npy(path)
+        return array.ndim == 2 and array.dtype.kind == "f"
+    return path.suffix == ".npz" and holds_statistics(path)
+
+
+def _features(path: Path, value: Any) -> NDArray[np.floating[Any]]:
+    features = np.asarray(value)
+    if features.ndim != 2 or features.dtype.kind not in "fiu" or not features.size:
+        raise UserError(f"{path}: features of shape {features.shape} and dtype {features.dtype}; need a numeric (n, D)")
+    if not np.isfinite(features).all():
+        bad = int(np.flatnonzero(~np.isfinite(features).all(1))[0])
+        raise IntegrityError(f"{path}: the features of row {bad} hold NaN or infinity")
+    return features
 
 
 def _number(value: Any) -> int:
@@ -124,19 +157,41 @@ def _moments(path: Path, space: str, mean: Any, covariance: Any, n: int, provena
     return Moments(mu, sigma, n, {**provenance, **stored, "space": space})
 
 
-def _npz(path: Path) -> dict[str, Any]:
-    wanted = {key for pair in PAIRS.values() for key in pair} | {"num_images", "n", *FEATURE_KEYS}
-    try:
-        with np.load(path, allow_pickle=False) as file:
+def _tables(path: Path) -> dict[str, Any]:
+    """What a file holds by name: arrays, numbers, and tables of them; None stands for what is not looked at."""
+    if not zipfile.is_zipfile(path):
+        return _table(path, read_tables(_content(path), str(path)))
+    with open_npz(path, "npz of numbers") as archive:
+        pickled = [name for name in archive.file.namelist() if name.endswith("data.pkl")]
+        if not pickled:
             # ADM's file also holds 2 GB of images, which are none of our business here.
-            found = {key: file[key] for key in file.files if key in wanted}
-            return found or dict.fromkeys(file.files)
-    except (zipfile.BadZipFile, EOFError, OSError, ValueError) as error:
-        raise IntegrityError(f"{path}: not a readable npz of numbers ({error})") from error
+            return {name: archive.read(name) if name in KNOWN else None for name in archive.names}
+        if archive.file.getinfo(pickled[0]).file_size > LARGEST:
+            raise IntegrityError(f"{path}: its data.pkl is over {LARGEST // 10**9} GB; it is not read")
+        return _table(path, read_tables(archive.file.read(pickled[0]), str(path), _Storages(archive.file, pickled[0])))
 
 
-def _pickle(path: Path) -> dict[str, Any]:
-    tables = read_tables(path.read_bytes(), str(path))
+class _Storages:
+    """The tensors' bytes of a torch file, beside its data.pkl."""
+
+    def __init__(self, file: zipfile.ZipFile, pickled: str) -> None:
+        self.file, self.folder = file, pickled.removesuffix("data.pkl")
+
+    def __call__(self, key: str, length: int) -> bytes:
+        """The first bytes of one storage."""
+        entry = self.file.getinfo(f"{self.folder}data/{key}")
+        if length > entry.file_size:
+            raise ValueError(f"a tensor of {length:,} bytes in a storage of {entry.file_size:,}")
+        return self.file.read(entry)
+
+
+def _content(path: Path) -> bytes:
+    if path.stat().st_size > LARGEST:
+        raise IntegrityError(f"{path}: is over {LARGEST // 10**9} GB; a table of statistics is smaller")
+    return path.read_bytes()
+
+
+def _table(path: Path, tables: Any) -> dict[str, Any]:
     if not isinstance(tables, dict):
         raise UserError(f"{path}: holds a {type(tables).__name__}, not a table of statistics")
     return tables

@@ -52,6 +52,7 @@ class CLIPScore(ContrastiveReward):
         rule: Convention = pick(CONVENTIONS, convention, "CLIPScore convention")
         card: Card = PRESETS[rule.clip]
         prompts = class_prompts(class_names, rule.prefix + template)
+        self.class_names = prompts.class_names
         self.settings = {
             "convention": convention,
             "class_names": class_names if isinstance(class_names, str) else list(class_names),

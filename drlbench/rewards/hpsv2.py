@@ -43,6 +43,7 @@ class HPSv2(ContrastiveReward):
         super().__init__()
         source: Asset = pick(SOURCES, version, "HPSv2 version")
         prompts = class_prompts(class_names, template)
+        self.class_names = prompts.class_names
         self.settings = {
             "version": version,
             "class_names": class_names if isinstance(class_names, str) else list(class_names),

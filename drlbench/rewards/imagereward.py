@@ -140,6 +140,7 @@ class ImageReward(FromCard, Reward):
         """
         super().__init__()
         prompts = class_prompts(class_names, template)
+        self.class_names = prompts.class_names
         self.settings = {
             "class_names": class_names if isinstance(class_names, str) else list(class_names),
             "template": template,

@@ -69,6 +69,7 @@ class PickScore(ContrastiveReward):
         """
         super().__init__()
         prompts = class_prompts(class_names, template)
+        self.class_names = prompts.class_names
         self.settings = {
             "class_names": class_names if isinstance(class_names, str) else list(class_names),
             "template": template,

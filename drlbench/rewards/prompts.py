@@ -23,10 +23,12 @@ class Prompts:
     Attributes:
         texts: (number of classes,) prompts in the order of the class indices.
         signature: template and a hash of all prompts.
+        class_names: (number of classes,) what the prompts are about.
     """
 
     texts: tuple[str, ...]
     signature: str
+    class_names: tuple[str, ...]
 
 
 def class_prompts(class_names: Sequence[str] | str = "imagenet", template: str = TEMPLATE) -> Prompts:
@@ -45,4 +47,4 @@ def class_prompts(class_names: Sequence[str] | str = "imagenet", template: str =
         raise UserError(f"prompt template '{template}': must hold {{class}} exactly once")
     texts = tuple(template.replace("{class}", name) for name in class_names)
     digest = hashlib.sha256("\n".join(texts).encode()).hexdigest()[:8]
-    return Prompts(texts, f"'{template}'x{len(texts)}:{digest}")
+    return Prompts(texts, f"'{template}'x{len(texts)}:{digest}", tuple(class_names))

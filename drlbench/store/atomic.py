@@ -44,8 +44,9 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """`write_bytes` of UTF-8 text."""
-    write_bytes(path, text.encode())
+    """`write_bytes` of UTF-8 text, whatever the locale that file names in it were read under."""
+    read = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    write_bytes(path, read.encode())
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -129,7 +129,7 @@ def test_lazy_images_are_the_array(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def sources_image(spec: dict[str, Any], name: str) -> Image.Image:
-    from drlbench.data.pictures import centre_crop
+    from drlbench.data.decode import centre_crop
 
     return centre_crop(Image.open(io.BytesIO(FILES[name])), spec["size"])
 
@@ -186,7 +186,7 @@ def test_train_and_val_folders_are_the_splits(tmp_path: Path) -> None:
     assert data.heldout_labels.tolist() == [0, 1]
     write_folder(tmp_path / "val", {"eel/0.png": png(92)})
     sources._load.cache_clear()
-    with pytest.raises(UserError, match="class 'eel' is not among the train classes"):
+    with pytest.raises(UserError, match="eel among cat, dog, eel; the data has cat, dog, owl"):
         load_dataset({"kind": "folder", "path": str(tmp_path), "size": 8})
 
 
@@ -219,7 +219,7 @@ def test_imagenet_names(tmp_path: Path) -> None:
     data = load_dataset(spec)
     assert (data.num_classes, data.class_names[0]) == (1000, "tench")
     folder = {"kind": "folder", "path": str(write_folder(tmp_path / "f")), "size": 8, "class_names": "imagenet"}
-    with pytest.raises(UserError, match="3 class folders and 1000 class_names"):
+    with pytest.raises(UserError, match="cat, dog, owl among cat, dog, owl; class_names has tench"):
         load_dataset(folder)
 
 
@@ -240,7 +240,7 @@ def damaged(kind: str, tmp_path: Path) -> tuple[str, type[Exception], str]:
         return str(write_tar(path, {"a.png": b"x", "a.cls": b"1", "c/b.png": b"x"})), UserError, "use one kind"
     if kind == "bad label":
         return str(write_tar(path, {"a.png": b"x", "a.cls": b"one"})), UserError, "holds no label: 'one'"
-    return str(tmp_path / "none-*.tar"), MissingPrerequisite, "no such tar file"
+    return str(tmp_path / "none-*.tar"), MissingPrerequisite, "no tar file here"
 
 
 @pytest.mark.parametrize(

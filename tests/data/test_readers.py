@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from drlbench.data.pictures import centre_crop
+from drlbench.data.decode import centre_crop
 from drlbench.data.sources import check_data, load_dataset
 from drlbench.errors import IntegrityError, MissingPrerequisite, UserError
 
@@ -131,10 +131,10 @@ def test_what_is_not_there_or_not_pictures_is_told(tmp_path: Path) -> None:
         load_dataset({"kind": "folder", "path": str(tmp_path / "empty")})
     write_folder(tmp_path / "pets", pictures(4))
     (tmp_path / "pets" / "cat" / "900.png").write_bytes(b"not a png")
-    with pytest.raises(UserError, match=r"900\.png: is not a picture"):
+    with pytest.raises(IntegrityError, match=r"900\.png: damaged, or not an image"):
         load_dataset({"kind": "folder", "path": str(tmp_path / "pets")})
     (tmp_path / "bad.parquet").write_bytes(b"PAR1 no")
-    with pytest.raises(IntegrityError, match="not a parquet file"):
+    with pytest.raises(IntegrityError, match="not readable parquet"):
         load_dataset({"kind": "parquet", "path": str(tmp_path / "bad.parquet")})
     write_parquet(tmp_path / "odd.parquet", pictures(10), column="imgage")
     assert len(load_dataset({"kind": "parquet", "path": str(tmp_path / "odd.parquet")}).train_images)

@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from drlbench.data.images import open_images
 from drlbench.errors import IntegrityError, UserError
-from drlbench.features.images import open_images
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def test_parquet_as_on_the_hub(tmp_path, array):
     np.testing.assert_array_equal(found, array)
     np.testing.assert_array_equal(source.labels, range(70))
     pq.write_table(pa.table({"x": [1, 2]}), tmp_path / "none.parquet")
-    with pytest.raises(UserError, match="columns: x"):
+    with pytest.raises(UserError, match="no column of encoded images; columns: x"):
         open_images(tmp_path / "none.parquet")
     (tmp_path / "bad.parquet").write_bytes(b"PAR1 not really")
     with pytest.raises(IntegrityError, match="not readable parquet"):
@@ -112,9 +112,8 @@ def test_bad_files_in_a_folder(tmp_path, array):
     fails(lambda f: f.write_bytes(png(array[0][:4])), UserError, "is 5 x 4, .* is 5 x 6")
     fails(lambda f: f.write_bytes(png(array[0][..., 0])), UserError, "grey, .* is colour")
     fails(lambda f: f.write_bytes(png(np.dstack([array[0], array[0][..., :1]]))), UserError, "alpha")
-    fails(lambda f: f.write_bytes(png(array[0][..., 0].astype(np.uint16) * 200)), UserError, "8 bits")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="no images inside"):
+    with pytest.raises(UserError, match="no images in it"):
         open_images(tmp_path / "empty")
     with pytest.raises(UserError, match="no such file"):
         open_images(tmp_path / "nowhere")
