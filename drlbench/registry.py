@@ -120,6 +120,8 @@ ENCODERS = Registry(
         "pixels": "drlbench.encoders.pixels:Pixels",
         "fourier": "drlbench.encoders.fourier:Fourier",
         "inception-v3": "drlbench.encoders.inception:InceptionV3",
+        "efficientnet-lite": "drlbench.encoders.efficientnet_lite:EfficientNetLite",
+        "open-nsfw": "drlbench.encoders.open_nsfw:OpenNSFW",
         "dinov2": "drlbench.encoders.dino:DINOv2",
         "dinov3": "drlbench.encoders.dino:DINOv3",
         "siglip": "drlbench.encoders.siglip:SigLIP",

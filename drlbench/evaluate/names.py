@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from drlbench.errors import UserError, did_you_mean
+from drlbench.errors import MissingPrerequisite, UserError, did_you_mean
 from drlbench.evaluate.spaces import AT_ONCE, Fitted, encoder_of_run, is_of_run
 from drlbench.registry import ENCODERS, METRICS, REWARDS, Registry
 
@@ -69,7 +69,7 @@ def ready_made(registry: Registry, name: str, weights: str | None = None, **sett
 
 
 def named_encoder(space: str) -> tuple[str, dict[str, Any]]:
-    """Registered name and settings of `inception-v3`, `inception-v3/clean` or a preset like `dinov2-vitl14/224/…`.
+    """Registered name and settings of a space: `inception-v3`, `inception-v3/clean`, `dinov2-vitl14/224/…` (a preset).
 
     Raises:
         UserError: no such encoder.
@@ -78,8 +78,9 @@ def named_encoder(space: str) -> tuple[str, dict[str, Any]]:
         return space, {}
     network, _, rest = space.partition("/")
     family = network.partition("-")[0]
-    if rest and network == "inception-v3":
-        return network, {"variant": rest}
+    if rest and network in ENCODERS.names():
+        kind: type[Encoder] = ENCODERS.get(network)
+        return network, kind.of_space(rest)
     if rest and family in ENCODERS.names():
         return family, {"preset": space}
     ENCODERS.target(space)
@@ -108,12 +109,25 @@ def encoder_for(
         name, settings = named_encoder(space)
         kind: type[Encoder] = ENCODERS.get(name)
         offered = kind.outputs_of_metrics
-        if further := [offered[metric] for metric in canonical(metrics) if metric in offered]:
-            settings["outputs"] = [*kind.default_outputs, *further]
-        encoder: Encoder = ready_made(ENCODERS, name, weights, **settings)
-        return encoder.freeze()
+        further = [offered[metric] for metric in canonical(metrics) if metric in offered]
+        try:
+            return _built(name, weights, settings, kind.default_outputs, further)
+        except MissingPrerequisite:
+            # Weights without a classifier serve every metric but those on logits, which are then reported as failed.
+            without = [output for output in further if "logits" not in output]
+            if without == further:
+                raise
+            return _built(name, weights, settings, kind.default_outputs, without)
 
     return build
+
+
+def _built(
+    name: str, weights: str | None, settings: Mapping[str, Any], own: Sequence[str], further: Sequence[str]
+) -> Encoder:
+    outputs = {"outputs": [*own, *further]} if further else {}
+    encoder: Encoder = ready_made(ENCODERS, name, weights, **settings, **outputs)
+    return encoder.freeze()
 
 
 def reward_for(name: str, weights: str | None = None) -> Callable[[], Any]:
@@ -121,13 +135,18 @@ def reward_for(name: str, weights: str | None = None) -> Callable[[], Any]:
     return lambda: ready_made(REWARDS, name, weights)
 
 
-def paths_of(pairs: Sequence[str], names: Sequence[str]) -> dict[str, str]:
-    """`name=path` pairs as a table.
+def paths_of(pairs: Sequence[str], spaces: Sequence[str], metrics: Sequence[str]) -> dict[str, str]:
+    """`name=path` pairs as a table; a network's registered name stands for all its spaces (`inception-v3/clean`).
 
     Raises:
         UserError: not such a pair, or of something that was not asked for.
     """
-    found = {}
+    found: dict[str, str] = {}
+    users: dict[str, list[str]] = {name: [name] for name in metrics}
+    for space in spaces:
+        users.setdefault(named_encoder(space)[0], []).append(space)
+    users |= {space: [space] for space in spaces if space not in users}
+    names = list(users)
     for pair in pairs:
         name, equals, path = pair.partition("=")
         if not (equals and path):
@@ -136,5 +155,7 @@ def paths_of(pairs: Sequence[str], names: Sequence[str]) -> dict[str, str]:
             raise UserError(
                 f"weights of '{name}', which is not asked for{did_you_mean(name, names)}: {', '.join(names)}"
             )
-        found[name] = path
+        for user in users[name]:
+            if user == name or user not in found:  # a space's own file goes before its network's
+                found[user] = path
     return found

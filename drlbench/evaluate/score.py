@@ -112,9 +112,11 @@ def evaluate(
             session.measure(metric, space)
         if not spaces and (networks or not encoders):
             wanted = OWN_OUTPUT.get(metric, "features")
-            why = f"gives no {wanted}" if networks else "is in the spaces asked for"
+            why = f"gives no {wanted} from the weights at hand" if networks else "is in the spaces asked for"
             given = ", ".join(networks) or "no encoder"
-            table.failures.append((metric, UserError(f"{given} {why}; inception-v3 has what it needs")))
+            table.failures.append(
+                (metric, UserError(f"{given} {why}; inception-v3 from its official file has what it needs"))
+            )
     if stats is not None:
         session.add("", statistic_measurements(own.statistics, counts, None if real is None else real.statistics))
     for metric in (m for m in metrics if m in REWARDS.names()):

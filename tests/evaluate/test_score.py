@@ -232,7 +232,10 @@ def test_metrics_with_an_output_of_their_own(sets):
     }
     assert not table.failures and table.rows[0].value > 1
     table = evaluate(folder / "fake.npz", folder / "real.npz", ["is", "stats"], {"p": Probe})
-    assert "p gives no logits_unbiased; inception-v3 has" in str(table.failures[0][1]) and table.rows
+    assert (
+        "p gives no logits_unbiased from the weights at hand; inception-v3 from" in str(table.failures[0][1])
+        and table.rows
+    )
     table = evaluate(folder / "fake.npz", folder / "real.npz", ["fd", "stats"], {})
     assert "no encoder is in the spaces asked for" in str(table.failures[0][1]) and table.rows
 
@@ -255,11 +258,15 @@ def test_spaces_and_weights_by_name():
     assert named_encoder(preset) == ("dinov3", {"preset": preset}) and named_encoder("clip") == ("clip", {})
     with pytest.raises(UserError, match="did you mean 'dinov3'"):
         named_encoder("dinov33")
-    assert paths_of(["a=x/y=z", "b=w"], ["a", "b"]) == {"a": "x/y=z", "b": "w"}
+    assert paths_of(["a=x/y=z", "b=w"], [], ["a", "b"]) == {"a": "x/y=z", "b": "w"}
+    spaces = ["inception-v3", "inception-v3/clean"]
+    for pairs, clean in ((["inception-v3=p"], "p"), (["inception-v3/clean=q", "inception-v3=p"], "q")):
+        assert paths_of(pairs, spaces, []) == {"inception-v3": "p", "inception-v3/clean": clean}
+    assert paths_of(["inception-v3=p"], ["inception-v3/clean"], []) == {"inception-v3/clean": "p"}
     with pytest.raises(UserError, match="NAME=PATH"):
-        paths_of(["a"], ["a"])
+        paths_of(["a"], [], ["a"])
     with pytest.raises(UserError, match="'c', which is not asked for"):
-        paths_of(["c=x"], ["a"])
+        paths_of(["c=x"], [], ["a"])
 
 
 def test_what_a_suite_has_to_fit_is_told(sets):

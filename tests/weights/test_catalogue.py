@@ -55,7 +55,7 @@ def test_every_file_can_be_described() -> None:
         assert name == asset.name
         assert asset.size > 0
         assert asset.licence
-        assert asset.source.startswith("https://")
+        assert asset.source.startswith(("https://", "the Python package "))
 
 
 def test_no_torch() -> None:
