@@ -10,13 +10,16 @@ Shapes: K steps, B trajectories, m chosen timesteps, R = m B rows, C channels, H
 
 from __future__ import annotations
 
-from typing import Literal
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from drlbench.finetune.buffer import TrajectoryBuffer
+from drlbench.finetune.evaluations import Evaluations, Rows, rows
 from drlbench.finetune.learner import ORDER, TIMES, Learner
 from drlbench.finetune.memory import Chunks
 from drlbench.finetune.minibatches import Minibatches
@@ -28,6 +31,8 @@ from drlbench.finetune.timesteps import timestep_subset
 from drlbench.flow.memoryless import Scheme, lean_adjoint, rollout, scheme
 
 SAVE_LIMIT = 2**30  # bytes of buffer that may be written at any checkpoint
+SECOND_PASS = 0.03
+"""Share of the rows that the outlier mask runs again when they do not fit at once (docs/performance.md)."""
 
 
 class AdjointMatchingSettings(Settings):
@@ -58,6 +63,22 @@ class AdjointMatching(Learner):
     name = "adjoint-matching"
     kind = AdjointMatchingSettings
     settings: AdjointMatchingSettings
+
+    @classmethod
+    def evaluations(cls, settings: Mapping[str, Any], updates: int, images: int = 0) -> Evaluations:
+        """K forwards and, under the reference, K products and a forward; then passes over chosen timesteps."""
+        s = cls.kind(**settings)
+        buffers = math.ceil(updates / round(s.passes * s.buffer / s.batch))
+        drawn = rows(s.buffer, s.rollout_batch).times(buffers)
+        chosen = s.batch * min(s.steps, math.ceil(s.timestep_fraction * s.steps - 1e-9))
+        again = SECOND_PASS if s.outlier_quantile is not None and (s.micro_batch or chosen) < chosen else 0.0
+        return Evaluations(
+            forwards=drawn.times(s.steps + 1),
+            products=drawn.times(s.steps),
+            trained=rows(chosen, s.micro_batch).times(updates * (1 + again)),
+            reward_products=Rows(drawn.rows, math.ceil(drawn.rows / (s.reward_batch or s.rollout_batch or s.buffer))),
+            held=2 * s.steps * s.buffer * (2 if s.buffer_dtype == "bf16" else 4),
+        )
 
     def _prepare(self) -> None:
         s = self.settings

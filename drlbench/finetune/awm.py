@@ -9,7 +9,7 @@ Where our source does not settle a detail: the moving anchor is updated once per
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -41,6 +41,11 @@ class AWM(MatchingLearner):
     name = "awm"
     kind = AWMSettings
     settings: AWMSettings
+
+    @classmethod
+    def beside(cls, s: Any) -> tuple[int, int, int]:
+        copies = (cls.updates_per_draw(s) > 1) + (s.anchor_weight > 0)
+        return copies + (s.kl_weight > 0), copies, 0
 
     def _prepare(self) -> None:
         super()._prepare()

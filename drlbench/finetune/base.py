@@ -9,11 +9,13 @@ gives the numbers of a run that was never stopped.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
 
 from drlbench.backbones.base import VelocityModel
+from drlbench.finetune.evaluations import Evaluations
 from drlbench.rewards.base import Reward
 
 
@@ -42,6 +44,16 @@ class Algorithm(ABC):
         settings: dict[str, Any],
         seed: int,
     ) -> None: ...
+
+    @classmethod
+    def evaluations(cls, settings: Mapping[str, Any], updates: int, images: int = 0) -> Evaluations | None:
+        """What so many updates run, for `drlbench plan`; None where an algorithm does not say.
+
+        Args:
+            settings: all of them, as the constructor takes them.
+            images: that there are to learn from.
+        """
+        return None
 
     @abstractmethod
     def step(self) -> dict[str, float]:

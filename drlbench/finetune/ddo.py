@@ -14,13 +14,15 @@ Shapes: N negatives drawn, b of this rank in one minibatch, C channels, H and W 
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from drlbench.finetune.evaluations import Evaluations, rows
 from drlbench.finetune.learner import LABELS
 from drlbench.finetune.minibatches import Minibatches
 from drlbench.finetune.ranks import all_sum
@@ -50,6 +52,20 @@ class DDO(FlowMatchingSFT):
     kind = DDOSettings
     settings: DDOSettings
     moves_with_start: ClassVar[bool] = True
+
+    @classmethod
+    def evaluations(cls, settings: Mapping[str, Any], updates: int, images: int = 0) -> Evaluations:
+        """The negatives once, and both sides of every update beside the reference; a reward scores the data once."""
+        s = cls.kind(**settings)
+        both = rows(2 * s.batch, s.micro_batch).times(updates)
+        drawn = rows(s.negatives, s.rollout_batch)
+        each = 2 * s.sampler_steps - 1 if s.sampler == "heun" else s.sampler_steps
+        return Evaluations(
+            forwards=drawn.times(each) + both,
+            trained=both,
+            reward_forwards=rows(images, SCORED_AT_ONCE),
+            held=4 * s.negatives,
+        )
 
     def _prepare(self) -> None:
         s = self.settings
@@ -123,9 +139,9 @@ class DDO(FlowMatchingSFT):
         if self.reward is None:
             return torch.ones(count)
         scores = torch.zeros(count, device=self.device)
-        for rows in torch.tensor(self.own_rows(count)).split(SCORED_AT_ONCE):
-            at = rows.to(latents.device)
-            scores[rows] = self.score(latents[at].to(self.device), labels[at].to(self.device))
+        for piece in torch.tensor(self.own_rows(count)).split(SCORED_AT_ONCE):
+            at = piece.to(latents.device)
+            scores[piece] = self.score(latents[at].to(self.device), labels[at].to(self.device))
         scores, labels = all_sum(scores).cpu(), labels.cpu()
         weights = torch.zeros(count)
         for c in labels.unique().tolist():

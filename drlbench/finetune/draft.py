@@ -8,10 +8,14 @@ Shapes: B endpoints, C channels, H and W height and width of the latent.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from pydantic import Field
 from torch import Tensor
 
+from drlbench.finetune.evaluations import Evaluations, rows
 from drlbench.finetune.learner import Learner
 from drlbench.finetune.ranks import all_sum
 from drlbench.finetune.settings import Settings
@@ -31,6 +35,15 @@ class DRaFT(Learner):
     name = "draft"
     kind = DRaFTSettings
     settings: DRaFTSettings
+
+    @classmethod
+    def evaluations(cls, settings: Mapping[str, Any], updates: int, images: int = 0) -> Evaluations:
+        """Forwards down to the last `truncate` steps, which are trained through the reward."""
+        s = cls.kind(**settings)
+        each, trained = rows(s.batch, s.micro_batch).times(updates), min(s.truncate, s.sampler_steps)
+        return Evaluations(
+            forwards=each.times(s.sampler_steps - trained), trained=each.times(trained), reward_products=each
+        )
 
     def step(self) -> dict[str, float]:
         s, update = self.settings, self.updater.updates

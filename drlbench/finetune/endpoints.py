@@ -8,15 +8,18 @@ Shapes: N endpoints in a draw, G of them in a group, b in this rank's minibatch,
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Generic, Literal, Self, TypeVar
+from typing import Any, Generic, Literal, Self, TypeVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from drlbench.errors import UserError
+from drlbench.finetune.evaluations import Evaluations, rows
 from drlbench.finetune.learner import ORDER, Learner
 from drlbench.finetune.minibatches import Minibatches
 from drlbench.finetune.ranks import all_sum
@@ -67,6 +70,43 @@ class EndpointLearner(Learner, Generic[R]):
     """Draws endpoints, computes advantages, serves rows; a subclass writes the loss of some rows."""
 
     settings: EndpointSettings
+
+    @classmethod
+    def evaluations(cls, settings: Mapping[str, Any], updates: int, images: int = 0) -> Evaluations:
+        """Endpoints drawn and scored; each update trains rows of a minibatch beside `frozen` forwards of each."""
+        s = cls.kind(**settings)
+        assert isinstance(s, EndpointSettings)
+        draws = math.ceil(updates / cls.updates_per_draw(s))
+        endpoint = rows(s.endpoints, s.rollout_batch).times(draws)
+        learned = rows(s.batch * cls.rows_of_endpoint(s), s.micro_batch).times(updates)
+        frozen, copies, held = cls.beside(s)
+        return Evaluations(
+            forwards=endpoint.times(cls.evaluations_of_endpoint(s)) + learned.times(frozen),
+            trained=learned,
+            reward_forwards=endpoint,
+            copies=copies,
+            held=4 * s.endpoints * (1 + held),
+        )
+
+    @staticmethod
+    def updates_per_draw(s: EndpointSettings) -> int:
+        """Minibatches in the life of a draw."""
+        return round(s.passes * s.endpoints / s.batch)
+
+    @classmethod
+    def evaluations_of_endpoint(cls, s: Any) -> int:
+        """Forwards that draw one endpoint, for `evaluations`."""
+        return int(2 * s.sampler_steps - 1 if s.sampler == "heun" else s.sampler_steps)
+
+    @classmethod
+    def rows_of_endpoint(cls, s: Any) -> int:
+        """Rows that an update trains of one endpoint."""
+        return int(s.times)
+
+    @classmethod
+    def beside(cls, s: Any) -> tuple[int, int, int]:
+        """Forwards of frozen networks for each trained row, copies of the network, and latents kept of an endpoint."""
+        return 0, 0, 0
 
     def _prepare(self) -> None:
         s = self.settings

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -77,15 +77,28 @@ class FlowGRPO(EndpointLearner[Transitions]):
     kind = FlowGRPOSettings
     settings: FlowGRPOSettings
 
+    @classmethod
+    def rows_of_endpoint(cls, s: Any) -> int:
+        """Trained transitions; the last step of the memoryless variant is deterministic."""
+        return max(1, int(s.timestep_fraction * s.sampler_steps)) if s.variant == "published" else s.sampler_steps - 1
+
+    @classmethod
+    def evaluations_of_endpoint(cls, s: Any) -> int:
+        """The policy at every step, and the reference wherever it is trained."""
+        return int(s.sampler_steps) + cls.rows_of_endpoint(s)
+
+    @classmethod
+    def beside(cls, s: Any) -> tuple[int, int, int]:
+        return 0, 0, s.sampler_steps + 1 + 2 * cls.rows_of_endpoint(s)
+
     def _prepare(self) -> None:
         super()._prepare()
         s = self.settings
         if s.variant == "published":
             self.table = published_sde(s.sampler_steps, s.eta, self.policy.noise_scale)
-            self.trained = max(1, int(s.timestep_fraction * s.sampler_steps))
         else:
             self.table = scheme("local-linear", s.sampler_steps, self.policy.noise_scale)
-            self.trained = s.sampler_steps - 1  # the last step is deterministic
+        self.trained = self.rows_of_endpoint(s)
         count, shape = len(self.own), self.policy.latent_shape
         self.states = torch.zeros(s.sampler_steps + 1, count, *shape, device=self.device)
         self.old = torch.zeros(self.trained, count, *shape, device=self.device)

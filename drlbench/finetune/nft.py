@@ -11,7 +11,7 @@ step that tilts by 1/(5 b) per unit of A and goes on tilting; there is no fixed 
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 from torch import Tensor
@@ -41,6 +41,15 @@ class NFT(MatchingLearner):
     name = "nft"
     kind = NFTSettings
     settings: NFTSettings
+
+    @classmethod
+    def rows_of_endpoint(cls, s: Any) -> int:
+        """The rollout's times up to t_max, without the backbone's shift, which moves few of them across."""
+        return max(1, sum(k / s.sampler_steps <= s.t_max for k in range(max(1, s.sampler_steps - 1))))
+
+    @classmethod
+    def beside(cls, s: Any) -> tuple[int, int, int]:
+        return 1 + (s.kl_weight > 0), 1, 0
 
     def _prepare(self) -> None:
         super()._prepare()

@@ -7,6 +7,8 @@ p_ref exp(lambda r)/Z to first order in lambda only: the path-cost term of the a
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
 from drlbench.finetune.endpoints import EndpointSettings, MatchingLearner, Rows, mean_square
@@ -17,6 +19,10 @@ class RAM(MatchingLearner):
 
     name = "ram"
     kind = EndpointSettings
+
+    @classmethod
+    def beside(cls, s: Any) -> tuple[int, int, int]:
+        return 1, 0, 0  # the reference
 
     def row_loss(self, rows: Rows) -> Tensor:
         v = self.policy_velocity(rows.xt, rows.t, rows.y)

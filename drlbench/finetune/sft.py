@@ -8,12 +8,14 @@ Shapes: B batch, C channels, H and W height and width of the latent.
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
+from drlbench.finetune.evaluations import Evaluations, rows
 from drlbench.finetune.learner import ORDER, Learner
 from drlbench.finetune.ranks import all_sum
 from drlbench.finetune.settings import Settings
@@ -36,6 +38,11 @@ class FlowMatchingSFT(Learner):
     settings: SFTSettings
     needs_reward = False
     needs_data = True
+
+    @classmethod
+    def evaluations(cls, settings: Mapping[str, Any], updates: int, images: int = 0) -> Evaluations:
+        s = cls.kind(**settings)
+        return Evaluations(trained=rows(s.batch, s.micro_batch).times(updates))
 
     def step(self) -> dict[str, float]:
         s, update = self.settings, self.updater.updates
