@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from drlbench.store.layout import Store
 
 StoreOption = Annotated[Path, typer.Option("--store", envvar="DRLBENCH_STORE", help="Folder of stage results.")]
 DEFAULT_STORE = Path(".drlbench")
@@ -16,6 +19,9 @@ cache = typer.Typer(no_args_is_help=True, help="Look after the store of stage re
 def verify(
     folder: Annotated[Path, typer.Argument(help="A run's folder, e.g. reports/digits.")],
     store: StoreOption = DEFAULT_STORE,
+    peers: Annotated[
+        bool, typer.Option("--peers", help="Also measure its FID by torch-fidelity and clean-fid, on its own images.")
+    ] = False,
 ) -> None:
     """Compare every stored artefact of a run with its checksum; exit code 5 when one does not match."""
     from drlbench.run.events import run_keys
@@ -26,6 +32,21 @@ def verify(
     for kind, key in keys:
         atomic.check(Store(store).folder(kind, key), key)
     print(f"{len(keys)} artefacts match their checksums")
+    if peers:
+        _by_peers(folder, Store(store))
+
+
+def _by_peers(folder: Path, store: Store) -> None:
+    from drlbench.evaluate.peers import check_agreement, to_csv
+    from drlbench.evaluate.run_peers import compare_run
+    from drlbench.run.progress import bars
+
+    with bars() as tell:
+        measured = compare_run(folder, store, tell)
+    print(f"\n{measured.what}, against the held-out images; the run's own fd_val: {measured.own}")
+    print(to_csv(measured.found), end="")
+    measured.check()
+    check_agreement(measured.found)
 
 
 @cache.command("ls")

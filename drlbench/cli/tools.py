@@ -17,6 +17,7 @@ from drlbench.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
     from drlbench.bench.result import BenchResult
+    from drlbench.data.images import ImageSource
 
 RunPath = Annotated[Path, typer.Argument(help="A run's folder, e.g. reports/digits.")]
 
@@ -90,6 +91,7 @@ def evaluate(
     store: StoreOption = DEFAULT_STORE,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 64,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Threads that decode images.")] = 2,
+    peers: Annotated[bool, typer.Option("--peers", help="FID by torch-fidelity and clean-fid too.")] = False,
     offline: Annotated[bool, typer.Option("--offline", help="Never touch the network.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
@@ -97,8 +99,10 @@ def evaluate(
     if offline:
         offline_from_now()
     from drlbench.evaluate.names import encoder_for, named_encoder, needed, of_reference, paths_of, reward_for
+    from drlbench.evaluate.peers import check_agreement, compare_with_peers, to_csv
     from drlbench.evaluate.score import evaluate as measure
     from drlbench.evaluate.table import check_writable
+    from drlbench.run.progress import bars
 
     if out is not None:
         check_writable(out)  # before hours of work, not after
@@ -106,9 +110,10 @@ def evaluate(
     asked = [m.strip() for m in metrics.split(",") if m.strip()]
     for name in names:
         named_encoder(name)  # an unknown name is told before any work
-    paths = paths_of(weights or [], names, asked)
+    paths = paths_of(weights or [], [*names, *(["inception-v3"] if peers else [])], asked)
     encoders = {n: encoder_for(n, asked, paths.get(n), store) for n in names if needed(n, asked)}
     references: list[str | None] = [*reference] if reference else [None]
+    pairs = _sets_for_peers(images, references, workers) if peers else []
     run = partial(
         measure,
         images,
@@ -125,10 +130,14 @@ def evaluate(
     for other in references[1:]:  # the images' features come from the cache
         if again := of_reference(asked):
             table.extend(run(other, again))
+    if peers:
+        with bars() as tell:
+            for pair in pairs:
+                table.peers += compare_with_peers(*pair, paths.get("inception-v3"), batch_size=batch_size, tell=tell)
     if as_json:
         print(json.dumps(table.document(), indent=1))
     else:
-        print(table.csv(), end="")
+        print(table.csv() + (f"\n{to_csv(table.peers)}" if peers else ""), end="")
     for note in table.notes:
         print(f"note: {note}", file=sys.stderr)
     for warning in table.warnings:
@@ -138,8 +147,27 @@ def evaluate(
     if out is not None:
         sys.stdout.flush()
         table.write(out)
+    check_agreement(table.peers)
     if table.exit_code:
         raise typer.Exit(table.exit_code)
+
+
+def _sets_for_peers(images: str, references: list[str | None], workers: int) -> list[tuple[ImageSource, ImageSource]]:
+    """Images and each reference's images.
+
+    Raises:
+        UserError: a reference has none.
+    """
+    from drlbench.data.images import open_images
+    from drlbench.evaluate.score import open_reference
+
+    found = []
+    for name in references:
+        reals = open_reference(name, workers, ["kd"])[1]
+        if reals is None:
+            raise UserError("--peers needs --reference with images: the peers measure both sets themselves")
+        found.append((open_images(images, workers), reals))
+    return found
 
 
 def bench(

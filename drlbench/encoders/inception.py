@@ -109,8 +109,7 @@ class InceptionV3(FromCard, Encoder):
             )
         with torch.device("meta"):
             self.network = Network()
-        state = read_trunk(path) if trunk else canonical(read_state(path), self.outputs)
-        load_strict(self.network, state, str(path))
+        load_strict(self.network, read_weights(path, self.outputs), str(path))
         self.network.eval()
         for module in self.network.modules():
             if isinstance(module, Conv):
@@ -173,6 +172,11 @@ _BLOCKS = {
     "2.4": "Mixed_6b", "2.5": "Mixed_6c", "2.6": "Mixed_6d", "2.7": "Mixed_6e", "3.0": "Mixed_7a",
     "3.1": "Mixed_7b", "3.2": "Mixed_7c",
 }  # fmt: skip
+
+
+def read_weights(path: Path, outputs: Sequence[str] = ()) -> dict[str, Tensor]:
+    """The weights of either file under torch-fidelity's names; see `canonical` and `read_trunk`."""
+    return read_trunk(path) if weights_hash(path) == TRUNK.sha256 else canonical(read_state(path), outputs)
 
 
 def canonical(state: dict[str, Tensor], outputs: Sequence[str] = ()) -> dict[str, Tensor]:

@@ -78,7 +78,7 @@ def evaluate(
     if source.n < 2:
         raise UserError(f"{source.where}: only 1 image; a distribution needs at least 2")
     table = Table()
-    target, reals = _open_reference(reference, workers, metrics)
+    target, reals = open_reference(reference, workers, metrics)
     if all(metric == "stats" or metric in REWARDS.names() for metric in metrics):
         encoders = {}
     networks = _load(table, encoders, reals)
@@ -128,7 +128,7 @@ def evaluate(
     return table
 
 
-def _open_reference(
+def open_reference(
     reference: Path | str | ImageSource | None, workers: int, metrics: Sequence[str]
 ) -> tuple[Reference | None, ImageSource | None]:
     """Statistics and images of a reference; ADM's file holds both, and its images are for what needs images."""

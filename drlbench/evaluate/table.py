@@ -9,11 +9,14 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from drlbench.data.account import Account
 from drlbench.errors import MissingPrerequisite, UserError
 from drlbench.store.atomic import write_json, write_text
+
+if TYPE_CHECKING:
+    from drlbench.evaluate.peers import Comparison
 
 COLUMNS = (
     "space", "metric", "value", "low", "high", "standard_error", "n", "rank_deficient", "better", "signature",
@@ -50,7 +53,8 @@ class Row:
 class Table:
     """What was measured, what is unsound about it, and what could not be measured.
 
-    `notes` say what was left out, matched or chosen; `data` are the counts behind them, one record per set of images.
+    `notes` say what was left out, matched or chosen; `data` are the counts behind them, one record per set of images;
+    `peers` are FIDs by other tools, where they were asked for.
     """
 
     rows: list[Row] = field(default_factory=list)
@@ -58,6 +62,7 @@ class Table:
     notes: list[str] = field(default_factory=list)
     data: list[dict[str, Any]] = field(default_factory=list)
     failures: list[tuple[str, UserError]] = field(default_factory=list)
+    peers: list[Comparison] = field(default_factory=list)
 
     @property
     def exit_code(self) -> int:
@@ -110,7 +115,15 @@ class Table:
             fields = {**asdict(row), "details": {key: _number(value) for key, value in row.details.items()}}
             rows.append({**fields, "value": _number(row.value)})
         failures = [{"what": what, "why": str(error)} for what, error in self.failures]
-        return {"rows": rows, "warnings": self.warnings, "notes": self.notes, "data": self.data, "failures": failures}
+        peers = {"peers": [c.to_json() for c in self.peers]} if self.peers else {}
+        return {
+            **peers,
+            "rows": rows,
+            "warnings": self.warnings,
+            "notes": self.notes,
+            "data": self.data,
+            "failures": failures,
+        }
 
     def write(self, folder: Path) -> None:
         """Write `eval.csv` and `eval.json` (what `document` holds) into a folder.
