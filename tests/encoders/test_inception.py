@@ -151,6 +151,7 @@ def test_key_lists_load_strictly():
 
 
 def test_messages(tmp_path, weights, monkeypatch):
+    monkeypatch.setattr("drlbench.weights.files._in_package", lambda asset: None)
     with pytest.raises(UserError, match="did you mean 'clean'"):
         InceptionV3(variant="cleen", weights=weights)
     with pytest.raises(UserError, match="valid: 64, 192"):
