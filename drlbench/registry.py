@@ -92,6 +92,7 @@ REWARDS = Registry(
         "aesthetic-v2.5": "drlbench.rewards.aesthetic:AestheticV25",
         "laion-aesthetic": "drlbench.rewards.aesthetic:LAIONAesthetic",
         "clipscore": "drlbench.rewards.clipscore:CLIPScore",
+        "brisque": "drlbench.rewards.brisque:Brisque",
         "direction": "drlbench.rewards.direction:Direction",
     },
 )

@@ -30,8 +30,8 @@ from numpy.typing import NDArray
 from drlbench.data.arrays import open_npy, open_npz
 from drlbench.errors import IntegrityError, UserError, did_you_mean
 from drlbench.features.moments import Moments
-from drlbench.features.opcodes import read_tables
 from drlbench.store.atomic import file_sha256
+from drlbench.weights.opcodes import read_tables
 
 # Key pairs of mean and covariance, and the space they stand for; the first that is there counts.
 PAIRS = (

@@ -10,9 +10,9 @@ import pytest
 
 from drlbench.errors import IntegrityError, UserError
 from drlbench.features.moments import Moments
-from drlbench.features.opcodes import read_tables
 from drlbench.features.reference import convert_reference, read_reference
 from drlbench.metrics import frechet_distance
+from drlbench.weights.opcodes import read_tables
 
 
 @pytest.fixture
