@@ -140,4 +140,4 @@ def open_npy(path: Path) -> NDArray[Any]:
 
 def _words(error: BaseException) -> str:
     text = str(error)
-    return text[:200] if text and "object at 0x" not in text else type(error).__name__
+    return text[:120] if text and "object at 0x" not in text else type(error).__name__

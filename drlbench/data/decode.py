@@ -8,7 +8,7 @@
 | CMYK, YCbCr, Lab, HSV | Pillow's conversion to RGB, counted |
 | EXIF orientation | not applied: pixels as stored, as ADM, torch-fidelity and clean-fid read them; counted |
 | animation, several pages | the first frame, counted |
-| over 40 megapixels, floats, 32-bit integers | refused |
+| over 40 megapixels (16 of 16-bit colour), floats, 32-bit integers | refused |
 
 Shapes: H and W height and width, C channels.
 """
@@ -18,6 +18,7 @@ from __future__ import annotations
 import io
 import warnings
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,7 @@ from drlbench.errors import IntegrityError, UserError
 Images = NDArray[np.uint8]
 
 MAX_PIXELS = 40_000_000  # 8K video has 33 million; decoding one picture must not need hundreds of megabytes
+MAX_DEEP = 16_000_000  # of 16-bit colour, which is held twice
 ORIENTATION = 0x0112  # EXIF
 # Formats that Pillow reads by itself. EPS, WMF and the like are programs or start one; the others hold no photographs.
 FORMATS = (
@@ -75,7 +77,7 @@ def open_picture(content: bytes, where: str, account: Account | None = None) -> 
     """
     try:
         with Image.open(io.BytesIO(content), formats=_readers()) as image:
-            _check_size(image.size, where)
+            _check_size(image.size, where, MAX_PIXELS)
             packed = {_raw_mode(tile[3]) for tile in image.tile}  # gone once the picture is loaded, as for its EXIF
             odd = {TURNED: _turned(image), ANIMATED: image.format != "MPO" and getattr(image, "is_animated", False)}
             picture, more = _flat(image, content, {m for m in packed if ";16" in m}, where)
@@ -140,10 +142,10 @@ def stack(images: list[Images], names: list[str], shape: tuple[int, ...], first:
     return np.stack(images)
 
 
-def _check_size(size: tuple[int, int], where: str) -> None:
-    if size[0] * size[1] > MAX_PIXELS:
+def _check_size(size: tuple[int, int], where: str, most: int) -> None:
+    if size[0] * size[1] > most:
         raise UserError(
-            f"{where}: is {size[0]} x {size[1]}, more pixels than the {MAX_PIXELS // 10**6} million that are read; "
+            f"{where}: is {size[0]} x {size[1]}, more pixels than the {most // 10**6} million that are read; "
             "make it smaller first, or remove it"
         )
 
@@ -157,6 +159,8 @@ def _turned(image: Image.Image) -> bool:
 
 def _flat(image: Image.Image, content: bytes, deep: set[str], where: str) -> tuple[Image.Image, list[str]]:
     """The picture in mode L or RGB, and what had to be done for it."""
+    if deep:
+        _check_size(image.size, where, MAX_DEEP)
     image.load()
     mode = image.mode
     if mode.startswith("I;16") or (mode == "I" and image.format in ("PNG", "PPM")):
@@ -197,16 +201,16 @@ def _all_bits(image: Image.Image, content: bytes, packed: set[str], where: str) 
     with Image.open(io.BytesIO(content), formats=("PNG",)) as other:
         other.tile = [(*tile[:3], low) for tile in other.tile]  # type: ignore[misc] # plain tuples serve as well
         other.load()
-        values = np.asarray(image).astype(np.uint32) * 256 + np.asarray(other)
-    return Image.fromarray(_divided(values))
+        return Image.fromarray(_divided(np.asarray(image).astype(np.uint16) << 8 | np.asarray(other)))
 
 
-def _divided(values: NDArray[np.generic]) -> Images:
+def _divided(values: NDArray[Any]) -> Images:
     """round(v / 257), which brings 0..65535 to 0..255."""
-    return ((values.astype(np.int64) + 128) // 257).clip(0, 255).astype(np.uint8)
+    table: Images = ((np.arange(1 << 16) + 128) // 257).astype(np.uint8)
+    return table[values.astype(np.uint16, copy=False)]
 
 
 def _reason(error: Exception) -> str:
     """The reader's own words, without addresses of our buffers."""
     text = str(error)
-    return type(error).__name__ if "object at 0x" in text or not text else text
+    return type(error).__name__ if "object at 0x" in text or not text else text[:200]
