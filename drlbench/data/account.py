@@ -20,6 +20,7 @@ class Account:
         examples: reason, or kind of odd picture -> the first one's name.
         notes: what was matched or chosen, a sentence each.
         odd: kind of picture that the decoding policy changes or bends -> how many were decoded so far.
+        looked: how many pictures were decoded, where not all are meant to be; else 0.
     """
 
     where: str
@@ -29,6 +30,7 @@ class Account:
     examples: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     odd: Counter[str] = field(default_factory=Counter)
+    looked: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
     _marked: set[tuple[str, str]] = field(default_factory=set, repr=False, compare=False)
 
@@ -66,8 +68,10 @@ class Account:
 
     def warnings(self) -> list[str]:
         """Sentences about pictures that the decoding policy changed or bent, with their counts."""
-        return [f"{self.where}: {n} of {self.used} images: {kind} ({self.examples[kind]})" for kind, n in
-                sorted(self.odd.items())]  # fmt: skip
+        of = f"{self.looked} looked at" if 0 < self.looked < self.used else str(self.used)
+        return [
+            f"{self.where}: {n} of {of} images {kind} ({self.examples[kind]})" for kind, n in sorted(self.odd.items())
+        ]
 
     def document(self) -> dict[str, Any]:
         """Everything as plain JSON."""
@@ -78,4 +82,5 @@ class Account:
             "skipped": dict(self.skipped),
             "notes": list(self.notes),
             "odd": dict(self.odd),
+            "looked_at": self.looked or self.used,
         }

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -64,24 +65,44 @@ def _readers() -> tuple[str, ...]:
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
-def open_picture(content: bytes, where: str, account: Account | None = None) -> Image.Image:
+@dataclass(frozen=True)
+class OneSize:
+    """The size that all pictures of a set have to have, told from their headers, and what a message says of another."""
+
+    width: int
+    height: int
+    otherwise: str
+
+    def check(self, size: tuple[int, int], where: str) -> None:
+        """Raise UserError unless a picture has the size."""
+        if size != (self.width, self.height):
+            raise UserError(f"{where} is {size[0]} x {size[1]}, {self.otherwise}")
+
+
+def open_picture(
+    content: bytes, where: str, account: Account | None = None, size: OneSize | None = None
+) -> Image.Image:
     """A decoded picture in mode L or RGB.
 
     Args:
         content: the encoded picture.
         where: what messages call it.
         account: counts what the policy changes or bends.
+        size: refuse another one before it is decoded.
 
     Raises:
-        IntegrityError: damaged, or no picture. UserError: transparency, or a kind that has no 8-bit meaning.
+        IntegrityError: damaged, or no picture. UserError: transparency, another size, or a kind that has no 8-bit
+            meaning.
     """
     try:
         with Image.open(io.BytesIO(content), formats=_readers()) as image:
             _check_size(image.size, where, MAX_PIXELS)
+            if size is not None:
+                size.check(image.size, where)
             packed = {_raw_mode(tile[3]) for tile in image.tile}  # gone once the picture is loaded, as for its EXIF
             odd = {TURNED: _turned(image), ANIMATED: image.format != "MPO" and getattr(image, "is_animated", False)}
             picture, more = _flat(image, content, {m for m in packed if ";16" in m}, where)
-    except (UserError, MemoryError):
+    except UserError:
         raise
     except Image.DecompressionBombError as error:
         raise UserError(f"{where}: more pixels than the {MAX_PIXELS // 10**6} million that are read") from error
@@ -95,16 +116,24 @@ def open_picture(content: bytes, where: str, account: Account | None = None) -> 
     return picture
 
 
-def decode(content: bytes, where: str, account: Account | None = None) -> Images:
-    """(H, W, C) uint8, C = 1 or 3, of an encoded picture; errors as `open_picture`."""
-    array = np.asarray(open_picture(content, where, account))
+def decode(content: bytes, where: str, account: Account | None = None, size: OneSize | None = None) -> Images:
+    """(H, W, C) uint8, C = 1 or 3, of an encoded picture; arguments and errors as for `open_picture`."""
+    array = np.asarray(open_picture(content, where, account, size))
     return array[..., None] if array.ndim == 2 else array
 
 
-def decode_cropped(content: bytes, where: str, size: int | None, grey: bool, account: Account | None = None) -> Images:
-    """(H, W, C) uint8 with C as wanted, cropped to `size` x `size` where a size is given; errors as `open_picture`."""
-    picture = open_picture(content, where, account).convert("L" if grey else "RGB")
-    array = np.asarray(centre_crop(picture, size) if size else picture)
+def decode_cropped(
+    content: bytes,
+    where: str,
+    crop: int | None,
+    grey: bool,
+    account: Account | None = None,
+    size: OneSize | None = None,
+) -> Images:
+    """(H, W, C) uint8 with C as wanted, cropped to `crop` x `crop` where that is given; errors as `open_picture`."""
+    picture, mode = open_picture(content, where, account, size), "L" if grey else "RGB"
+    picture = picture if picture.mode == mode else picture.convert(mode)
+    array = np.asarray(centre_crop(picture, crop) if crop else picture)
     return array[..., None] if grey else array
 
 
@@ -123,22 +152,16 @@ def centre_crop(picture: Image.Image, size: int) -> Image.Image:
     return picture.crop((left, top, left + size, top + size))
 
 
-def stack(images: list[Images], names: list[str], shape: tuple[int, ...], first: str) -> Images:
-    """(b, H, W, C) from images of one size and kind.
+def stack(images: list[Images], names: list[str], channels: int, first: str) -> Images:
+    """(b, H, W, C) from images of one size.
 
     Raises:
-        UserError: names the first image that differs from `shape`, which is that of `first`.
+        UserError: names the first image that is grey where `first` is in colour, or the other way round.
     """
+    kinds = {1: "grey", 3: "colour"}
     for image, name in zip(images, names, strict=True):
-        if image.shape == shape:
-            continue
-        if image.shape[:2] != shape[:2]:
-            raise UserError(
-                f"{name} is {image.shape[1]} x {image.shape[0]}, {first} is {shape[1]} x {shape[0]}; bring all "
-                f"images to one size first (a resize hidden in a metric would change its value)"
-            )
-        kinds = {1: "grey", 3: "colour"}
-        raise UserError(f"{name} is {kinds[image.shape[2]]}, {first} is {kinds[shape[2]]}; use one kind throughout")
+        if image.shape[2] != channels:
+            raise UserError(f"{name} is {kinds[image.shape[2]]}, {first} is {kinds[channels]}; use one kind throughout")
     return np.stack(images)
 
 
@@ -182,7 +205,7 @@ def _flat(image: Image.Image, content: bytes, deep: set[str], where: str) -> tup
         image = image.convert("RGB")
         done.append(CONVERTED)
     if image.mode in ("L", "RGB"):
-        return image.copy(), done
+        return image, done
     if image.mode not in ("1", "P", "RGBX"):
         raise UserError(f"{where}: colour mode {image.mode}; convert it to RGB first")
     return image.convert("L" if image.mode == "1" else "RGB"), done

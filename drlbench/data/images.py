@@ -19,7 +19,7 @@ import numpy as np
 from drlbench.data.account import Account
 from drlbench.data.arrays import Header, open_npy, open_npz, read_header
 from drlbench.data.classes import Labels, check_count
-from drlbench.data.decode import Images, decode, stack, suffixes
+from drlbench.data.decode import Images, OneSize, decode, stack, suffixes
 from drlbench.data.folder import open_folder
 from drlbench.data.listing import junk, pictures_below
 from drlbench.data.parquet import open_parquet, pictures_in
@@ -99,13 +99,20 @@ class EncodedImages:
     def batches(self) -> Iterator[Images]:
         """All images; decoding runs in threads, order and content do not depend on how many."""
         source = self.split.source
+        first = source.place(0)
+        size = OneSize(
+            self.shape[1],
+            self.shape[0],
+            f"{first} is {self.shape[1]} x {self.shape[0]}; bring all images to one size first (a resize hidden in a "
+            "metric would change its value)",
+        )
         with ThreadPoolExecutor(max_workers=max(self.workers, 1)) as pool:
             for start in range(0, self.n, DECODE_BATCH):
                 part = range(start, min(start + DECODE_BATCH, self.n))
                 names = [source.place(k) for k in part]
                 contents = source.read(part)
-                images = list(pool.map(lambda c, n: decode(c, n, self.account), contents, names))
-                yield stack(images, names, self.shape, source.place(0))
+                images = list(pool.map(lambda c, n: decode(c, n, self.account, size), contents, names))
+                yield stack(images, names, self.shape[2], first)
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ import psutil
 from numpy.typing import NDArray
 
 from drlbench.data.account import Account
-from drlbench.data.decode import decode_cropped
+from drlbench.data.decode import OneSize, decode_cropped
 from drlbench.data.splits import Source
-from drlbench.errors import MissingPrerequisite, UserError
+from drlbench.errors import MissingPrerequisite
 
 Images = NDArray[np.uint8]
 
@@ -111,11 +111,8 @@ class LazyImages:
         return np.concatenate(parts) if parts else np.zeros((0, *self.shape[1:]), np.uint8)
 
     def _decode(self, content: bytes, index: int) -> Images:
-        name = self.source.place(index)
-        image = decode_cropped(content, name, self.crop, self.grey, self.account)
-        if image.shape != self.shape[1:] and self.shape[0]:
-            raise UserError(
-                f"{name}: is {image.shape[1]}x{image.shape[0]}, the first one {self.shape[2]}x{self.shape[1]}; "
-                "set `size` to crop all to one size"
-            )
-        return image
+        size = None
+        if self.shape[0] and not self.crop:
+            told = f"the first one {self.shape[2]} x {self.shape[1]}; set `size` to crop all to one size"
+            size = OneSize(self.shape[2], self.shape[1], told)
+        return decode_cropped(content, self.source.place(index), self.crop, self.grey, self.account, size)

@@ -122,6 +122,8 @@ def evaluate(
     for metric in (m for m in metrics if m in REWARDS.names()):
         build = (rewards or {}).get(metric) or reward_for(metric)
         session.prefer(metric, build, source, batch_size)
+    if store is not None and store.failed:
+        table.warn(store.failed)
     for found in (source, reals):
         if found is not None:
             table.account(found.account)

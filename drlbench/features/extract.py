@@ -64,10 +64,13 @@ class NonFiniteFeatures(UserError):
 
 
 class FeatureCache:
-    """Feature chunks in a folder, each under the hash of its images and the signature of its encoder."""
+    """Feature chunks in a folder, each under the hash of its images and the signature of its encoder.
+
+    A folder that cannot be written to costs the cache and not the work: `failed` then says so.
+    """
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder, self.failed = folder, ""
 
     def path(self, content: str, signature: str) -> Path:
         """Where the chunk lies."""
@@ -84,9 +87,12 @@ class FeatureCache:
         return features if hashlib.sha256(features.tobytes()).digest() == digest else None
 
     def put(self, content: str, signature: str, features: Features) -> None:
-        """Keep a chunk."""
+        """Keep a chunk, where that is possible."""
         digest = np.frombuffer(hashlib.sha256(features.tobytes()).digest(), dtype=np.uint8)
-        write_bytes(self.path(content, signature), save({"features": features, "sha256": digest}))
+        try:
+            write_bytes(self.path(content, signature), save({"features": features, "sha256": digest}))
+        except OSError as error:
+            self.failed = f"{self.folder}: features are not kept there ({error.strerror or error})"
 
 
 def to_unit(images: Images, device: torch.device | str = "cpu") -> Tensor:

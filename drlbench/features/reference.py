@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from drlbench.data.arrays import open_npy, open_npz
+from drlbench.data.arrays import EXPANSION, LARGE, open_npy, open_npz
 from drlbench.errors import IntegrityError, UserError, did_you_mean
 from drlbench.features.moments import Moments
 from drlbench.store.atomic import file_sha256
@@ -132,7 +132,7 @@ def is_statistics(path: Path) -> bool:
 
 
 def _features(path: Path, value: Any) -> NDArray[np.floating[Any]]:
-    features = np.asarray(value)
+    features = _array(path, value)
     if features.ndim != 2 or features.dtype.kind not in "fiu" or not features.size:
         raise UserError(f"{path}: features of shape {features.shape} and dtype {features.dtype}; need a numeric (n, D)")
     if not np.isfinite(features).all():
@@ -141,14 +141,22 @@ def _features(path: Path, value: Any) -> NDArray[np.floating[Any]]:
     return features
 
 
+def _array(path: Path, value: Any) -> NDArray[Any]:
+    """An array of numbers; lists inside lists may stand for any number of them, so they are not taken for one."""
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiu":
+        found = value.dtype if isinstance(value, np.ndarray) else type(value).__name__
+        raise IntegrityError(f"{path}: holds {found} where an array of numbers is expected")
+    return value
+
+
 def _number(value: Any) -> int:
-    array = np.asarray(value)
-    return int(array) if array.size == 1 and array.dtype.kind in "iuf" else 0
+    array = np.asarray(value) if isinstance(value, (int, float, np.ndarray, np.generic)) else np.zeros(0)
+    return int(array.reshape(-1)[0]) if array.size == 1 and array.dtype.kind in "iu" else 0
 
 
 def _moments(path: Path, space: str, mean: Any, covariance: Any, n: int, provenance: Mapping[str, str]) -> Moments:
-    mu = np.asarray(mean, dtype=np.float64).reshape(-1)
-    sigma = np.asarray(covariance, dtype=np.float64)
+    mu = _array(path, mean).astype(np.float64).reshape(-1)
+    sigma = _array(path, covariance).astype(np.float64)
     if sigma.shape != (mu.size, mu.size) or not (np.isfinite(mu).all() and np.isfinite(sigma).all()):
         raise IntegrityError(
             f"{path}: {space}: mu {mu.shape} and sigma {sigma.shape} are not finite moments of one space"
@@ -182,7 +190,10 @@ class _Storages:
         entry = self.file.getinfo(f"{self.folder}data/{key}")
         if length > entry.file_size:
             raise ValueError(f"a tensor of {length:,} bytes in a storage of {entry.file_size:,}")
-        return self.file.read(entry)
+        if length > LARGE and length > EXPANSION * entry.compress_size:
+            raise ValueError(f"a tensor of {length:,} bytes packed into {entry.compress_size:,}")
+        with self.file.open(entry) as stream:
+            return stream.read(length)
 
 
 def _content(path: Path) -> bytes:
@@ -192,6 +203,8 @@ def _content(path: Path) -> bytes:
 
 
 def _table(path: Path, tables: Any) -> dict[str, Any]:
+    if isinstance(tables, np.ndarray) and tables.ndim == 2:
+        return {"features": tables}
     if not isinstance(tables, dict):
         raise UserError(f"{path}: holds a {type(tables).__name__}, not a table of statistics")
     return tables

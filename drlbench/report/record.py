@@ -127,6 +127,7 @@ class RunRecord(_Part):
     suite_text: str = ""
     suite_sha256: str = ""
     overrides: tuple[str, ...] = ()
+    data: tuple[dict[str, Any], ...] = Field(default=(), description="What became of the files of the data.")
     resamples: int | None = None
     workers: int | None = None
     stages: tuple[tuple[str, str, str], ...] = Field(default=(), description="(kind, key, label) of every stage.")

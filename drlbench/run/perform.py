@@ -15,6 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from drlbench.data.sources import survey
 from drlbench.errors import CellsFailed, MissingPrerequisite, UserError
 from drlbench.report.record import SCHEMA
 from drlbench.run.collect import collect
@@ -79,6 +80,9 @@ def perform(suite: Suite, plan: Plan, store: Store, folder: Path, options: Optio
     with run_lock(folder), _stoppable():
         _check_folder(folder, suite, store)
         started = time.time()
+        accounts = survey({"kind": plan.spec.data.kind, **plan.spec.data.settings})
+        for account in accounts:
+            print("".join(f"note: {line}\n" for line in account.lines() + account.warnings()), end="", file=sys.stderr)
         record: dict[str, Any] = {
             "schema": SCHEMA,
             "suite": plan.spec.suite,
@@ -94,6 +98,7 @@ def perform(suite: Suite, plan: Plan, store: Store, folder: Path, options: Optio
             "suite_text": suite.text,
             "suite_sha256": hashlib.sha256(suite.text.encode()).hexdigest(),
             "overrides": list(suite.overrides),
+            "data": [account.document() for account in accounts],
             "resamples": plan.spec.resamples,
             "workers": options.workers,
             "stages": [[n.kind, n.key, n.label] for n in plan.nodes.values()],

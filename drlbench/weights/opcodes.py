@@ -197,7 +197,8 @@ def _tensor(machine: _Machine, storage: _Storage, offset: int, size: tuple[int, 
     ]
     for order in ("C", "F"):
         value = flat.reshape(size, order=order)
-        if tuple(step // dtype.itemsize for step in value.strides) == tuple(stride) or count <= 1 or max(size) == count:
+        steps = [step // dtype.itemsize for step in value.strides]
+        if all(own == theirs for own, theirs, side in zip(steps, stride, size, strict=True) if side > 1):
             return value
     raise ValueError("a tensor that is a view of another")
 

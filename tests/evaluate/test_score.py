@@ -363,7 +363,7 @@ def test_16_bit_colour_is_not_cut_down_in_silence(sets):
         Image.fromarray(fake[i]).save(folder / "deep" / f"{i}.png")
     png_16_bit(folder / "deep" / "1.png")
     table = evaluate(folder / "deep", folder / "real.npz", ["fd"], {"p": Probe})
-    assert any("1 of 3 images: have 16 bits per channel and are divided by 257" in text for text in table.warnings)
+    assert any("1 of 3 images have 16 bits per channel and are divided by 257" in text for text in table.warnings)
     deep = np.frombuffer(bytes(range(48)), ">u2").reshape(8, 3)
     (found,) = open_images(folder / "deep").batches()
     np.testing.assert_array_equal(found[1], np.broadcast_to(np.rint(deep / 257), (8, 8, 3)))

@@ -7,10 +7,11 @@ import pickle
 
 import numpy as np
 import pytest
+import torch
 
 from drlbench.errors import IntegrityError, UserError
 from drlbench.features.moments import Moments
-from drlbench.features.reference import convert_reference, read_reference
+from drlbench.features.reference import convert_reference, is_statistics, read_reference
 from drlbench.metrics import frechet_distance
 from drlbench.weights.opcodes import read_tables
 
@@ -108,3 +109,61 @@ def test_object_npz_and_unknown_content(tmp_path):
     (tmp_path / "list.pkl").write_bytes(pickle.dumps([1, 2]))
     with pytest.raises(UserError, match="holds a list"):
         read_reference(tmp_path / "list.pkl")
+
+
+MU, SIGMA = np.arange(3.0), np.diag([1.0, 2.0, 3.0])
+
+
+@pytest.mark.parametrize(
+    "tables",
+    [
+        {"mu": MU, "sigma": SIGMA},
+        {"mu": MU[None], "sigma": np.asfortranarray(SIGMA)},
+        {"mean": MU, "cov": SIGMA},
+        {"mean": MU, "covariance": SIGMA},
+        {"m": MU, "s": SIGMA},
+    ],
+)
+@pytest.mark.parametrize("ending", ["npz", "pkl", "pt"])
+def test_layouts_of_other_tools(tmp_path, tables, ending):
+    path = tmp_path / f"a.{ending}"
+    if ending == "npz":
+        np.savez(path, **tables)
+    elif ending == "pkl":
+        path.write_bytes(pickle.dumps(tables))
+    else:
+        torch.save({key: torch.from_numpy(value) for key, value in tables.items()}, path)
+    found = read_reference(path).space("fid")
+    np.testing.assert_array_equal(found.mean, MU)
+    np.testing.assert_array_equal(found.covariance, SIGMA)
+    assert is_statistics(path)
+
+
+def test_features_of_other_tools(tmp_path):
+    features = np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32)
+    np.savez(tmp_path / "reps.npz", reps=features)
+    np.save(tmp_path / "plain.npy", features)
+    torch.save(torch.from_numpy(features), tmp_path / "plain.pt")
+    torch.save({"features": torch.from_numpy(features).T.contiguous().T}, tmp_path / "turned.pt")
+    torch.save({"features": features}, tmp_path / "of-numpy.pth")
+    for name in ("reps.npz", "plain.npy", "plain.pt", "turned.pt", "of-numpy.pth"):
+        np.testing.assert_array_equal(read_reference(tmp_path / name).features, features)
+        assert is_statistics(tmp_path / name)
+    np.save(tmp_path / "images.npy", np.zeros((2, 4, 4, 3), np.uint8))
+    assert not is_statistics(tmp_path / "images.npy")
+    features[4, 1] = np.nan
+    np.savez(tmp_path / "nan.npz", feats=features)
+    with pytest.raises(IntegrityError, match="the features of row 4 hold NaN"):
+        read_reference(tmp_path / "nan.npz")
+
+
+def test_torch_files_of_more_than_numbers_are_refused(tmp_path):
+    torch.save({"mu": torch.nn.Linear(2, 2)}, tmp_path / "net.pt")
+    with pytest.raises(IntegrityError, match=r"mentions torch\.nn"):
+        read_reference(tmp_path / "net.pt")
+    torch.save({"mu": torch.zeros(9)[::2], "sigma": torch.eye(5)}, tmp_path / "view.pt")
+    with pytest.raises(IntegrityError, match="a view of another"):
+        read_reference(tmp_path / "view.pt")
+    (tmp_path / "lists.pkl").write_bytes(pickle.dumps({"mu": [0.0, 1.0], "sigma": [[1.0, 0.0], [0.0, 1.0]]}))
+    with pytest.raises(IntegrityError, match="holds list where an array of numbers is expected"):
+        read_reference(tmp_path / "lists.pkl")
