@@ -6,7 +6,8 @@ Shapes: B batch, C channels, H and W latent height and width, H' and W' image he
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from drlbench.errors import UserError
 
-SD_SCALE = 0.18215  # latent = SD_SCALE * posterior mean, for SiT and REPA
+SD_SCALE = 0.18215  # of Stable Diffusion 1 and 2, whose latents SiT and REPA are trained on
 SLICE = 8  # images decoded at a time; one by one on a CPU, whose convolutions round by the size of the batch
 
 
@@ -34,38 +35,57 @@ def sliced(function: Callable[[Tensor], Tensor], x: Tensor, size: int) -> Tensor
 
 
 class SDVAE(nn.Module):
-    """Stable Diffusion's autoencoder with the scaling of the latents that SiT and REPA are trained on.
+    """Stable Diffusion's autoencoder; latent = (posterior mean - shift) * scale.
 
     Args:
         vae: diffusers' AutoencoderKL.
-        scale: factor from posterior mean to latent.
+        scale: factor to the latent, for all channels or (C,) for each.
+        shift: what is taken from the posterior mean before, likewise.
         slice_size: images encoded or decoded at a time; None takes 8, and 1 on a CPU, where that is faster and makes
             an image the same whatever batch it comes in.
     """
 
     vae: Any  # diffusers' own types leave encode and decode out
 
-    def __init__(self, vae: nn.Module, scale: float = SD_SCALE, slice_size: int | None = None) -> None:
+    def __init__(
+        self,
+        vae: nn.Module,
+        scale: float | Sequence[float] = SD_SCALE,
+        shift: float | Sequence[float] = 0.0,
+        slice_size: int | None = None,
+    ) -> None:
         super().__init__()
         self.vae = vae.eval().requires_grad_(False)
-        self.scale, self.slice_size = scale, slice_size
+        self.scale, self.shift, self.slice_size = scale, shift, slice_size
+
+    @property
+    def scaling(self) -> str:
+        """How latents are scaled, in words."""
+        return f"latent = (mean - {self.shift}) * {self.scale}"
 
     def encode(self, images: Tensor) -> Tensor:
-        """Scaled posterior mean (B, 4, H'/8, W'/8) of images (B, 3, H', W') in [0, 1]."""
+        """Shifted and scaled posterior mean (B, C, H'/8, W'/8) of images (B, 3, H', W') in [0, 1]."""
         return sliced(self._encode, images, self._at_a_time(images))
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Images (B, 3, 8 H, 8 W), nominally in [0, 1], of latents (B, 4, H, W)."""
+        """Images (B, 3, 8 H, 8 W), nominally in [0, 1], of latents (B, C, H, W)."""
         return sliced(self._decode, latents, self._at_a_time(latents))
 
     def _at_a_time(self, x: Tensor) -> int:
         return self.slice_size or (1 if x.device.type == "cpu" else SLICE)
 
     def _encode(self, images: Tensor) -> Tensor:
-        return self.vae.encode(images * 2 - 1).latent_dist.mean * self.scale
+        mean: Tensor = self.vae.encode(images * 2 - 1).latent_dist.mean
+        return (mean - _by_channel(self.shift, mean)) * _by_channel(self.scale, mean)
 
     def _decode(self, latents: Tensor) -> Tensor:
-        return (self.vae.decode(latents / self.scale).sample + 1) / 2
+        means = latents / _by_channel(self.scale, latents) + _by_channel(self.shift, latents)
+        return (self.vae.decode(means).sample + 1) / 2
+
+
+def _by_channel(value: float | Sequence[float], like: Tensor) -> float | Tensor:
+    """A number for all channels as it is; one per channel as (C, 1, 1)."""
+    return value if isinstance(value, int | float) else torch.tensor(value).to(like)[:, None, None]
 
 
 def load_sd_vae(folder: Path) -> SDVAE:
@@ -101,4 +121,32 @@ def load_sd_vae(folder: Path) -> SDVAE:
     bad = [name for name, tensor in vae.state_dict().items() if not torch.isfinite(tensor).all()]
     if bad:
         raise UserError(f"{weights}: {len(bad)} tensors hold NaN or infinity: {', '.join(bad[:5])}")
-    return SDVAE(vae)
+    return SDVAE(vae, *_scaling(vae.config, folder / "config.json"))
+
+
+def _scaling(config: Mapping[str, Any], where: Path) -> tuple[float | list[float], float | list[float]]:
+    """Scale and shift of the latents as the folder's config says: one factor, or statistics of each channel.
+
+    Raises:
+        UserError: what it says is no scaling.
+    """
+    factor, shift = config["scaling_factor"], config.get("shift_factor")
+    means, deviations = config.get("latents_mean"), config.get("latents_std")
+    channels = config["latent_channels"]
+    if not _is_number(factor) or factor <= 0:
+        raise UserError(f"{where}: scaling_factor must be a positive number, not {factor!r}")
+    if shift is not None and not _is_number(shift):
+        raise UserError(f"{where}: shift_factor must be a number, not {shift!r}")
+    if means is None and deviations is None:
+        return float(factor), float(shift or 0.0)
+    means, deviations = means or (), deviations or ()
+    for name, values in (("latents_mean", means), ("latents_std", deviations)):
+        if not isinstance(values, list | tuple) or len(values) != channels or not all(map(_is_number, values)):
+            raise UserError(f"{where}: {name} must be {channels} numbers, one per latent channel, not {values!r}")
+    if shift or min(deviations) <= 0:
+        raise UserError(f"{where}: latents_std must be positive, and shift_factor left out beside latents_mean")
+    return [factor / deviation for deviation in deviations], [float(mean) for mean in means]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

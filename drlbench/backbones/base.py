@@ -16,6 +16,10 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
+from drlbench.backbones.keys import FINGERPRINTS, MARKS
+from drlbench.weights.copies import choose
+from drlbench.weights.strict import load_strict
+
 
 class Autoencoder(Protocol):
     """Frozen, differentiable map between images in [0, 1] and the latents a network is trained on."""
@@ -42,6 +46,8 @@ class Backbone(nn.Module, ABC):
 
     Attributes:
         procedure: whose sampling procedure `official_sample` reproduces for it ("sit", "jit", "repa", "rae").
+        official_average: of several averages in a training checkpoint the one that the authors evaluate; empty where
+            their checkpoints hold one at most.
         latent_shape: (C, H, W) of one input.
         num_classes: labels run 0..num_classes - 1; num_classes itself is "no label".
         noise_scale: standard deviation of the noise the network is trained with.
@@ -49,6 +55,7 @@ class Backbone(nn.Module, ABC):
     """
 
     procedure: ClassVar[str]
+    official_average: ClassVar[str] = ""
     latent_shape: tuple[int, int, int]
     num_classes: int
     noise_scale: float = 1.0
@@ -58,13 +65,26 @@ class Backbone(nn.Module, ABC):
         """Velocity (B, C, H, W) in the authors' own time and sign; the output itself unless a network predicts x."""
         return self(x, t, y)
 
-    @abstractmethod
-    def load_official_state_dict(self, state: Mapping[str, Any], ema: str | None = None) -> None:
-        """Load a state dict with the official names, or the official training checkpoint around one.
+    def load_official_state_dict(self, content: Mapping[str, Any], ema: str | bool | None = None) -> str:
+        """Load a state dict with the official names, or a training checkpoint around one.
+
+        Args:
+            content: what a weights file holds.
+            ema: which copy of the weights; see `drlbench.weights.copies.choose`.
+
+        Returns:
+            How the weights were found, in words; empty when there was nothing to choose.
 
         Raises:
             UserError: a key is missing, unexpected or mis-shaped, or a weight is not finite; nothing is loaded.
         """
+        chosen = choose(content, ema, f"{self.procedure} checkpoint", MARKS, lambda _: self.official_average)
+        self.load_weights(chosen.state)
+        return chosen.note
+
+    def load_weights(self, state: Mapping[str, Tensor]) -> None:
+        """Put official names and tensors into the network, strictly; families that rename do so here."""
+        load_strict(self, state, self.procedure, marks=FINGERPRINTS)
 
     @abstractmethod
     def velocity_model(self, autoencoder: Autoencoder) -> VelocityModel:

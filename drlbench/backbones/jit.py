@@ -7,14 +7,12 @@ Shapes: B batch, C channels, H and W image height and width, N tokens, D width, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from drlbench.backbones.base import Autoencoder, Backbone, VelocityModel
-from drlbench.backbones.keys import load_strict, unwrap
 from drlbench.backbones.layers import (
     AdaLNBlock,
     Attention,
@@ -57,6 +55,7 @@ class JiT(Backbone):
     """
 
     procedure: ClassVar[str] = "jit"
+    official_average: ClassVar[str] = "model_ema1"
     time_floor = T_EPS
     cos: Tensor
     sin: Tensor
@@ -128,10 +127,6 @@ class JiT(Backbone):
 
     def official_velocity(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
         return velocity_from_image(self(x, t, y), x, t)
-
-    def load_official_state_dict(self, state: Mapping[str, Any], ema: str | None = None) -> None:
-        """Load official weights; of a training checkpoint `model_ema1`, which the official evaluation always takes."""
-        load_strict(self, unwrap(state, ema, "jit checkpoint"), "jit")
 
     def velocity_model(self, autoencoder: Autoencoder) -> VelocityModel:
         return JiTVelocity(self, autoencoder)

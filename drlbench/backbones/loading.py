@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from pydantic import Field
+from torch import Tensor
 
 from drlbench.backbones import create, wrap
-from drlbench.backbones.autoencoders import load_sd_vae
+from drlbench.backbones.autoencoders import SD_SCALE, load_sd_vae
 from drlbench.backbones.base import Autoencoder, Backbone, PixelRange, VelocityModel
 from drlbench.backbones.cards import CARDS, autoencoder_card
 from drlbench.backbones.checkpoints import find
 from drlbench.backbones.folders import RAE, kind_of
 from drlbench.backbones.infer import BACKBONES as INFERRED
 from drlbench.backbones.infer import family_of, infer_architecture
-from drlbench.backbones.keys import unwrap
+from drlbench.backbones.keys import MARKS
 from drlbench.backbones.rae_folder import load_rae, load_rae_folder
 from drlbench.backbones.sit import SiT
 from drlbench.backbones.sizes import SIZES, default_autoencoder, size_key
-from drlbench.backbones.weights import read_checkpoint
 from drlbench.errors import UserError
+from drlbench.registry import BACKBONES
 from drlbench.settings import Settings, parse_settings
+from drlbench.weights.copies import Chosen, choose
 from drlbench.weights.files import Progress, resolve
+from drlbench.weights.read import read_checkpoint
+
+LOGGER = logging.getLogger("drlbench")
 
 
 class ModelSpec(Settings):
@@ -34,7 +40,8 @@ class ModelSpec(Settings):
         backbone: "sit", "jit", "repa", "rae" or an official size; left out, the checkpoint's card says.
         architecture: constructor arguments; they override those of a named size.
         checkpoint: a card's name ("sit-xl-2-256") or a local file.
-        ema: which copy of the weights to take from a training checkpoint; None takes the official evaluation's.
+        ema: which copy of the weights to take from a training checkpoint: its name, False for raw weights, None for the
+            average where there is one.
         autoencoder: "pixels", a card's name, or a local folder (an SD-VAE or RAE, see `drlbench.backbones.folders`);
             None takes the card's, or for an official latent size the one it was trained on.
     """
@@ -42,7 +49,7 @@ class ModelSpec(Settings):
     backbone: str | None = None
     architecture: dict[str, Any] = Field(default_factory=dict)
     checkpoint: str
-    ema: str | None = None
+    ema: str | bool | None = None
     autoencoder: str | None = None
 
 
@@ -68,14 +75,22 @@ def load(
     record = parse_settings(ModelSpec, {"checkpoint": spec} if isinstance(spec, str) else spec, "model")
     card = CARDS.get(record.checkpoint)
     path = locate(record.checkpoint, offline, progress)
-    ema = record.ema or (card.ema if card and card.ema else None)
+    ema = ema_of(record.checkpoint, record.ema)
     try:
-        net = load_network(path, record.backbone or (card.size if card else None), record.architecture, ema).net
+        loaded = load_network(path, record.backbone or (card.size if card else None), record.architecture, ema)
     except UserError as error:
         raise type(error)(str(error) if str(path) in str(error) else f"{path}: {error}") from error
+    if loaded.note:
+        LOGGER.warning("%s: %s", path, loaded.note)
     choice = record.autoencoder or (card.autoencoder if card else default_autoencoder(record.backbone or ""))
-    model = wrap(net, load_autoencoder(choice, offline, progress))
+    model = wrap(loaded.net, load_autoencoder(choice, offline, progress))
     return model.requires_grad_(False).eval().to(device)
+
+
+def ema_of(checkpoint: str, asked: str | bool | None) -> str | bool | None:
+    """Which copy of a checkpoint's weights to take: the one asked for, else its card's."""
+    card = CARDS.get(checkpoint)
+    return card.ema if asked is None and card and card.ema else asked
 
 
 def locate(checkpoint: str, offline: bool | None = None, progress: Progress | None = None) -> Path:
@@ -85,30 +100,36 @@ def locate(checkpoint: str, offline: bool | None = None, progress: Progress | No
 
 
 class Loaded(NamedTuple):
-    """A network with its weights, and the name and arguments that `create` builds the like of it from."""
+    """A network with its weights, the name and arguments that `create` builds the like of it from, and what was taken.
+
+    `note` says in words which copy of the weights the file's was, and what was removed from its names.
+    """
 
     net: Backbone
     name: str
     architecture: dict[str, Any]
+    note: str
 
 
-def load_network(path: Path, name: str | None, architecture: Mapping[str, Any], ema: str | None = None) -> Loaded:
+def load_network(
+    path: Path, name: str | None, architecture: Mapping[str, Any], ema: str | bool | None = None
+) -> Loaded:
     """A network with the weights of a file, in its official convention.
 
     Args:
         name: an official size, a backbone whose architecture is then read off the weights, or None, and the backbone
             is read off them too.
         architecture: constructor arguments that are not to be read off the weights.
-        ema: entry of a training checkpoint; None takes the official evaluation's.
+        ema: which copy of the weights, see `ModelSpec`.
 
     Raises:
         UserError: a damaged file, weights that do not fit, or an architecture that they do not tell.
     """
-    content = read_checkpoint(path)
     arguments = dict(architecture)
     wanted = SIZES[size_key(name)][0] if name and size_key(name) in SIZES else name
+    chosen = chosen_weights(path, ema)
     if wanted is None or wanted in INFERRED:
-        state = unwrap(content, ema)
+        state = chosen.state
         family = family_of(state)
         if family is None and wanted is None:
             raise UserError(f"model: say which backbone the weights in {path} are for, as in backbone: sit-xl-2")
@@ -121,10 +142,20 @@ def load_network(path: Path, name: str | None, architecture: Mapping[str, Any], 
     net = create(str(name), **arguments)
     if not isinstance(net, Backbone):
         raise UserError(f"model: '{name}' is no backbone that predicts velocities")
-    net.load_official_state_dict(content, ema)
+    net.load_weights(chosen.state)
     if type(net) is SiT:
         arguments["learn_sigma"] = net.learn_sigma  # read off the final layer, whatever was said
-    return Loaded(net, str(name), arguments)
+    return Loaded(net, str(name), arguments, chosen.note)
+
+
+def chosen_weights(path: Path, ema: str | bool | None = None) -> Chosen:
+    """The weights of a file that are meant, and in words which; see `drlbench.weights.copies.choose`."""
+    return choose(read_checkpoint(path), ema, str(path), MARKS, _official_average)
+
+
+def _official_average(state: Mapping[str, Tensor]) -> str:
+    family = family_of(state)
+    return BACKBONES.get(family).official_average if family else ""
 
 
 def load_autoencoder(name: str, offline: bool | None = None, progress: Progress | None = None) -> Autoencoder:
@@ -138,7 +169,12 @@ def load_autoencoder(name: str, offline: bool | None = None, progress: Progress 
         return PixelRange()
     folder = Path(name).expanduser()
     if folder.is_dir():
-        return load_rae_folder(folder) if kind_of(folder) == RAE else load_sd_vae(folder)
+        if kind_of(folder) == RAE:
+            return load_rae_folder(folder)
+        vae = load_sd_vae(folder)
+        if vae.scale != SD_SCALE:
+            LOGGER.warning("%s: %s, as its config.json says", folder, vae.scaling)
+        return vae
     card = autoencoder_card(name)
     paths = {role: resolve(asset, offline, progress) for role, asset in card.assets.items()}
     if card.kind == "sd-vae":

@@ -5,14 +5,12 @@ Shapes: B batch, C channels, H and W height and width, S = C H W, D width.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from drlbench.backbones.base import Autoencoder, Backbone, VelocityModel
-from drlbench.backbones.keys import load_strict, unwrap
 from drlbench.backbones.layers import LabelEmbedder
 from drlbench.errors import UserError
 
@@ -51,9 +49,6 @@ class MLP(Backbone):
             h = h + layer(nn.functional.silu(h))  # (B, D)
         velocity: Tensor = self.out(nn.functional.silu(h))
         return velocity.view_as(x)
-
-    def load_official_state_dict(self, state: Mapping[str, Any], ema: str | None = None) -> None:
-        load_strict(self, unwrap(state, ema, "mlp checkpoint"), "mlp")
 
     def velocity_model(self, autoencoder: Autoencoder) -> VelocityModel:
         return MLPVelocity(self, autoencoder)

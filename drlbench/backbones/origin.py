@@ -12,8 +12,9 @@ from typing import Any
 from drlbench.backbones.cards import CARDS, autoencoder_card
 from drlbench.backbones.folders import folder_files
 from drlbench.backbones.sizes import default_autoencoder
-from drlbench.errors import IntegrityError, UserError
+from drlbench.errors import IntegrityError
 from drlbench.weights.files import file_hash, resolve
+from drlbench.weights.parts import parts_of
 
 
 def autoencoder_for(checkpoint: str | None, backbone: str, given: str | None) -> str:
@@ -36,9 +37,7 @@ def _checkpoint(name: str) -> dict[str, str]:
         asset = CARDS[name].asset
         return {"card": name, "revision": asset.revision, "sha256": asset.sha256}
     path = Path(name).expanduser()
-    if path.is_dir():
-        raise UserError(f"checkpoint {path}: is a folder; give the weights file in it")
-    return {"sha256": file_hash(path)} if path.is_file() else {"missing": name}
+    return {"sha256": parts_of(path).sha256()} if path.exists() else {"missing": name}
 
 
 def _autoencoder(name: str) -> str | dict[str, Any]:
@@ -73,7 +72,7 @@ def unchanged(path: Path, sha256: str) -> Path:
     Raises:
         IntegrityError: it is another file.
     """
-    found = file_hash(path)
+    found = parts_of(path).sha256()
     if found != sha256:
         raise IntegrityError(
             f"{path}: sha256 {found[:12]} is not the {sha256[:12]} that this run's base was made from; put that file "

@@ -8,15 +8,14 @@ Shapes: B batch, C channels, H and W latent height and width, N tokens, D width 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from drlbench.backbones.base import Autoencoder, Backbone, VelocityModel
-from drlbench.backbones.keys import load_strict, unwrap
 from drlbench.backbones.layers import (
     AdaLNBlock,
     Attention,
@@ -184,10 +183,6 @@ class DiTDH(Backbone):
         main, weak = self(x, t, y), net_ag(x, t, y)
         inside = ((t >= cfg_interval[0]) & (t <= cfg_interval[1]))[:, None, None, None]
         return torch.where(inside, weak + cfg_scale * (main - weak), main)
-
-    def load_official_state_dict(self, state: Mapping[str, Any], ema: str | None = None) -> None:
-        """Load official weights, rotary buffers included."""
-        load_strict(self, unwrap(state, ema, "rae checkpoint"), "rae")
 
     def velocity_model(self, autoencoder: Autoencoder) -> VelocityModel:
         return DiTDHVelocity(self, autoencoder)

@@ -15,10 +15,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from drlbench.backbones.autoencoders import SLICE, sliced
-from drlbench.backbones.keys import load_strict, unwrap
+from drlbench.backbones.keys import FINGERPRINTS
 from drlbench.backbones.layers import sincos_position_embedding, unpatchify
 from drlbench.errors import UserError
+from drlbench.weights.copies import choose
+from drlbench.weights.strict import load_strict
 
+DECODER_MARK = FINGERPRINTS["rae-autoencoder decoder"]
 DECODER_EPS = 1e-12  # of every LayerNorm of the decoder
 DINOV2_BASE = {
     "hidden_size": 768,
@@ -260,12 +263,13 @@ class RAEAutoencoder(nn.Module):
             UserError: a key is missing, unexpected or mis-shaped, or a weight is not finite.
         """
         if encoder is not None:
-            weights = unwrap(encoder, None, "rae-autoencoder encoder")
+            weights = choose(encoder, None, "rae-autoencoder encoder").state
             for affine in ("layernorm.weight", "layernorm.bias"):
                 weights.pop(affine, None)
-            load_strict(self.encoder, weights, "rae-autoencoder encoder", on_disk_name)
+            load_strict(self.encoder, weights, "rae-autoencoder encoder", on_disk_name, marks=FINGERPRINTS)
         if decoder is not None:
-            load_strict(self.decoder, unwrap(decoder, None, "rae-autoencoder decoder"), "rae-autoencoder decoder")
+            weights = choose(decoder, None, "rae-autoencoder decoder", (DECODER_MARK,)).state
+            load_strict(self.decoder, weights, "rae-autoencoder decoder", marks=FINGERPRINTS)
 
 
 def on_disk_name(key: str) -> str:

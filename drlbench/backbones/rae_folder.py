@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from drlbench.backbones.folders import folder_files
-from drlbench.backbones.keys import unwrap
-from drlbench.backbones.rae_autoencoder import DECODERS, RAEAutoencoder
-from drlbench.backbones.weights import read_checkpoint
+from drlbench.backbones.rae_autoencoder import DECODER_MARK, DECODERS, RAEAutoencoder
 from drlbench.errors import UserError
+from drlbench.weights.copies import choose
+from drlbench.weights.read import read_checkpoint
 
 MODEL_TYPE = "dinov2_with_registers"
 HEADS = {width: heads for width, _, heads, _ in DECODERS.values()}
@@ -67,7 +67,7 @@ def load_rae_folder(folder: Path) -> RAEAutoencoder:
         raise UserError(f"{files['config']}: describes {config.get('model_type')!r}, not {MODEL_TYPE!r}")
     described = _read_json(files["decoder_config"]) if "decoder_config" in files else {}
     try:
-        weights = unwrap(read_checkpoint(files["decoder"]), None, "rae-autoencoder decoder")
+        weights = choose(read_checkpoint(files["decoder"]), None, "rae-autoencoder decoder", (DECODER_MARK,)).state
         grid, arguments = decoder_architecture(weights, described)
     except UserError as error:
         raise _of_file(files["decoder"], error) from error

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from drlbench.backbones.base import Autoencoder, VelocityModel
-from drlbench.backbones.keys import load_strict, unwrap
 from drlbench.backbones.layers import initialise
 from drlbench.backbones.sit import SiT
 from drlbench.errors import UserError
@@ -100,10 +99,9 @@ class REPA(SiT):
         velocity = self.output(tokens, c)
         return (velocity, projections) if return_projections else velocity
 
-    def load_official_state_dict(self, state: Mapping[str, Any], ema: str | None = None) -> None:
+    def load_weights(self, state: Mapping[str, Tensor]) -> None:
         """Load official weights, also of the first release, which called the later blocks `decoder_blocks`."""
-        weights = unwrap(state, ema, "repa checkpoint")
-        load_strict(self, {self._current_name(key): value for key, value in weights.items()}, "repa")
+        super().load_weights({self._current_name(key): value for key, value in state.items()})
 
     def _current_name(self, key: str) -> str:
         return LEGACY_BLOCK.sub(lambda match: f"blocks.{int(match[1]) + self.encoder_depth}.", key)

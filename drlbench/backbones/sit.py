@@ -8,13 +8,12 @@ Shapes: B batch, C channels, H and W latent height and width, N tokens, D width,
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from drlbench.backbones.base import Autoencoder, Backbone, VelocityModel
-from drlbench.backbones.keys import load_strict, unwrap
 from drlbench.backbones.layers import (
     AdaLNBlock,
     Attention,
@@ -123,18 +122,17 @@ class SiT(Backbone):
         guided = uncond + cfg_scale * (cond - uncond)
         return torch.cat([torch.cat([guided, guided]), both[:, GUIDED_CHANNELS:]], dim=1)
 
-    def load_official_state_dict(self, state: Mapping[str, Any], ema: str | None = None) -> None:
+    def load_weights(self, state: Mapping[str, Tensor]) -> None:
         """Load official weights; whether they were trained with learn_sigma is read off the final layer."""
-        weights = unwrap(state, ema, f"{self.label} checkpoint")
-        self._match_learn_sigma(weights)
-        load_strict(self, weights, self.label)
+        self._match_learn_sigma(state)
+        super().load_weights(state)
 
     def _match_learn_sigma(self, weights: Mapping[str, Tensor]) -> None:
         linear = weights.get("final_layer.linear.weight")
         width = self.final_layer.linear.in_features
         narrow = self.patch_size**2 * self.in_channels
         if linear is None or linear.shape not in ((narrow, width), (2 * narrow, width)):
-            return  # `load_strict` names the mistake
+            return  # the strict loading names the mistake
         if linear.shape[0] != self.final_layer.linear.out_features:
             self.learn_sigma = linear.shape[0] == 2 * narrow
             old = self.final_layer.linear.weight

@@ -34,7 +34,7 @@ def sample(
     batch: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 4,
     architecture: Architecture = [],  # noqa: B006 - likewise
     autoencoder: Annotated[str | None, typer.Option(help="pixels, sd-vae-ft-ema, ..., or a local folder.")] = None,
-    ema: Annotated[str | None, typer.Option(help="Entry of a training checkpoint, e.g. model_ema1.")] = None,
+    ema: Annotated[str | None, typer.Option(help="Copy of the weights: its name, or false for raw ones.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda (default: cuda where there is one).")] = None,
     out: Annotated[Path, typer.Option(help="PNG to write.")] = Path("grid.png"),
     offline: Annotated[bool, typer.Option("--offline", help="Never touch the network.")] = False,
@@ -48,7 +48,7 @@ def sample(
 
     if device:
         check_device(device)
-    weights = (checkpoint, backbone, architecture, autoencoder, ema)
+    weights = (checkpoint, backbone, architecture, autoencoder, {"false": False, "true": True}.get(ema or "", ema))
     print(make(Request(*weights, n, classes, cfg, interval, steps, sampler, precision, seed, batch, device, out)))
 
 

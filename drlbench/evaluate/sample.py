@@ -26,9 +26,8 @@ from drlbench.backbones import load
 from drlbench.backbones.base import PixelRange, VelocityModel
 from drlbench.backbones.cards import CARDS
 from drlbench.backbones.infer import family_of, infer_architecture
-from drlbench.backbones.keys import unwrap
+from drlbench.backbones.loading import chosen_weights
 from drlbench.backbones.sizes import SIZES, default_autoencoder, size_key
-from drlbench.backbones.weights import read_checkpoint
 from drlbench.errors import UserError
 from drlbench.sampling.generate import generate, sample_seeds
 from drlbench.sampling.guidance import ClassifierFree
@@ -45,7 +44,7 @@ class Request:
     backbone: str | None
     architecture: Sequence[str]
     autoencoder: str | None
-    ema: str | None
+    ema: str | bool | None
     n: int
     classes: Sequence[int]
     cfg: float
@@ -140,15 +139,15 @@ def architecture_of(given: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def _size_or_family(path: Path, backbone: str, ema: str | None, given: dict[str, Any]) -> tuple[str, str | None]:
+def _size_or_family(path: Path, backbone: str, ema: str | bool | None, given: dict[str, Any]) -> tuple[str, str | None]:
     """What to load weights as: the official size, or its family when they are of the family but of another size.
 
     Weights of another size get the official size's autoencoder when their latents have its channels, else pixels.
     """
     family, official = SIZES[size_key(backbone)]
-    if not path.is_file():
+    if not path.exists():
         return backbone, None
-    state = unwrap(read_checkpoint(path), ema, str(path))
+    state = chosen_weights(path, ema).state
     if family_of(state) != family:
         return backbone, None  # loading says what they look like
     found = infer_architecture(family, state, given)

@@ -25,6 +25,9 @@ from drlbench.suite.cells import Cell, cells, origin, teacher
 from drlbench.suite.defaults import in_full, settings_in_full
 from drlbench.suite.schema import BackboneSpec, GuidanceSpec, RunSpec, SuiteSpec
 
+# How weights from outside are read: 2 takes an average under any usual name, and a VAE folder's own scaling.
+WEIGHTS_READING = 2
+
 
 def plan(spec: SuiteSpec, data: Mapping[str, Any], wanted: frozenset[str] | None = None) -> Plan:
     """Lay out every stage of a suite.
@@ -97,6 +100,7 @@ def _base(graph: Plan, data: Mapping[str, Any], backbone: str, seed: int) -> Nod
         where = {"checkpoint": spec.checkpoint, "autoencoder": autoencoder_of(spec)}
         settings: dict[str, Any] = {
             "model": {"name": spec.size or spec.family, "architecture": spec.architecture, "ema": spec.ema},
+            "reading": WEIGHTS_READING,
             "identity": graph.identities[backbone],
             "where": where,
         }

@@ -79,7 +79,7 @@ def collect(plan: Plan, store: Store, run: Path) -> dict[str, Any]:
         "rewards": [_reward(plan, store, name) for name in plan.spec.rewards],
         "backbones": [_backbone(plan, store, name) for name in plan.spec.backbones],
         "guidances": [{"name": g.name, "cfg": g.cfg, "cfg_low": g.low, "cfg_high": g.high} for g in plan.spec.guidance],
-        "warnings": sorted(notes),
+        "warnings": sorted(notes | _weights_taken(plan, store)),
         "teacher": plan.spec.data.teacher,
         "details": details,
         "results": written.model_dump(),
@@ -256,6 +256,15 @@ def _reward(plan: Plan, store: Store, name: str) -> dict[str, Any]:
         "signature": about.get("signature", ""),
         "report": {**about.get("report", {}), **{k: v for k, v in settings.items() if k == "r1"}},
     }
+
+
+def _weights_taken(plan: Plan, store: Store) -> dict[str, None]:
+    """Per base from a checkpoint, which copy of its weights was taken, where there was anything to choose."""
+    found: dict[str, None] = {}
+    for node in plan.nodes.values():
+        if node.kind == "base" and (note := described(store, node).get("weights")):
+            found[f"{node.label}: {note}"] = None
+    return found
 
 
 def _backbone(plan: Plan, store: Store, name: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import torch
 
 from drlbench import backbones
 from drlbench.backbones import loading, origin
+from drlbench.backbones.autoencoders import SD_SCALE, SDVAE
 from drlbench.backbones.base import Backbone, VelocityModel
 from drlbench.backbones.cards import CARDS
 from drlbench.backbones.pretrain import pretrain
@@ -30,6 +31,7 @@ from drlbench.stages.files import (
 )
 from drlbench.store import atomic
 from drlbench.training import TrainingLog, seeded, to_float
+from drlbench.weights.parts import parts_of
 
 
 def run(job: Job) -> None:
@@ -45,21 +47,25 @@ def _bring(job: Job) -> None:
     s, where = job.settings["model"], job.settings["where"]
     path = loading.locate(where["checkpoint"], progress=lambda done: job.progress(done / 2))
     card = CARDS.get(where["checkpoint"])
-    ema = s["ema"] or (card.ema if card and card.ema else None)
+    ema = loading.ema_of(where["checkpoint"], s["ema"])
     try:
         loaded = loading.load_network(path, s["name"], s["architecture"], ema)
     except UserError as error:
         raise type(error)(str(error) if str(path) in str(error) else f"{path}: {error}") from error
     files = origin.autoencoder_files(where["autoencoder"])
-    _check_decoder(backbones.wrap(loaded.net, loading.load_autoencoder(where["autoencoder"])), where["autoencoder"])
+    decoder = loading.load_autoencoder(where["autoencoder"])
+    _check_decoder(backbones.wrap(loaded.net, decoder), where["autoencoder"])
     autoencoder: str | dict[str, Any] = "pixels"
     if files:
         autoencoder = {"name": _absolute(where["autoencoder"]), "files": origin.hashes(files)}
-    checkpoint = {"name": _absolute(where["checkpoint"]), "ema": ema, "sha256": atomic.file_sha256(path)}
+    checkpoint = {"name": _absolute(where["checkpoint"]), "ema": ema, "sha256": parts_of(path).sha256()}
     config = {"kind": "model", "family": loaded.name, "architecture": loaded.architecture, "autoencoder": autoencoder}
     atomic.write_json(job.out / CONFIG, {**config, "checkpoint": checkpoint})
     parameters = sum(p.numel() for p in loaded.net.parameters())
-    write_description(job.out, parameters=parameters, report={}, checkpoint=card.name if card else path.name)
+    scaling = f"autoencoder: {decoder.scaling}" if isinstance(decoder, SDVAE) and decoder.scale != SD_SCALE else ""
+    note = "; ".join(part for part in (loaded.note, scaling) if part)
+    facts = {"checkpoint": card.name if card else path.name, "weights": note}
+    write_description(job.out, parameters=parameters, report={}, **facts)
 
 
 def _absolute(name: str) -> str:

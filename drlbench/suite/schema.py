@@ -148,7 +148,7 @@ class BackboneSpec(Spec):
     architecture: dict[str, Any] = {}
     checkpoint: str | None = None
     pretrain: dict[str, Any] | None = None
-    ema: str | None = None
+    ema: str | bool | None = None
     autoencoder: str | None = None
     align: str | None = None
     latent: LatentSpec | None = None

@@ -1,1 +1,4 @@
-"""Weights files of the outside world: what they are, and how they come here. Nothing in here imports torch."""
+"""Weights files of the outside world: what they are, how they come here, how they are read and put into a network.
+
+No network is known here. `asset`, `catalogue`, `files` and `parts` import no torch; `read`, `copies` and `strict` do.
+"""

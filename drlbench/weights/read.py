@@ -1,6 +1,7 @@
 """Read a weights file: safetensors or a torch checkpoint, never executing what it holds.
 
-Formats: safetensors; a raw state dict; {'ema': ...}; {'model', 'model_ema1', ..., 'args': argparse.Namespace}.
+Formats: safetensors and torch checkpoints, whole or in parts with an index. Which copy of the weights is taken out of
+what they hold is `drlbench.weights.copies`' to say.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from drlbench.errors import MissingPrerequisite, UserError
+from drlbench.errors import UserError
+from drlbench.weights.parts import parts_of
 
 HEADER_BYTES = 64
 PICKLE_STARTS = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
@@ -25,21 +27,34 @@ REFUSED = re.compile(r"GLOBAL ([\w.]+)")  # how torch names an object that its w
 
 
 def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
-    """What a weights file holds, on the CPU: names to tensors, possibly one level down.
+    """What a weights file holds, on the CPU: names to tensors, possibly some levels down.
 
-    `drlbench.backbones.keys.unwrap` takes the state dict out. Of Python objects only argparse.Namespace is let in,
-    because the authors' training scripts save their arguments; a torch checkpoint is memory-mapped, so unused copies
-    of the weights are never read.
+    Of Python objects only argparse.Namespace is let in, because the authors' training scripts save their arguments; a
+    torch checkpoint is memory-mapped, so unused copies of the weights are never read.
+
+    Args:
+        path: a file, the index of a set of files, one of its files, or the folder of any of these.
 
     Raises:
         MissingPrerequisite: there is no such file.
         UserError: the file is empty, truncated, no weights file, or holds objects that would run code.
     """
-    path = Path(path)
-    if path.is_dir():
-        raise UserError(f"{path}: is a folder; give the weights file in it")
-    if not path.is_file():
-        raise MissingPrerequisite(f"{path}: no such file")
+    parts = parts_of(path)
+    if not parts.expected:
+        return _read_file(parts.path)
+    held: dict[str, Any] = {}
+    for file in parts.files:
+        content = _read_file(file)
+        wanted = [name for name, place in parts.expected.items() if place == file]
+        if absent := [name for name in wanted if name not in content]:
+            raise UserError(
+                f"{file}: lacks {len(absent)} tensors that {parts.path.name} lists: {', '.join(absent[:5])}"
+            )
+        held |= {name: content[name] for name in wanted}
+    return held
+
+
+def _read_file(path: Path) -> Mapping[str, Any]:
     with path.open("rb") as file:
         start = file.read(HEADER_BYTES)
     if not start:
