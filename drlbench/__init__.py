@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from drlbench.backbones import create
+    from drlbench.data.images import open_images
+    from drlbench.data.sources import load_dataset
     from drlbench.report.load import load_run
     from drlbench.sampling import official_sample
 
@@ -19,11 +21,19 @@ __version__ = "0.1.0"
 # Public name -> its module; the imports above say the same to type checkers.
 DOORS = {
     "create": "drlbench.backbones",
+    "load_dataset": "drlbench.data.sources",
     "load_run": "drlbench.report.load",
     "official_sample": "drlbench.sampling",
+    "open_images": "drlbench.data.images",
 }
 
-__all__ = ["create", "load_run", "official_sample"]  # a literal, as type checkers want it; the table's names
+__all__ = [
+    "create",
+    "load_dataset",
+    "load_run",
+    "official_sample",
+    "open_images",
+]  # a literal, as type checkers want it; the table's names
 
 
 def __getattr__(name: str) -> Any:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from drlbench.cli.store import DEFAULT_STORE, StoreOption
-from drlbench.errors import UserError, did_you_mean
+from drlbench.errors import MissingPrerequisite, UserError, did_you_mean
 
 if TYPE_CHECKING:
     from drlbench.bench.result import BenchResult
@@ -144,6 +144,8 @@ def evaluate(
         print(f"warning: {warning}", file=sys.stderr)
     for what, error in table.failures:
         print(f"drlbench: {what}: {error}", file=sys.stderr)
+    if any(what in encoders and isinstance(error, MissingPrerequisite) for what, error in table.failures):
+        print("note: spaces without downloads are pixels, fourier and RUN:NAME (a run's own encoder)", file=sys.stderr)
     if out is not None:
         sys.stdout.flush()
         table.write(out)

@@ -59,12 +59,14 @@ class Account:
                 self.examples.setdefault(kind, name)
 
     def lines(self) -> list[str]:
-        """Sentences to say: only when something was left out, and everything that was chosen."""
-        told = []
-        if self.skipped:
-            reasons = "; ".join(f"{n} {reason} ({self.examples[reason]})" for reason, n in self.skipped.items())
-            told.append(f"{self.where}: {self.seen} files seen, {self.used} used, skipped: {reasons}")
-        return told + [f"{self.where}: {text}" for text in self.notes]
+        """Sentences to say once: how many were seen and used, what was skipped, and everything that was chosen."""
+        reasons = "; ".join(f"{n} {reason} ({self.examples[reason]})" for reason, n in self.skipped.items())
+        counts = f"{self.where}: {self.seen} seen, {self.used} used{', skipped: ' if reasons else ''}{reasons}"
+        return [counts, *(f"{self.where}: {text}" for text in self.notes)]
+
+    def remarks(self) -> list[str]:
+        """Those of `lines` and `warnings` that are worth interrupting for: nothing where all is as it seems."""
+        return (self.lines() if self.skipped else self.lines()[1:]) + self.warnings()
 
     def warnings(self) -> list[str]:
         """Sentences about pictures that the decoding policy changed or bent, with their counts."""

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from drlbench.data.account import Account
 from drlbench.data.lazy import LazyImages
 from drlbench.errors import UserError
 
@@ -31,6 +32,7 @@ class Dataset:
         train_labels, heldout_labels: (N,) int64 in [0, number of classes).
         class_names: one per class; their order is the class index.
         fingerprint: stands for the content, where the images are not to be read for it.
+        accounts: what became of the files that it was read from; empty for arrays and embedded data.
 
     Images may be `drlbench.data.lazy.LazyImages` instead of arrays.
     """
@@ -42,6 +44,7 @@ class Dataset:
     heldout_labels: Labels
     class_names: tuple[str, ...]
     fingerprint: str = ""
+    accounts: tuple[Account, ...] = ()
 
     def __post_init__(self) -> None:
         for split, images, labels in (

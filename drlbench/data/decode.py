@@ -49,6 +49,7 @@ CONVERTED = "are in another colour space (CMYK, YCbCr, Lab) and are converted to
 
 # A picture over the limit is refused with a message of our own.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")  # about broken notes inside a picture
 
 
 @cache

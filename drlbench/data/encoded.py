@@ -28,6 +28,7 @@ def dataset_of(
         UserError: class names that do not fit the labels, or images of different sizes without `size`.
     """
     names, labels, heldout_labels = numbering(spec, train, held_out)
+    accounts = tuple({id(split.account): split.account for split in (train, held_out) if split is not None}.values())
     name = str(spec.get("name") or train.where)
     images: Any = _images(spec, train)
     small = images.nbytes <= eager_bytes
@@ -36,17 +37,17 @@ def dataset_of(
         other: Any = _images(spec, held_out)
         if small and other.nbytes <= eager_bytes:
             images, other = np.asarray(images), np.asarray(other)
-        return Dataset(name, images, labels, other, heldout_labels, names, fingerprint)
+        return Dataset(name, images, labels, other, heldout_labels, names, fingerprint, accounts)
     if small:
         images = np.asarray(images)
     kept, aside = split_by_content(images, labels, spec.get("held_out", HELD_OUT))
     if small:
-        return Dataset(name, images[kept], labels[kept], images[aside], labels[aside], names, fingerprint)
+        return Dataset(name, images[kept], labels[kept], images[aside], labels[aside], names, fingerprint, accounts)
     parts: list[Any] = [
         LazyImages(Subset(train.source, rows), images.crop, images.grey, train.where, train.account)
         for rows in (kept.tolist(), aside.tolist())
     ]
-    return Dataset(name, parts[0], labels[kept], parts[1], labels[aside], names, fingerprint)
+    return Dataset(name, parts[0], labels[kept], parts[1], labels[aside], names, fingerprint, accounts)
 
 
 def numbering(

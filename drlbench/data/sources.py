@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from drlbench.data.dataset import Dataset
     from drlbench.data.splits import Split
 
-__all__ = ["PLACES", "check_data", "fingerprint", "load_dataset", "survey"]
+__all__ = ["PLACES", "check_data", "fingerprint", "load_dataset", "read_dataset", "survey"]
 
 READ_IN_PLACE = ("folder", "parquet", "tar")
 LOOKED_AT = 500  # pictures of a split, in a survey
@@ -56,13 +57,24 @@ def check_data(spec: Mapping[str, Any]) -> None:
 
 
 def load_dataset(spec: Mapping[str, Any]) -> Dataset:
-    """The images that a suite's `data` entry names.
+    """The images that a suite's `data` entry names, such as {"kind": "folder", "path": "pets", "size": 64}.
 
-    Data of more than `EAGER_BYTES` come as `LazyImages`, which are decoded when they are asked for.
+    Images are uint8 (N, H, W, C) with labels int64 (N,), in a train and a held-out split. Data of more than
+    `EAGER_BYTES` come as `LazyImages`, which are decoded when they are asked for. What was skipped, chosen or bent is
+    told by `warnings.warn`; the counts are `Dataset.accounts`.
 
     Raises:
         UserError: the files are not what the kind expects. MissingPrerequisite: they are not there.
     """
+    data = read_dataset(spec)
+    for account in data.accounts:
+        for text in account.remarks():
+            warnings.warn(text, stacklevel=2)
+    return data
+
+
+def read_dataset(spec: Mapping[str, Any]) -> Dataset:
+    """`load_dataset` without a word, for the stages of a run: the run itself says it once, at its start."""
     check_data(spec)
     return _load(_text(spec))
 
@@ -78,7 +90,7 @@ def fingerprint(spec: Mapping[str, Any]) -> str:
     """
     check_data(spec)
     if spec["kind"] not in READ_IN_PLACE:
-        return load_dataset(spec).sha256
+        return read_dataset(spec).sha256
     splits = _open(spec)
     _opened.clear()
     _opened[_text(spec)] = splits

@@ -14,7 +14,7 @@ from drlbench.backbones.base import Backbone, VelocityModel
 from drlbench.backbones.cards import CARDS
 from drlbench.backbones.pretrain import pretrain
 from drlbench.backbones.small_rae import LatentSettings, SmallRAE
-from drlbench.data.sources import load_dataset
+from drlbench.data.sources import read_dataset
 from drlbench.encoders.base import Encoder
 from drlbench.errors import UserError
 from drlbench.seeds import seed_of
@@ -92,7 +92,7 @@ def _check_decoder(model: VelocityModel, autoencoder: str) -> None:
 
 def _train(job: Job) -> None:
     spec: dict[str, Any] = job.settings["backbone"]
-    data = load_dataset(job.settings["data"])
+    data = read_dataset(job.settings["data"])
     seed = job.settings["seed"]
     images, labels = to_float(data.train_images), torch.from_numpy(data.train_labels)
     with seeded(seed_of("base", "weights", seed)):

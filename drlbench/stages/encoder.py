@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from drlbench.data.sources import load_dataset
+from drlbench.data.sources import read_dataset
 from drlbench.encoders.base import Encoder
 from drlbench.registry import ENCODERS
 from drlbench.stages import Job
@@ -17,7 +17,7 @@ def run(job: Job) -> None:
     kind: type[Encoder] = ENCODERS.get(settings["kind"])
     summary: dict[str, float] = {}
     if kind.fitted:
-        data = load_dataset(settings["data"])
+        data = read_dataset(settings["data"])
         encoder, log = kind.fit(
             data.train_images, data.train_labels, settings["settings"], settings["seed"], job.device
         )

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from drlbench.backbones.base import VelocityModel
-from drlbench.data.sources import load_dataset
+from drlbench.data.sources import read_dataset
 from drlbench.errors import MissingPrerequisite
 from drlbench.finetune.heldout import PREFIX, Turn, measure_every, turns
 from drlbench.finetune.ranks import world
@@ -84,7 +84,7 @@ def _latents(job: Job, model: VelocityModel) -> tuple[Tensor, Tensor]:
     if "teacher" in job.inputs:
         images, labels = read_samples(job.inputs["teacher"])
     else:
-        data = load_dataset(job.settings["data"])
+        data = read_dataset(job.settings["data"])
         images, labels = data.train_images, data.train_labels
     count, free = len(images), psutil.virtual_memory().available
     needed = 4 * count * math.prod(model.latent_shape)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from drlbench.data.lazy import LazyImages
-from drlbench.data.sources import load_dataset
+from drlbench.data.sources import read_dataset
 from drlbench.features.extract import extract, extract_all
 from drlbench.stages import Job
 from drlbench.stages.files import load_encoder
@@ -19,7 +19,7 @@ def run(job: Job) -> None:
 
     Of train images that do not fit into memory only the float64 moments are kept, which is all that is asked of them.
     """
-    data = load_dataset(job.settings["data"])
+    data = read_dataset(job.settings["data"])
     encoder = load_encoder(job.inputs["encoder"], job.device)
     kept = {}
     if isinstance(data.train_images, LazyImages):

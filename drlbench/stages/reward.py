@@ -17,7 +17,7 @@ from torch import Tensor
 from drlbench.data.dataset import Dataset, split_by_content
 from drlbench.data.lazy import LazyImages
 from drlbench.data.pairs import load_pairs
-from drlbench.data.sources import EAGER_BYTES, load_dataset
+from drlbench.data.sources import EAGER_BYTES, read_dataset
 from drlbench.data.synthetic_annotator import synthetic_pairs
 from drlbench.errors import UserError
 from drlbench.registry import REWARDS
@@ -57,7 +57,7 @@ def _published(job: Job) -> tuple[Reward, TrainingLog]:
 
 
 def _bradley_terry(job: Job) -> tuple[Reward, TrainingLog]:
-    s, data = job.settings, load_dataset(job.settings["data"])
+    s, data = job.settings, read_dataset(job.settings["data"])
     source = s["settings"].get("pairs", SYNTHETIC)
     if source == SYNTHETIC:
         count = s["settings"].get("count", BradleyTerrySettings.model_fields["count"].default)
@@ -68,7 +68,7 @@ def _bradley_terry(job: Job) -> tuple[Reward, TrainingLog]:
 
 
 def _discriminator(job: Job) -> tuple[Reward, TrainingLog]:
-    s, data = job.settings, load_dataset(job.settings["data"])
+    s, data = job.settings, read_dataset(job.settings["data"])
     encoders = load_encoders(job.inputs, job.device)
     real, held_real = _real(data, job.device)
     fake, held_fake = _fake(job, s, data.num_classes)

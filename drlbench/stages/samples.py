@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from drlbench.backbones.base import Autoencoder
-from drlbench.data.sources import load_dataset
+from drlbench.data.sources import read_dataset
 from drlbench.metrics.signature import sampler_part
 from drlbench.sampling.generate import balanced_labels, generate, random_labels, sample_seeds
 from drlbench.sampling.guidance import Autoguidance, ClassifierFree, Guidance
@@ -44,7 +44,7 @@ def run(job: Job) -> None:
     """Keep images (n, H, W, C) uint8, labels (n,) and the share of out-of-range values (n,) of each image."""
     s = job.settings
     if "model" not in job.inputs:
-        data = load_dataset(s["data"])
+        data = read_dataset(s["data"])
         order = np.argsort(data.heldout_labels, kind="stable")
         images = np.concatenate([data.heldout_images[order[i : i + BATCH]] for i in range(0, len(order), BATCH)])
         labels = data.heldout_labels[order]

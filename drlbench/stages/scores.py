@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from drlbench.data.lazy import LazyImages
-from drlbench.data.sources import load_dataset
+from drlbench.data.sources import read_dataset
 from drlbench.features.moments import Moments
 from drlbench.metrics.base import Evidence, Measurement
 from drlbench.metrics.bootstrap import mean_replicates, measurement, resample_counts
@@ -18,7 +18,7 @@ from drlbench.stages.reference import MOMENTS
 def run(job: Job) -> None:
     """Measure every metric of the settings and keep rows and replicates."""
     images, labels = read_samples(job.inputs["samples"])
-    data = load_dataset(job.settings["data"])
+    data = read_dataset(job.settings["data"])
     evidence = Evidence(
         counts=resample_counts(len(images), job.settings["resamples"]),
         images=images,

@@ -12,6 +12,8 @@ from drlbench.data.classes import MAX_CLASSES, check_count, common, match, order
 from drlbench.data.sources import load_dataset, survey
 from drlbench.errors import UserError
 
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # what load_dataset tells
+
 
 def test_classes_are_numbered_in_natural_order() -> None:
     assert ordered(["c10", "c2", "c1", "c2"]) == ("c1", "c2", "c10")

@@ -18,6 +18,8 @@ from drlbench.data.images import open_images
 from drlbench.data.sources import load_dataset
 from drlbench.errors import IntegrityError, UserError
 
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # what load_dataset tells
+
 COLOUR = pictures(1, 3)[0]
 
 
@@ -170,3 +172,16 @@ def test_the_text_of_a_png_is_bounded() -> None:
     bomb = content[:33] + chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(20_000_000))) + content[33:]
     with pytest.raises(IntegrityError):
         decode(bomb, "x.png")
+
+
+def test_a_dataset_says_what_was_bent_and_skipped(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[policy.ORIENTATION] = 3
+    turned = encoded(COLOUR, "png", exif=exif.tobytes())
+    write(tmp_path, {**of_classes(["a", "b"]), "a/x.png": turned, "b/._0.png": b"x"})
+    with pytest.warns(UserWarning) as told:
+        data = load_dataset({"kind": "folder", "path": str(tmp_path), "held_out": 0.3})
+    texts = [str(warning.message) for warning in told]
+    assert any("1 of 9 images ask by EXIF to be turned" in text for text in texts)
+    assert any("10 seen, 9 used, skipped: 1 left by macOS or Windows" in text for text in texts)
+    assert data.accounts[0].document()["odd"] == {policy.TURNED: 1}

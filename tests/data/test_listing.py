@@ -17,6 +17,8 @@ from drlbench.data.listing import AGAIN, BY_THE_SYSTEM, OTHER_ENDING, SPECIAL, p
 from drlbench.data.sources import load_dataset, survey
 from drlbench.errors import IntegrityError
 
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # what load_dataset tells
+
 JUNK = b"\0\5\x16\7\0\2\0\0Mac OS X        " + bytes(100)
 
 
@@ -31,7 +33,7 @@ def test_junk_is_skipped_and_said(tmp_path: Path) -> None:
     assert (account.used, account.seen) == (6, 13)
     assert account.skipped == {BY_THE_SYSTEM: 5, "hidden": 1, OTHER_ENDING: 1}
     (line,) = account.lines()
-    assert "13 files seen, 6 used" in line and "notes.txt" in line
+    assert "13 seen, 6 used" in line and "notes.txt" in line
     spec = {"kind": "folder", "path": str(tmp_path), "held_out": 0.34}
     data = load_dataset(spec)
     assert len(data.train_images) + len(data.heldout_images) == 6

@@ -15,6 +15,8 @@ from drlbench.data.images import open_images
 from drlbench.data.sources import load_dataset
 from drlbench.errors import IntegrityError, UserError
 
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # what load_dataset tells
+
 ROWS = [{"bytes": encoded(image), "path": f"{i}.png"} for i, image in enumerate(pictures(6))]
 
 

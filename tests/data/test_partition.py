@@ -15,6 +15,8 @@ from drlbench.data.partition import choose, split_of
 from drlbench.data.sources import fingerprint, load_dataset, survey
 from drlbench.errors import UserError
 
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # what load_dataset tells
+
 
 @pytest.mark.parametrize(
     ("name", "split"),

@@ -13,6 +13,8 @@ from drlbench.data.sources import load_dataset
 from drlbench.data.tar import open_tar
 from drlbench.errors import IntegrityError, UserError
 
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # what load_dataset tells
+
 WANT = [3, 1, 2]
 
 
