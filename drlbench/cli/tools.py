@@ -53,19 +53,27 @@ def compare(
     second: Annotated[Path | None, typer.Argument(help="The newer run.")] = None,
     baseline: Annotated[Path | None, typer.Option("--baseline", help="A results.csv to compare the run with.")] = None,
     fail_on: Annotated[str, typer.Option("--fail-on", help="regress: exit code 3 when a number got worse.")] = "never",
+    every: Annotated[bool, typer.Option("--all", help="Every number, not the summary alone.")] = False,
+    metrics: Annotated[str, typer.Option("--metrics", help="Only these, comma-separated.")] = "*",
+    cells: Annotated[str, typer.Option("--cells", help="Only cells whose id matches this pattern.")] = "*",
     out: Annotated[Path | None, typer.Option("--out", help="Folder for compare.csv and compare.html.")] = None,
 ) -> None:
     """Compare two runs, or a run with a baseline, paired by seed."""
     from drlbench.report.compare import compare as paired
+    from drlbench.report.compare_text import summary, table, to_csv
+    from drlbench.report.html import render_comparison
+    from drlbench.report.terminal import show
     from drlbench.store import atomic
 
     if fail_on not in ("never", "regress"):
         raise UserError(f"--fail-on {fail_on!r}: valid are never and regress")
-    found = paired(first, second, baseline)
+    found = paired(first, second, baseline, metrics, cells)
     if out is not None:
-        atomic.write_text(out / "compare.csv", found.to_csv())
-        atomic.write_text(out / "compare.html", found.to_html())
-    print(found.to_text(), end="")
+        atomic.write_text(out / "compare.csv", to_csv(found))
+        atomic.write_text(out / "compare.html", render_comparison(found))
+    if every:
+        show(table(found, every=True))
+    print(summary(found), end="")
     if fail_on == "regress" and found.regressed:
         raise typer.Exit(3)
 

@@ -23,6 +23,7 @@ from scipy import special
 from drlbench.frontier.pareto import Floats, best_within, hypervolume
 
 LEVEL = 0.95
+NORMAL_95 = float(special.ndtri(0.5 * (1 + LEVEL)))  # half a 95 % interval in standard deviations
 _TAILS = (50 * (1 - LEVEL), 50 * (1 + LEVEL))
 
 
@@ -164,7 +165,7 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
     """95 % Wilson interval of a share."""
     if not n:
         return float("nan"), float("nan")
-    z = float(special.ndtri(0.5 * (1 + LEVEL)))
+    z = NORMAL_95
     share, scale = successes / n, 1 + z * z / n
     centre = (share + z * z / (2 * n)) / scale
     half = z / scale * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n))

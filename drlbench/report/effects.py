@@ -10,11 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from drlbench.frontier.pareto import Floats
-from drlbench.frontier.uncertainty import Estimate, estimate, recentre
+from drlbench.frontier.uncertainty import NORMAL_95, Estimate, estimate, recentre
 from drlbench.report.fronts import BASE
 from drlbench.report.rundata import CellKey, RunData
 
-NORMAL_95 = 1.959963984540054
 RNG_SEED = 20260619
 
 

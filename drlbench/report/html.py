@@ -11,24 +11,26 @@ import hashlib
 import json
 import re
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
+from drlbench.report.compare import Comparison
+from drlbench.report.compare_text import table
 from drlbench.report.headline import axis_words
 from drlbench.report.page_data import page_data
 from drlbench.report.record import RunRecord
 from drlbench.report.rundata import RunData
-from drlbench.report.summary import INTERVAL_RULE, REFERENCE_RULE, Summary, best_guidance
+from drlbench.report.summary import INTERVAL_RULE, REFERENCE_RULE, Summary, best_guidance, plain_guidance
 from drlbench.report.tables import checkpoint_rows, printed_table
+from drlbench.report.thumbnails import thumbnails
 from drlbench.report.words import digits, family, interval, lambda_text, percent, seeds
-
-if TYPE_CHECKING:
-    from drlbench.report.compare import Comparison
 
 SCRIPTS = ("chart.umd.min.js", "page.js", "frontier.js", "panels.js")
 STYLE = "page.css"
+MOST_PAIRS = 24  # cells whose pictures a comparison shows
+PAIRS_BUDGET = 2_000_000  # bytes of one side's pictures
 MOST_TABLES = 4  # guidances; a longer sweep is in table.csv
 WIDE = 600  # points
 TOPICS = {"distance": "Distance to the data", "front": "Frontiers", "hacking": "Reward hacking"}
@@ -99,14 +101,36 @@ def _environment() -> Environment:
 
 
 def render_comparison(comparison: Comparison) -> str:
-    """A comparison as one page without scripts."""
+    """A comparison as one page without scripts: what differs, what moved, and both runs' pictures at the same seeds."""
     style = _asset(STYLE)
     policy = f"default-src 'none'; img-src data:; style-src {_hash(style)}; base-uri 'none'; form-action 'none'"
     return (
         _environment()
         .get_template("compare.html.j2")
-        .render(comparison=comparison, table=comparison.to_table(), style=Markup(style), policy=policy)
+        .render(
+            comparison=comparison,
+            table=table(comparison),
+            pictures=_side_by_side(comparison),
+            style=Markup(style),
+            policy=policy,
+        )
     )
+
+
+def _side_by_side(comparison: Comparison) -> list[tuple[str, str, str]]:
+    """(cell, old grid, new grid) of the cells both runs have, those with the worst number first."""
+    old, new = comparison.old_run, comparison.new_run
+    if not old.guidances or not new.guidances:
+        return []
+    plain = plain_guidance(old)
+    ranked = dict.fromkeys((c.backbone, c.run, c.lambda_) for c in comparison.ranked(every=True))
+    cells = [c for family in ranked for c in old.seeds(*family) if c in new.cells][:MOST_PAIRS]
+    pairs = []
+    sides = [thumbnails(run, cells, plain, PAIRS_BUDGET)[:2] for run in (old, new)]
+    for cell in cells:
+        uris = [pictures[grids[cell][plain]] for pictures, grids in sides if plain in grids.get(cell, {})]
+        pairs += [(cell.id, uris[0], uris[1])] if len(uris) == 2 else []
+    return pairs
 
 
 def _asset(name: str) -> str:

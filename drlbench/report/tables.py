@@ -46,13 +46,13 @@ class Table:
         """A GitHub table; pipes and angle brackets escaped, numbers right-aligned and rounded."""
         rule = _md_row(["--:" if numeric else ":--" for numeric in self._numeric()], raw=True)
         lines = [f"**{_md(self.title)}**", "", _md_row(self.header), rule]
-        lines += [_md_row([_text(v) for v in row]) for row in self.rows]
+        lines += [_md_row([as_text(v) for v in row]) for row in self.rows]
         return "\n".join([*lines, *(["", _md(self.note)] if self.note else [])]) + "\n"
 
     def to_latex(self) -> str:
         """A booktabs tabular with caption."""
         align = "".join("r" if numeric else "l" for numeric in self._numeric())
-        body = [" & ".join(_latex(_text(v)) for v in row) + r" \\" for row in self.rows]
+        body = [" & ".join(_latex(as_text(v)) for v in row) + r" \\" for row in self.rows]
         head = " & ".join(_latex(h) for h in self.header) + r" \\"
         return "\n".join(
             [
@@ -68,7 +68,8 @@ class Table:
         )
 
 
-def _text(value: object) -> str:
+def as_text(value: object) -> str:
+    """A cell as people read it: numbers rounded, nothing for None."""
     if value is None:
         return ""
     return digits(float(value), 4) if isinstance(value, int | float) and not isinstance(value, bool) else str(value)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from drlbench.frontier.uncertainty import Estimate
+from drlbench.frontier.uncertainty import NORMAL_95, Estimate
 from drlbench.report.effects import mean_over_seeds
 from drlbench.report.figures.ablation import COLOURS, MARKERS
 from drlbench.report.figures.style import (
@@ -32,7 +32,6 @@ from drlbench.report.figures.style import (
 from drlbench.report.fronts import BASE
 from drlbench.report.rundata import CellKey, RunData
 
-NORMAL_95 = 1.96
 Arms = dict[str, dict[int, CellKey]]  # integrator -> K -> the first cell with both
 
 

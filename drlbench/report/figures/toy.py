@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from drlbench.errors import IntegrityError
-from drlbench.frontier.uncertainty import Estimate
+from drlbench.frontier.uncertainty import NORMAL_95, Estimate
 from drlbench.report.effects import mean_over_seeds
 from drlbench.report.figures.style import (
     Ends,
@@ -36,7 +36,6 @@ from drlbench.report.summary import plain_guidance
 
 POINTS = "points.npz"
 ON, OFF = "#0067a3", "#b84500"
-NORMAL_95 = 1.96
 Points = NDArray[np.float64]  # (n, 2)
 
 
