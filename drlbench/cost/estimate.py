@@ -213,7 +213,7 @@ def _tflop(plan: Plan, node: Node, owner: str | None) -> float:
     if node.kind == "reference":
         encoder = _encoder_of(plan, node)
         counts = spec.data.counts or [0, 0]
-        return sum(counts) * encoder
+        return sum(min(count, s.get("limit", count)) for count in counts) * encoder
     if node.kind == "features":
         return spec.sampling.n * _encoder_of(plan, node)
     if node.kind == "preference":

@@ -29,6 +29,8 @@ class Encoder(nn.Module, ABC):
         dim: D.
         signature: a short string naming everything a feature depends on: network and revision or training
             stage, weights' sha256 (first 12 hex digits), resize filter, crop, normalisation, token or pooling.
+        learned_from: labels that the network was taught with; a space that shares them with a reward's is kin to it,
+            and held out only in name.
         fitted: made by `fit` from a run's own images (then `save` and `load` are its own too); otherwise the
             constructor takes the suite's settings and nothing else.
         spatial: has `tokens`.
@@ -37,6 +39,7 @@ class Encoder(nn.Module, ABC):
         default_outputs, outputs_of_metrics: which of them a plain evaluation takes, and which one a metric needs.
     """
 
+    learned_from: ClassVar[str] = ""
     fitted: ClassVar[bool] = False
     spatial: ClassVar[bool] = False
     default_outputs: ClassVar[tuple[str, ...]] = ()

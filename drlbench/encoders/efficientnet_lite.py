@@ -34,6 +34,7 @@ class EfficientNetLite(FromCard, Encoder):
     """Pooled features (B, 1280) of EfficientNet-Lite 0, 1 or 2."""
 
     kind = "efficientnet-lite"
+    learned_from = "ImageNet's labels"
 
     def __init__(self, network: str = "lite0", size: int | None = None, weights: str | Path | None = None) -> None:
         """Load and freeze.

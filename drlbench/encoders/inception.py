@@ -72,6 +72,7 @@ class InceptionV3(FromCard, Encoder):
     """
 
     kind = "inception-v3"
+    learned_from = "ImageNet's labels"
     default_outputs: ClassVar[tuple[str, ...]] = ("2048",)
     outputs_of_metrics: ClassVar[dict[str, str]] = {"inception-score": "logits_unbiased", "sfid": "spatial"}
 

@@ -36,6 +36,7 @@ class SmallClassifier(SmallEncoder):
     """Three convolutions (the second halves the grid), a hidden layer of D units, a linear classifier on top."""
 
     kind = "small-classifier"
+    learned_from = "this data set's labels"
     Record = ClassifierSettings
     settings: ClassifierSettings
 

@@ -252,7 +252,13 @@ def _judge(graph: Plan, data: Mapping[str, Any], cell: Cell, base: Node, name: s
 
 def _reference(graph: Plan, data: Mapping[str, Any], space: str) -> Node:
     label = f"reference features, {space}"
-    return graph.add("reference", label, {"data": dict(data)}, encoder=graph.encoders[space])
+    return graph.add("reference", label, _real(graph, data), encoder=graph.encoders[space])
+
+
+def _real(graph: Plan, data: Mapping[str, Any]) -> dict[str, Any]:
+    """The real images that distances are taken to: all, or the suite's part of them."""
+    limit = graph.spec.reference_images
+    return {"data": dict(data), **({} if limit is None else {"limit": limit})}
 
 
 def _cell(graph: Plan, data: Mapping[str, Any], cell: Cell) -> CellPlan:
@@ -340,6 +346,6 @@ def _measure(graph: Plan, data: Mapping[str, Any], samples: Node, label: str, ju
 
 def _measure_data(graph: Plan, data: Mapping[str, Any]) -> Measured:
     """The held-out images, measured like a model: the floor of every distance, the target of every statistic."""
-    samples = graph.add("samples", "held-out images", {"data": dict(data)})
+    samples = graph.add("samples", "held-out images", _real(graph, data))
     judges = {name: graph.rewards[name] for name in graph.spec.preferences if name in graph.rewards}
     return _measure(graph, data, samples, "held-out images", judges)

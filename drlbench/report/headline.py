@@ -103,6 +103,8 @@ def _distances(run: RunData, backbone: str, guidance: str) -> Iterator[str]:
             if not math.isfinite(ratio.value):
                 continue
             where = "not trained in" if run.held_out_space(space) else "its reward looks through it"
+            if kin := run.kin(space):
+                where = f"not trained in, but kin: it learned from {kin}"
             control = fd_ratio(run, backbone, CONTROL, None, guidance, space).estimate
             beside = f"; {CONTROL} control {times(control.value)}" if math.isfinite(control.value) else ""
             moved = _moved(ratio, f"FD in the {space} space ({where})")

@@ -30,6 +30,7 @@ class Space(_Part):
     dim: int | None = None
     signature: str = ""
     held_out: bool = True
+    kin: str = Field(default="", description="What a held-out space shares with the reward's: labels, and with which.")
 
 
 class Reward(_Part):

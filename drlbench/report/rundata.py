@@ -148,6 +148,10 @@ class RunData:
         """True when no reward of the run looks through the space."""
         return any(s.name == space and s.held_out for s in self.record.spaces)
 
+    def kin(self, space: str) -> str:
+        """What a held-out space shares with those that the rewards look through; empty where nothing is known."""
+        return next((s.kin for s in self.record.spaces if s.name == space), "")
+
     def held_out_reward(self, reward: str) -> bool:
         """True when no run optimises the reward."""
         return self.reward_record(reward).held_out

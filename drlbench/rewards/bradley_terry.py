@@ -31,14 +31,15 @@ from drlbench.training import (
 )
 
 BINS = 10
-SYNTHETIC = "synthetic-digits"
+SYNTHETIC, TASTE = "synthetic-digits", "synthetic-taste"
 
 
 class BradleyTerrySettings(Settings):
     """The network and its training.
 
     Attributes:
-        pairs: a path to preference pairs, or `SYNTHETIC`, the annotator of `drlbench.data.synthetic_annotator`.
+        pairs: a path to preference pairs, or a synthetic annotator: `SYNTHETIC` of digits
+            (`drlbench.data.synthetic_annotator`), or `TASTE` of colour images (`drlbench.data.synthetic_taste`).
         count: how many pairs the synthetic annotator judges.
         network: "conv", two convolutions, or "mlp", two fully connected layers.
         validation: share of the pairs that accuracy and calibration are measured on.

@@ -234,7 +234,18 @@ def _space(plan: Plan, store: Store, name: str) -> dict[str, Any]:
         "dim": about.get("dim"),
         "signature": about.get("signature", ""),
         "held_out": name not in used,
+        "kin": _kin(plan, store, name, used),
     }
+
+
+def _kin(plan: Plan, store: Store, name: str, used: set[str]) -> str:
+    """What a held-out space shares with the spaces that rewards look through; empty when nothing is known."""
+
+    def taught(encoder: str) -> str:
+        return str(described(store, plan.encoders[encoder]).get("learned_from", ""))
+
+    others = [other for other in sorted(used - {name}) if taught(other) == taught(name)]
+    return f"{taught(name)}, as {', '.join(others)}" if taught(name) and others and name not in used else ""
 
 
 def _optimised(plan: Plan) -> set[str]:

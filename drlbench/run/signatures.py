@@ -27,11 +27,14 @@ def signature(plan: Plan, store: Store, node: Node, row: dict[str, Any]) -> str:
         parts |= {"ref": f"base:{_weights(store, _input(plan, node, 'base'))}", "tmax": KL_T_MAX}
         parts["sampler"] = sampler_part(node.settings["sampling"])
     else:
+        part = ""
         if "reference" in node.inputs:
-            encoder = _input(plan, _input(plan, node, "reference"), "encoder")
+            reference = _input(plan, node, "reference")
+            part = reference.settings.get("limit", "")
+            encoder = _input(plan, reference, "encoder")
             parts["enc"] = str(described(store, encoder).get("signature", ""))
         data = node.settings["data"]
-        parts["ref"] = f"{data['kind']}:{data['fingerprint'][:SHOWN]}"
+        parts["ref"] = f"{data['kind']}:{data['fingerprint'][:SHOWN]}{f'/{part}' if part else ''}"
     if "samples" in node.inputs:
         parts["sampler"] = str(described(store, _input(plan, node, "samples")).get("sampler", ""))
     parts |= {"n": row["n"], "code": f"{node.kind}.{node.version}"}

@@ -30,4 +30,4 @@ def run(job: Job) -> None:
     signature = encoder.signature
     if kind.fitted and (weights := weights_sha256(encoder)) not in signature:
         signature += f":{weights}"  # two machines fit two networks, and no plug-in needs to remember it
-    write_description(job.out, dim=encoder.dim, signature=signature, report=summary)
+    write_description(job.out, dim=encoder.dim, signature=signature, report=summary, learned_from=kind.learned_from)

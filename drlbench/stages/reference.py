@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from drlbench.data.lazy import LazyImages
 from drlbench.data.sources import read_dataset
+from drlbench.data.subset import evenly
 from drlbench.features.extract import extract, extract_all
 from drlbench.stages import Job
 from drlbench.stages.files import load_encoder
@@ -15,14 +18,18 @@ MOMENTS = "train.safetensors"
 
 
 def run(job: Job) -> None:
-    """Keep train (m, D) and held-out features with the held-out labels.
+    """Keep train (m, D) and held-out features with the held-out labels, of all images or of `limit` of each.
 
     Of train images that do not fit into memory only the float64 moments are kept, which is all that is asked of them.
     """
     data = read_dataset(job.settings["data"])
     encoder = load_encoder(job.inputs["encoder"], job.device)
     kept = {}
-    if isinstance(data.train_images, LazyImages):
+    limit = job.settings.get("limit")
+    train, rows = evenly(data.train_labels, limit), evenly(data.heldout_labels, limit)
+    if len(train) < len(data.train_images):
+        kept["train"] = extract(encoder, np.asarray(data.train_images[train]), BATCH)
+    elif isinstance(data.train_images, LazyImages):
         total = len(data.train_images)
         found = extract_all(
             data.train_images.batches(BATCH),
@@ -34,8 +41,10 @@ def run(job: Job) -> None:
         found.moments["space"].save(job.out / MOMENTS)
     else:
         kept["train"] = extract(encoder, data.train_images, BATCH)
-    images = data.heldout_images
+    images: Any = data.heldout_images
+    if len(rows) < len(images):
+        images = np.asarray(images[rows])
     heldout = extract(encoder, images.batches(BATCH) if isinstance(images, LazyImages) else images, BATCH)
     # numpy's stub reads any ** as the flag allow_pickle.
-    labels = data.heldout_labels
+    labels = data.heldout_labels[rows]
     np.savez(job.out / "reference.npz", heldout=heldout, heldout_labels=labels, **kept)  # type: ignore[arg-type] # the stub again

@@ -19,10 +19,11 @@ from drlbench.data.lazy import LazyImages
 from drlbench.data.pairs import load_pairs
 from drlbench.data.sources import EAGER_BYTES, read_dataset
 from drlbench.data.synthetic_annotator import synthetic_pairs
+from drlbench.data.synthetic_taste import taste_pairs
 from drlbench.errors import UserError
 from drlbench.registry import REWARDS
 from drlbench.rewards.base import Reward
-from drlbench.rewards.bradley_terry import SYNTHETIC, BradleyTerry, BradleyTerrySettings
+from drlbench.rewards.bradley_terry import SYNTHETIC, TASTE, BradleyTerry, BradleyTerrySettings
 from drlbench.rewards.discriminator_fit import fit_discriminator
 from drlbench.sampling.generate import balanced_labels, generate, generate_batches, sample_seeds
 from drlbench.seeds import seed_of
@@ -59,9 +60,10 @@ def _published(job: Job) -> tuple[Reward, TrainingLog]:
 def _bradley_terry(job: Job) -> tuple[Reward, TrainingLog]:
     s, data = job.settings, read_dataset(job.settings["data"])
     source = s["settings"].get("pairs", SYNTHETIC)
-    if source == SYNTHETIC:
+    annotators = {SYNTHETIC: synthetic_pairs, TASTE: taste_pairs}
+    if source in annotators:
         count = s["settings"].get("count", BradleyTerrySettings.model_fields["count"].default)
-        pairs = synthetic_pairs(data, count, seed_of("pairs", s["seed"]))
+        pairs = annotators[source](data, count, seed_of("pairs", s["seed"]))
     else:
         pairs = load_pairs(Path(source))
     return BradleyTerry.fit(s["name"], pairs, data.num_classes, s["settings"], s["seed"])

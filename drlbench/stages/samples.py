@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from drlbench.backbones.base import Autoencoder
 from drlbench.data.sources import read_dataset
+from drlbench.data.subset import evenly
 from drlbench.metrics.signature import sampler_part
 from drlbench.sampling.generate import balanced_labels, generate, random_labels, sample_seeds
 from drlbench.sampling.guidance import Autoguidance, ClassifierFree, Guidance
@@ -45,7 +46,8 @@ def run(job: Job) -> None:
     s = job.settings
     if "model" not in job.inputs:
         data = read_dataset(s["data"])
-        order = np.argsort(data.heldout_labels, kind="stable")
+        rows = evenly(data.heldout_labels, s.get("limit"))
+        order = rows[np.argsort(data.heldout_labels[rows], kind="stable")]
         images = np.concatenate([data.heldout_images[order[i : i + BATCH]] for i in range(0, len(order), BATCH)])
         labels = data.heldout_labels[order]
         np.savez_compressed(job.out / "samples.npz", images=images, labels=labels, outside=np.zeros(len(images)))

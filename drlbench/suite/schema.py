@@ -252,8 +252,9 @@ class GridSpec(Spec):
 class SuiteSpec(Spec):
     """A whole suite file.
 
-    `kl_samples` of each fine-tuned model estimate its KL from the base, and `trajectory_samples` the norms along the
-    memoryless SDE of each one that adjoint matching made; 0 leaves either out.
+    Every distance is taken to all real images, or to `reference_images` of the train and as many of the held-out ones
+    where a space is too dear for all. `kl_samples` of each fine-tuned model estimate its KL from the base, and
+    `trajectory_samples` the norms along the memoryless SDE of each one that adjoint matching made; 0 leaves either out.
     """
 
     suite: Annotated[str, Field(pattern=r"^[^/\\\x00]{1,80}$")]
@@ -271,6 +272,7 @@ class SuiteSpec(Spec):
     guidance: Annotated[list[GuidanceSpec], Field(min_length=1)] = [GuidanceSpec(name="none")]
     metrics: Annotated[list[str], Field(min_length=1)]
     preferences: list[str] = []
+    reference_images: Annotated[int, Field(gt=1)] | None = None
     kl_samples: Annotated[int, Field(ge=0)] = 0
     trajectory_samples: Annotated[int, Field(ge=0)] = 0
     resamples: Annotated[int, Field(ge=20)] = 200
