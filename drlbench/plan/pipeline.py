@@ -251,14 +251,13 @@ def _judge(graph: Plan, data: Mapping[str, Any], cell: Cell, base: Node, name: s
 
 
 def _reference(graph: Plan, data: Mapping[str, Any], space: str) -> Node:
-    label = f"reference features, {space}"
-    return graph.add("reference", label, _real(graph, data), encoder=graph.encoders[space])
+    return graph.add("reference", f"reference features, {space}", _real(graph, data), encoder=graph.encoders[space])
 
 
 def _real(graph: Plan, data: Mapping[str, Any]) -> dict[str, Any]:
     """The real images that distances are taken to: all, or the suite's part of them."""
-    limit = graph.spec.reference_images
-    return {"data": dict(data), **({} if limit is None else {"limit": limit})}
+    part = {} if graph.spec.reference_images is None else {"limit": graph.spec.reference_images}
+    return {"data": dict(data), **part}
 
 
 def _cell(graph: Plan, data: Mapping[str, Any], cell: Cell) -> CellPlan:
