@@ -66,7 +66,8 @@ def match(own: Sequence[str], known: Sequence[str], what: str, other: str, index
     Args:
         own, known: class names; each is without repetition, or its repeated names are never matched by name.
         what, other: what messages call the two.
-        indexed: whether positions in `own` are class indices by themselves, as labels stored as integers are.
+        indexed: whether positions in `own` are class indices by themselves, as labels stored as integers are; they
+            count where the lists are as long as each other and share no name.
 
     Raises:
         UserError: some name cannot be matched; both lists are given.
@@ -76,7 +77,7 @@ def match(own: Sequence[str], known: Sequence[str], what: str, other: str, index
         ("name, in other spelling", lambda: _by_key(own, known, _plain)),
         ("ImageNet id", lambda: _by_wnid(own, known)),
         ("integer index", lambda: _by_number(own, len(known))),
-        ("integer index", lambda: list(range(len(own))) if indexed and len(own) == len(known) else None),
+        ("integer index", lambda: list(range(len(own))) if indexed and _strangers(own, known) else None),
     ]
     for how, rule in rules:
         if (found := rule()) is not None:
@@ -97,6 +98,11 @@ def _by_key(own: Sequence[str], known: Sequence[str], key: Callable[[str], str])
     if any(len(indices) != 1 for indices in found) or len({indices[0] for indices in found}) < len(own):
         return None
     return [indices[0] for indices in found]
+
+
+def _strangers(own: Sequence[str], known: Sequence[str]) -> bool:
+    """Whether two lists are as long as each other and share no name, which would contradict their positions."""
+    return len(own) == len(known) and not {_plain(name) for name in own} & {_plain(name) for name in known}
 
 
 def _plain(name: str) -> str:
@@ -160,6 +166,13 @@ def common(
         assert names is not None
         count = max(int(others.max(initial=0)) + 1, _meant(names))
         indices, how = match(names, [str(k) for k in range(count)], what, where, indexed=True)
+        own_indices, other_indices = set(indices[labels].tolist()), set(others.tolist())
+        if not (own_indices <= other_indices or other_indices <= own_indices):
+            meant, has = (listed([str(k) for k in sorted(found)]) for found in (own_indices, other_indices))
+            raise UserError(
+                f"classes of {what} are {listed(names)}, which would be the indices {meant}; {where} has {has} (is one "
+                "of them counted from 1?)"
+            )
         return indices[labels], others, how
     if names is None:
         back, onto, how = common(other, own, where, what)

@@ -141,10 +141,17 @@ def split_by_content(images: Images | LazyImages, labels: Labels, heldout_fracti
 
 
 def split_dataset(
-    name: str, images: Images, labels: Labels, class_names: Sequence[str], heldout_fraction: float
+    name: str,
+    images: Images,
+    labels: Labels,
+    class_names: Sequence[str],
+    heldout_fraction: float,
+    accounts: tuple[Account, ...] = (),
 ) -> Dataset:
     """A Dataset from one pool of images, split by `split_by_content`."""
     check_images(name, images)
     check_labels(name, labels, len(images), len(class_names))
     train, heldout = split_by_content(images, labels, heldout_fraction)
-    return Dataset(name, images[train], labels[train], images[heldout], labels[heldout], tuple(class_names))
+    return Dataset(
+        name, images[train], labels[train], images[heldout], labels[heldout], tuple(class_names), accounts=accounts
+    )

@@ -32,6 +32,7 @@ Images = NDArray[np.uint8]
 
 MAX_PIXELS = 40_000_000  # 8K video has 33 million; decoding one picture must not need hundreds of megabytes
 MAX_DEEP = 16_000_000  # of 16-bit colour, which is held twice
+POINTER = b"version https://git-lfs"
 ORIENTATION = 0x0112  # EXIF
 # Formats that Pillow reads by itself. EPS, WMF and the like are programs or start one; the others hold no photographs.
 FORMATS = (
@@ -108,7 +109,8 @@ def open_picture(
     except Image.DecompressionBombError as error:
         raise UserError(f"{where}: more pixels than the {MAX_PIXELS // 10**6} million that are read") from error
     except UnidentifiedImageError as error:
-        raise IntegrityError(f"{where}: damaged, or not an image that Pillow knows") from error
+        lfs = ": a Git LFS pointer in its place (`git lfs pull` brings it)" if content[:40].startswith(POINTER) else ""
+        raise IntegrityError(f"{where}: damaged, or not an image that Pillow knows{lfs}") from error
     except Exception as error:  # Pillow's readers raise errors of any kind on damaged files
         raise IntegrityError(f"{where}: damaged, or not an image ({_reason(error)})") from error
     if account is not None:

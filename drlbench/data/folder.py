@@ -57,13 +57,14 @@ def folder_splits(root: Path, holding_out: bool = True) -> tuple[Split, Split | 
         MissingPrerequisite: no such folder. UserError: no images in it, or splits that are ambiguous.
     """
     if not root.is_dir():
-        raise MissingPrerequisite(f"{root}: no such folder; images are read from it, one folder per class")
+        what = "is a file" if root.is_file() else "no such folder"
+        raise MissingPrerequisite(f"{root}: {what}; images are read from a folder, one folder per class inside it")
     account = Account(str(root))
     names, sizes = pictures_below(root, account)
     if not names:
-        skipped = f"; skipped: {'; '.join(f'{n} {r}' for r, n in account.skipped.items())}" if account.skipped else ""
+        found = "".join(f"; {n} {r} ({account.examples[r]})" for r, n in account.skipped.items())
         raise UserError(
-            f"{root}: no images in it (.png, .jpg, .webp and the like, one folder per class or alone){skipped}"
+            f"{root}: no images in it (.png, .jpg, .webp and the like, one folder per class or alone){found}"
         )
     level, base = _levels(root, names)
     if level is None:
@@ -95,7 +96,7 @@ def _levels(root: Path, names: Sequence[str]) -> tuple[int | None, int]:
     Raises:
         UserError: folders of splits beside others.
     """
-    base = 1 if all(name.startswith("data/") for name in names) else 0
+    base = _wrappers(names)
     nested = [name.split("/") for name in names if name.count("/") > base]
     for level in (base, base + 1):
         folders = {parts[level] for parts in nested if len(parts) > level + 1}
@@ -109,6 +110,20 @@ def _levels(root: Path, names: Sequence[str]) -> tuple[int | None, int]:
             _refuse_mixed(root, below, base)
     kinds = {split_of(name.rsplit("/", 1)[-1]) for name in names}
     return (-1 if None not in kinds and len(kinds) > 1 else None), base
+
+
+def _wrappers(names: Sequence[str]) -> int:
+    """How many folders everything lies in before classes or splits begin: `data`, and what an archive unpacks to."""
+    base = 0
+    while True:
+        parts = [name.split("/") for name in names]
+        first = {p[base] for p in parts if len(p) > base + 1}
+        if len(first) != 1 or any(len(p) < base + 2 for p in parts):
+            return base
+        name = next(iter(first))
+        if name.lower() in _EXACT or (name != "data" and any(len(p) < base + 3 for p in parts)):
+            return base
+        base += 1
 
 
 def _refuse_mixed(root: Path, nested: Sequence[Sequence[str]], base: int) -> None:

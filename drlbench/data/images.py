@@ -12,23 +12,24 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from drlbench.data.account import Account
 from drlbench.data.arrays import Header, open_npy, open_npz, read_header
-from drlbench.data.classes import Labels, check_count
+from drlbench.data.classes import Labels
 from drlbench.data.decode import Images, OneSize, decode, stack, suffixes
 from drlbench.data.folder import open_folder
 from drlbench.data.listing import junk, pictures_below
+from drlbench.data.npz import IMAGES, image_shape, labels_of, pairs_of
 from drlbench.data.parquet import open_parquet, pictures_in
 from drlbench.data.splits import Split
 from drlbench.data.tar import open_tar
 from drlbench.errors import IntegrityError, UserError
 
+PACKED = (".zip", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
 DECODE_BATCH = 64  # images decoded at once
-IMAGE_KEYS, LABEL_KEYS = ("arr_0", "images", "samples"), ("arr_1", "labels", "label", "y")
 
 
 class ImageSource(Protocol):
@@ -166,81 +167,34 @@ class NpzImages:
                 yield np.frombuffer(bytearray(content), dtype=np.uint8).reshape(count, *self.shape)  # writable
 
 
-def check_array(where: str, header: Header) -> tuple[int, int, int]:
-    """(H, W, C) of an array of images; refuse what is not uint8 (n, H, W, 1 or 3).
-
-    Raises:
-        UserError: says what is wrong and how to convert.
-    """
-    shape, dtype = header.shape, header.dtype
-    if dtype.hasobject:
-        raise UserError(f"{where}: an object array (images of different sizes?); store one uint8 array (n, H, W, C)")
-    if dtype != np.uint8:
-        raise UserError(f"{where}: dtype {dtype}; images must be uint8 0..255 (for floats in [0, 1]: round(255 x))")
-    if len(shape) == 4 and shape[-1] == 4:
-        raise UserError(f"{where}: shape {shape}: four channels; flatten alpha onto a background first")
-    if len(shape) == 4 and shape[1] in (1, 3) and shape[-1] not in (1, 3):
-        raise UserError(f"{where}: shape {shape} looks like (n, C, H, W); transpose to (n, H, W, C)")
-    if len(shape) != 4 or shape[-1] not in (1, 3):
-        raise UserError(f"{where}: shape {shape}; images must be (n, H, W, 1 or 3)")
-    if not all(shape):
-        raise UserError(f"{where}: shape {shape}: holds no images")
-    return shape[1], shape[2], shape[3]
-
-
 def holds_images(path: Path) -> bool:
     """Whether a readable npz has an array under a name that images go by."""
     with open_npz(path) as archive:
-        return bool(set(IMAGE_KEYS) & set(archive.names))
+        return bool(set(IMAGES) & set(archive.names))
 
 
 def images_of_npz(path: Path) -> NpzImages:
-    """Look into an npz: images under arr_0, images or samples (or the only array), labels under arr_1 or labels.
+    """Look into an npz of images, with or without labels; see `drlbench.data.npz` for the names.
 
     Raises:
-        IntegrityError: not a whole npz. UserError: no images inside, or not as `check_array` wants them.
+        IntegrityError: not a whole npz. UserError: no images inside, or not as `image_shape` wants them.
     """
+    account = Account(str(path))
     with open_npz(path) as archive:
-        key = next((k for k in IMAGE_KEYS if k in archive.names), None)
-        if key is None and len(archive.names) == 1:
-            key = archive.names[0]
-        if key is None:
-            raise UserError(f"{path}: holds {', '.join(archive.names) or 'nothing'}; images are looked for under arr_0")
-        where = f"{path}[{key}]"
-        header = archive.header(key)
-        shape = check_array(where, header)
+        pair, held_out, unused = pairs_of(archive.names, str(path))
+        if held_out is not None:
+            account.note(f"{pair.images} is taken, {', '.join([held_out.images, *unused])} left aside")
+        where = f"{path}[{pair.images}]"
+        header = archive.header(pair.images)
+        shape = image_shape(where, header)
         if header.fortran:
             raise UserError(f"{where}: is in Fortran order; store it with numpy.ascontiguousarray")
-        held = archive.file.getinfo(archive.members[key]).file_size
+        held = archive.file.getinfo(archive.members[pair.images]).file_size
         if header.nbytes > held:
             raise IntegrityError(f"{where}: its header speaks of {header.shape[0]} images, but it has {held:,} bytes")
-        label_key = next((k for k in LABEL_KEYS if k in archive.names), None)
-        labels = (
-            None if label_key is None else _labels(f"{path}[{label_key}]", archive.read(label_key), header.shape[0])
-        )
-        names = _names(f"{path}[class_names]", archive.read("class_names")) if "class_names" in archive.names else None
-    account = Account(str(path))
+        labels, names = labels_of(archive, pair, header.shape[0], account)
     account.use(header.shape[0])
-    if names is not None and labels is not None and int(labels.max()) >= len(names):
-        raise UserError(f"{path}: labels go up to {labels.max()}, but class_names has {len(names)}")
-    return NpzImages(path, key, header.shape[0], shape, labels, where, account, names)
-
-
-def _labels(where: str, found: Any, n: int) -> Labels:
-    if found.shape == (n, 1):
-        found = found[:, 0]
-    if found.shape != (n,) or not np.issubdtype(found.dtype, np.integer):
-        raise UserError(f"{where}: {found.dtype} of shape {found.shape}; need {n} int labels")
-    check_count(where, int(found.max()))
-    if int(found.min()) < 0:
-        raise UserError(f"{where}: a label is {found.min()}; class indices start at 0")
-    return found.astype(np.int64)
-
-
-def _names(where: str, found: Any) -> tuple[str, ...]:
-    if found.dtype.kind != "U" or found.ndim != 1:
-        raise UserError(f"{where}: {found.dtype} of shape {found.shape}; need one text per class")
-    return tuple(str(name) for name in found)
+    return NpzImages(path, pair.images, header.shape[0], shape, labels, where, account, names or None)
 
 
 def open_images(path: Path | str, workers: int = 2) -> ImageSource:
@@ -265,11 +219,12 @@ def open_images(path: Path | str, workers: int = 2) -> ImageSource:
         return images_of_npz(path)
     if suffix == ".npy" and path.is_file():
         array = open_npy(path)
-        check_array(str(path), Header(array.shape, False, array.dtype))
+        shape = image_shape(str(path), Header(array.shape, False, array.dtype))
         account = Account(str(path))
         account.use(len(array))
-        return ArrayImages(array, where=str(path), account=account)
+        return ArrayImages(array.reshape(len(array), *shape), where=str(path), account=account)
     more = "; put a picture into a folder of its own" if suffix in suffixes() else ""
+    more = "; unpack it first" if suffix in PACKED else more
     raise UserError(f"{path}: unknown kind of file; give a folder of images, .npz, .npy, .parquet or .tar{more}")
 
 

@@ -27,7 +27,7 @@ _ENCODED: dict[str, Check] = {
 TOY_SHAPES = ("islands", "spiral")
 KINDS: Mapping[str, Mapping[str, Check]] = {
     "digits": {},
-    "npz": {"path": _PATH, "held_out": _FRACTION},
+    "npz": {key: _ENCODED[key] for key in ("path", "held_out_path", "held_out", "class_names")},
     "folder": _ENCODED,
     "parquet": {**_ENCODED, "image_column": _COLUMN, "label_column": _COLUMN},
     "tar": _ENCODED,

@@ -120,7 +120,8 @@ def parquet_splits(
     first = _read([root / kept[k] for k in choice.train], pattern, account, image, label)
     if not (choice.held_out and holding_out):
         return first, None
-    return first, _read([root / kept[k] for k in choice.held_out], pattern, account, image, label)
+    aside = f"{pattern}, {choice.aside} split"
+    return first, _read([root / kept[k] for k in choice.held_out], aside, account, image, label)
 
 
 def _read(files: Sequence[Path], where: str, account: Account, image: str | None, label: str | None) -> Split:
@@ -159,9 +160,12 @@ def _read(files: Sequence[Path], where: str, account: Account, image: str | None
     if not source.names:
         raise UserError(f"{where}: holds no rows")
     account.use(len(source.names))
+    if label is None:
+        account.note(f"no column of labels is known ({', '.join(schema.names)}); a suite names one as `label_column`")
     names = _class_names(schema, label) if label is not None else None
     numbers, classes = _labels(labels, names, where, account) if label is not None else (None, ())
-    return Split(source, numbers, sizes, classes, where, account, indexed=True, seal=seal.hexdigest())
+    indexed = not (labels and isinstance(labels[0], str))
+    return Split(source, numbers, sizes, classes, where, account, indexed, seal.hexdigest())
 
 
 def _labels(

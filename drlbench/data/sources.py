@@ -154,7 +154,7 @@ def _load(text: str) -> Dataset:
     if spec["kind"] == "npz":
         from drlbench.data.npz import load_npz
 
-        return load_npz(Path(spec["path"]), spec.get("held_out", 0.2))
+        return load_npz(Path(spec["path"]).expanduser(), spec)
     from drlbench.data.encoded import dataset_of
 
     splits = _open(spec)

@@ -116,7 +116,8 @@ def tar_splits(pattern: str, holding_out: bool = True) -> tuple[Split, Split | N
     first = _read([root / names[k] for k in choice.train], pattern, account)
     if not (choice.held_out and holding_out):
         return first, None
-    return first, _read([root / names[k] for k in choice.held_out], pattern, account)
+    aside = f"{pattern}, {choice.aside} split"
+    return first, _read([root / names[k] for k in choice.held_out], aside, account)
 
 
 def _read(files: Sequence[Path], where: str, account: Account) -> Split:

@@ -70,8 +70,9 @@ def test_what_does_not_match_is_refused_with_both_lists(own: list[str], known: l
 
 def test_stored_indices_mean_positions_only_where_the_counts_agree() -> None:
     assert match(["a", "b"], ["x", "y"], "these", "those", indexed=True)[0].tolist() == [0, 1]
-    with pytest.raises(UserError):
-        match(["a", "b"], ["x", "y", "z"], "these", "those", indexed=True)
+    for known in (["x", "y", "z"], ["b", "x"]):
+        with pytest.raises(UserError):
+            match(["a", "b"], known, "these", "those", indexed=True)
 
 
 def labelled(names: list[str] | None, *labels: int) -> tuple[np.ndarray, tuple[str, ...] | None]:
@@ -100,6 +101,8 @@ def test_two_sets_come_to_one_numbering(own, other, same) -> None:
 def test_sets_that_only_overlap_are_refused() -> None:
     with pytest.raises(UserError, match=r"x among a, x; those has a, b"):
         common(labelled(["a", "x"], 0, 1), labelled(["a", "b"], 0, 1), "these", "those")
+    with pytest.raises(UserError, match="counted from 1"):
+        common(labelled(["1", "2"], 0, 1), labelled(None, 0, 1), "these", "those")
     with pytest.raises(UserError):
         common(labelled(None, 0, 5), labelled(["cat", "dog"], 0, 1), "these", "those")
 

@@ -145,7 +145,7 @@ def test_npz_without_images_or_whole(tmp_path, array):
     with pytest.raises(UserError, match="arr_0"):
         open_images(tmp_path / "a.npz")
     np.savez(tmp_path / "b.npz", arr_0=array, labels=np.zeros(3, np.int64))
-    with pytest.raises(UserError, match="need 70 int labels"):
+    with pytest.raises(UserError, match=r"int64 of shape \(3,\)"):
         open_images(tmp_path / "b.npz")
     content = (tmp_path / "b.npz").read_bytes()
     (tmp_path / "b.npz").write_bytes(content[: len(content) // 2])

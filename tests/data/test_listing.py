@@ -15,7 +15,7 @@ from drlbench.data.account import Account
 from drlbench.data.images import open_images
 from drlbench.data.listing import AGAIN, BY_THE_SYSTEM, OTHER_ENDING, SPECIAL, pictures_below
 from drlbench.data.sources import load_dataset, survey
-from drlbench.errors import IntegrityError
+from drlbench.errors import IntegrityError, UserError
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # what load_dataset tells
 
@@ -96,6 +96,25 @@ def test_names_that_are_no_text(tmp_path: Path) -> None:
     data = load_dataset(spec)
     assert len(data.train_images) == 6 and len(data.sha256) == 64
     assert np.concatenate(list(open_images(root).batches())).shape == (8, 6, 6, 3)
+
+
+def test_what_an_archive_unpacks_to_is_no_class(tmp_path: Path) -> None:
+    write(tmp_path / "a", of_classes(["x", "y"], below="pets-1.0/images/"))
+    assert open_images(tmp_path / "a").class_names == ("x", "y")
+    write(tmp_path / "b", of_classes(["x"]))
+    assert open_images(tmp_path / "b").class_names == ("x",)
+    write(tmp_path / "c", {f"data/{i}.png": png(i) for i in range(3)})
+    assert open_images(tmp_path / "c").labels is None
+
+
+def test_what_is_there_instead_of_images_is_named(tmp_path: Path) -> None:
+    np.savez(tmp_path / "samples_50000.npz", arr_0=pictures(2))
+    with pytest.raises(UserError, match=r"no images in it .* \(samples_50000\.npz\)"):
+        open_images(tmp_path)
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
+    write(tmp_path / "lfs", {"a.png": pointer})
+    with pytest.raises(IntegrityError, match="git lfs pull"):
+        open_images(tmp_path / "lfs")
 
 
 def test_pictures_beside_their_metadata(tmp_path: Path) -> None:
