@@ -48,6 +48,7 @@ class Backbone(nn.Module, ABC):
         procedure: whose sampling procedure `official_sample` reproduces for it ("sit", "jit", "repa", "rae").
         official_average: of several averages in a training checkpoint the one that the authors evaluate; empty where
             their checkpoints hold one at most.
+        official_prefix: what the authors' checkpoints put before every name; JiT's "net.".
         latent_shape: (C, H, W) of one input.
         num_classes: labels run 0..num_classes - 1; num_classes itself is "no label".
         noise_scale: standard deviation of the noise the network is trained with.
@@ -56,6 +57,7 @@ class Backbone(nn.Module, ABC):
 
     procedure: ClassVar[str]
     official_average: ClassVar[str] = ""
+    official_prefix: ClassVar[str] = ""
     latent_shape: tuple[int, int, int]
     num_classes: int
     noise_scale: float = 1.0
@@ -81,6 +83,10 @@ class Backbone(nn.Module, ABC):
         chosen = choose(content, ema, f"{self.procedure} checkpoint", MARKS, lambda _: self.official_average)
         self.load_weights(chosen.state)
         return chosen.note
+
+    def official_state_dict(self) -> dict[str, Tensor]:
+        """The network's tensors under the names that its authors' code loads."""
+        return {self.official_prefix + name: tensor for name, tensor in self.state_dict().items()}
 
     def load_weights(self, state: Mapping[str, Tensor]) -> None:
         """Put official names and tensors into the network, strictly; families that rename do so here."""

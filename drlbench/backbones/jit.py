@@ -56,6 +56,7 @@ class JiT(Backbone):
 
     procedure: ClassVar[str] = "jit"
     official_average: ClassVar[str] = "model_ema1"
+    official_prefix: ClassVar[str] = "net."
     time_floor = T_EPS
     cos: Tensor
     sin: Tensor

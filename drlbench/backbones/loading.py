@@ -16,13 +16,16 @@ from drlbench.backbones.autoencoders import SD_SCALE, load_sd_vae
 from drlbench.backbones.base import Autoencoder, Backbone, PixelRange, VelocityModel
 from drlbench.backbones.cards import CARDS, autoencoder_card
 from drlbench.backbones.checkpoints import find
-from drlbench.backbones.folders import RAE, kind_of
+from drlbench.backbones.exported import read_exported
+from drlbench.backbones.folders import RAE, SMALL_RAE, kind_of
 from drlbench.backbones.infer import BACKBONES as INFERRED
 from drlbench.backbones.infer import family_of, infer_architecture
 from drlbench.backbones.keys import MARKS
+from drlbench.backbones.origin import autoencoder_for
 from drlbench.backbones.rae_folder import load_rae, load_rae_folder
 from drlbench.backbones.sit import SiT
-from drlbench.backbones.sizes import SIZES, default_autoencoder, size_key
+from drlbench.backbones.sizes import SIZES, size_key
+from drlbench.backbones.small_rae import load_small_rae
 from drlbench.errors import UserError
 from drlbench.registry import BACKBONES
 from drlbench.settings import Settings, parse_settings
@@ -39,7 +42,7 @@ class ModelSpec(Settings):
     Attributes:
         backbone: "sit", "jit", "repa", "rae" or an official size; left out, the checkpoint's card says.
         architecture: constructor arguments; they override those of a named size.
-        checkpoint: a card's name ("sit-xl-2-256") or a local file.
+        checkpoint: a card's name ("sit-xl-2-256"), a local file, or a folder that `drlbench export` wrote.
         ema: which copy of the weights to take from a training checkpoint: its name, False for raw weights, None for the
             average where there is one.
         autoencoder: "pixels", a card's name, or a local folder (an SD-VAE or RAE, see `drlbench.backbones.folders`);
@@ -82,7 +85,7 @@ def load(
         raise type(error)(str(error) if str(path) in str(error) else f"{path}: {error}") from error
     if loaded.note:
         LOGGER.warning("%s: %s", path, loaded.note)
-    choice = record.autoencoder or (card.autoencoder if card else default_autoencoder(record.backbone or ""))
+    choice = autoencoder_for(record.checkpoint, record.backbone or "", record.autoencoder)
     model = wrap(loaded.net, load_autoencoder(choice, offline, progress))
     return model.requires_grad_(False).eval().to(device)
 
@@ -126,9 +129,14 @@ def load_network(
         UserError: a damaged file, weights that do not fit, or an architecture that they do not tell.
     """
     arguments = dict(architecture)
-    wanted = SIZES[size_key(name)][0] if name and size_key(name) in SIZES else name
+    described = read_exported(path)
+    if described is not None and (name is None or _family(name) == _family(described.family)):
+        name, arguments = described.family, {**described.architecture, **architecture}
+    else:
+        described = None
+    wanted = _family(name) if name else None
     chosen = chosen_weights(path, ema)
-    if wanted is None or wanted in INFERRED:
+    if described is None and (wanted is None or wanted in INFERRED):
         state = chosen.state
         family = family_of(state)
         if family is None and wanted is None:
@@ -146,6 +154,11 @@ def load_network(
     if type(net) is SiT:
         arguments["learn_sigma"] = net.learn_sigma  # read off the final layer, whatever was said
     return Loaded(net, str(name), arguments, chosen.note)
+
+
+def _family(name: str) -> str:
+    """The family of an official size; any other name as it is."""
+    return SIZES[size_key(name)][0] if size_key(name) in SIZES else name
 
 
 def chosen_weights(path: Path, ema: str | bool | None = None) -> Chosen:
@@ -171,6 +184,8 @@ def load_autoencoder(name: str, offline: bool | None = None, progress: Progress 
     if folder.is_dir():
         if kind_of(folder) == RAE:
             return load_rae_folder(folder)
+        if kind_of(folder) == SMALL_RAE:
+            return load_small_rae(folder)
         vae = load_sd_vae(folder)
         if vae.scale != SD_SCALE:
             LOGGER.warning("%s: %s, as its config.json says", folder, vae.scaling)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from drlbench.backbones.cards import CARDS, autoencoder_card
+from drlbench.backbones.exported import CONFIG, autoencoder_of, read_exported
 from drlbench.backbones.folders import folder_files
 from drlbench.backbones.sizes import default_autoencoder
 from drlbench.errors import IntegrityError
@@ -20,6 +21,9 @@ from drlbench.weights.parts import parts_of
 def autoencoder_for(checkpoint: str | None, backbone: str, given: str | None) -> str:
     """The autoencoder of a backbone from a checkpoint: as the suite says, else its card's, else its size's."""
     card = CARDS.get(checkpoint or "")
+    exported = None if card or not checkpoint else read_exported(checkpoint)
+    if exported is not None and not given:
+        return autoencoder_of(str(checkpoint), exported)
     return given or (card.autoencoder if card else default_autoencoder(backbone))
 
 
@@ -37,7 +41,10 @@ def _checkpoint(name: str) -> dict[str, str]:
         asset = CARDS[name].asset
         return {"card": name, "revision": asset.revision, "sha256": asset.sha256}
     path = Path(name).expanduser()
-    return {"sha256": parts_of(path).sha256()} if path.exists() else {"missing": name}
+    if not path.exists():
+        return {"missing": name}
+    described = {"config": file_hash(path / CONFIG)} if read_exported(path) is not None else {}
+    return {"sha256": parts_of(path).sha256(), **described}
 
 
 def _autoencoder(name: str) -> str | dict[str, Any]:

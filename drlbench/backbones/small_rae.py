@@ -10,7 +10,9 @@ Shapes: N images, B batch, T tokens on a square grid g x g, Z features of a toke
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol, Self
 
 import torch
@@ -18,8 +20,11 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from drlbench.registry import ENCODERS
 from drlbench.settings import Settings
 from drlbench.training import TrainingLog, warmup_then_cosine
+from drlbench.weights.read import read_checkpoint
+from drlbench.weights.strict import load_strict
 
 EPSILON = 1e-5
 
@@ -40,6 +45,21 @@ class LatentSettings(Settings):
     batch: int = Field(128, ge=1)
     lr: float = Field(3e-3, gt=0)
     noise: float = Field(0.2, ge=0)
+
+
+def load_small_rae(folder: Path) -> SmallRAE:
+    """The autoencoder that a suite trained, from its folder: config.json, weights.safetensors and its encoder/.
+
+    Raises:
+        UserError: the weights do not fit the description.
+    """
+    config = json.loads((folder / "config.json").read_text())
+    described = json.loads((folder / "encoder" / "config.json").read_text())
+    encoder: TokenEncoder = ENCODERS.get(described["kind"]).load(folder / "encoder")
+    settings = LatentSettings(**config["settings"])
+    autoencoder = SmallRAE(encoder, settings, tuple(config["image_shape"]), tuple(config["tokens"]))
+    load_strict(autoencoder, read_checkpoint(folder / "weights.safetensors"), "the autoencoder trained here")
+    return autoencoder.requires_grad_(False).eval()
 
 
 class SmallRAE(nn.Module):

@@ -43,6 +43,7 @@ app.command("eval")(cli_tools.evaluate)
 app.command()(cli_tools.bench)
 app.command()(cli_tools.new)
 app.command()(cli_weights.sample)
+app.command()(cli_weights.export)
 app.command()(cli_store.verify)
 
 SuitePath = Annotated[Path, typer.Argument(help="A suite file, or the name of a built-in one (digits, digits-small).")]

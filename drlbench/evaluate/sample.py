@@ -25,13 +25,18 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from drlbench.backbones import load
 from drlbench.backbones.base import PixelRange, VelocityModel
 from drlbench.backbones.cards import CARDS
+from drlbench.backbones.exported import Sampling, read_exported
 from drlbench.backbones.infer import family_of, infer_architecture
 from drlbench.backbones.loading import chosen_weights
 from drlbench.backbones.sizes import SIZES, default_autoencoder, size_key
 from drlbench.errors import UserError
+from drlbench.evaluate.export import find_cell
+from drlbench.report.rundata import read_run
 from drlbench.sampling.generate import generate, sample_seeds
 from drlbench.sampling.guidance import ClassifierFree
+from drlbench.stages.files import load_model
 from drlbench.store import atomic
+from drlbench.store.layout import Store
 
 SHOWN_PIXELS = 128  # smaller images are enlarged to about this, without smoothing
 
@@ -41,6 +46,8 @@ class Request:
     """What is to be sampled; see `drlbench sample --help`."""
 
     checkpoint: str
+    cell: str | None
+    store: Path
     backbone: str | None
     architecture: Sequence[str]
     autoencoder: str | None
@@ -50,8 +57,8 @@ class Request:
     cfg: float
     interval: tuple[float, float]
     steps: int | None
-    sampler: str
-    precision: str
+    sampler: str | None
+    precision: str | None
     seed: int
     batch: int
     device: str | None
@@ -69,7 +76,7 @@ def sample(request: Request) -> str:
     if request.out.parent != Path() and not request.out.parent.is_dir():
         raise UserError(f"--out {request.out}: there is no folder {request.out.parent}")
     with _progress() as bar:
-        model = _load(request, bar)
+        model, sampling = _load(request, bar)
         _check_pictures(model)
         labels = spread_labels(request.n, request.classes, model.num_classes)
         task = bar.add_task(f"sampling {request.n}", total=1.0)
@@ -77,11 +84,11 @@ def sample(request: Request) -> str:
             model,
             labels,
             sample_seeds(request.seed, request.n),
-            sampler=request.sampler,
-            steps=request.steps,
+            sampler=sampling.sampler,
+            steps=sampling.steps,
             guidance=ClassifierFree(request.cfg, *request.interval),
             batch_size=request.batch,
-            autocast="bfloat16" if request.precision == "bf16" else None,
+            autocast="bfloat16" if sampling.precision == "bf16" else None,
             device=request.device or ("cuda" if torch.cuda.is_available() else "cpu"),
             progress=lambda done: bar.update(task, completed=done),
         )
@@ -101,7 +108,22 @@ def _progress() -> Iterator[Progress]:
         yield bar
 
 
-def _load(request: Request, bar: Progress) -> VelocityModel:
+def _load(request: Request, bar: Progress) -> tuple[VelocityModel, Sampling]:
+    """The model, and how to sample it: as asked, else as it was sampled where it was measured, else by Heun."""
+    if request.cell is not None:
+        run = read_run(Path(request.checkpoint))
+        model = load_model(find_cell(run, request.cell, Store(request.store))[1])
+        own: Sampling | None = Sampling(**run.record.sampling)
+    else:
+        model, exported = _load_checkpoint(request, bar), read_exported(request.checkpoint)
+        own = exported.sampling if exported else None
+    asked = {"sampler": request.sampler, "steps": request.steps, "precision": request.precision}
+    if request.sampler not in (None, own.sampler if own else None):
+        own = None  # another sampler's steps count otherwise
+    return model, (own or Sampling()).model_copy(update={k: v for k, v in asked.items() if v is not None})
+
+
+def _load_checkpoint(request: Request, bar: Progress) -> VelocityModel:
     given = architecture_of(request.architecture)
     backbone, autoencoder = request.backbone, request.autoencoder
     if backbone is not None and size_key(backbone) in SIZES and request.checkpoint not in CARDS:

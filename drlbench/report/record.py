@@ -74,6 +74,7 @@ class CellRecord(_Part):
     algorithm: str | None = None
     lambda_: float | None = Field(default=None, alias="lambda")
     seed: str = ""
+    model: tuple[str, str] | None = Field(default=None, description="Kind and key of the stage that made it.")
     status: Literal["ok", "failed", "missing"] = "missing"
     error: str = ""
     optimised: tuple[str, ...] = Field(default=(), description="Rewards it, or what it starts from, was trained on.")
@@ -139,6 +140,7 @@ class RunRecord(_Part):
     rewards: tuple[Reward, ...] = ()
     backbones: tuple[Backbone, ...] = ()
     guidances: tuple[Guidance, ...] = ()
+    sampling: dict[str, Any] = Field(default_factory=dict, description="sampler, steps and precision of every cell.")
     warnings: tuple[str, ...] = ()
     teacher: str | None = None
     details: dict[str, dict[str, Any]] = Field(default_factory=dict, description="Further numbers, by replicates' key.")

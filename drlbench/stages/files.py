@@ -22,7 +22,7 @@ from drlbench import backbones
 from drlbench.backbones import loading, origin
 from drlbench.backbones.base import Autoencoder, VelocityModel
 from drlbench.backbones.origin import unchanged
-from drlbench.backbones.small_rae import LatentSettings, SmallRAE
+from drlbench.backbones.small_rae import SmallRAE, load_small_rae
 from drlbench.encoders.base import Encoder
 from drlbench.errors import IntegrityError
 from drlbench.metrics.base import Measurement
@@ -71,15 +71,6 @@ def save_small_rae(folder: Path, autoencoder: SmallRAE, encoder: Path) -> None:
     shutil.copytree(encoder, place / "encoder", ignore=lambda _, names: [n for n in names if n not in kept])
 
 
-def _small_rae(folder: Path) -> SmallRAE:
-    config = read_config(folder)
-    encoder: Any = load_encoder(folder / "encoder")
-    settings = LatentSettings(**config["settings"])
-    autoencoder = SmallRAE(encoder, settings, tuple(config["image_shape"]), tuple(config["tokens"]))
-    autoencoder.load_state_dict(load_file(folder / WEIGHTS))
-    return autoencoder.requires_grad_(False).eval()
-
-
 def load_model(folder: Path, device: str = "cpu", trainable: bool = False) -> VelocityModel:
     """Read a model that its stage kept, in eval mode; frozen unless its network is to be trained.
 
@@ -98,7 +89,7 @@ def load_model(folder: Path, device: str = "cpu", trainable: bool = False) -> Ve
         net = backbones.create(config["family"], **config["architecture"])
         net.load_state_dict(load_file(folder / WEIGHTS))
     if config["autoencoder"] == AUTOENCODER:
-        model = backbones.wrap(net, _small_rae(folder / AUTOENCODER))
+        model = backbones.wrap(net, load_small_rae(folder / AUTOENCODER))
     else:
         model = backbones.wrap(net, _autoencoder(config["autoencoder"]))
     if not trainable:
