@@ -41,5 +41,15 @@ class MissingPrerequisite(UserError):
 
 def did_you_mean(name: str, valid: Iterable[str]) -> str:
     """Return `` (did you mean 'x'?)`` for the nearest valid name, or an empty string."""
-    near = difflib.get_close_matches(name, list(valid), n=2, cutoff=0.5)
+    near = difflib.get_close_matches(name[:80], list(valid), n=2, cutoff=0.5)
     return f" (did you mean {' or '.join(repr(n) for n in near)}?)" if near else ""
+
+
+def shown(text: object, limit: int = 200) -> str:
+    """Text of foreign origin as messages show it: what a terminal would act upon is escaped, what is long is cut.
+
+    Control characters, escape sequences, line ends and marks of direction never reach a terminal through it.
+    """
+    plain = str(text)
+    cut = plain if len(plain) <= limit else plain[: limit - 3] + "..."
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut)

@@ -63,6 +63,11 @@ class Backbone(nn.Module, ABC):
     noise_scale: float = 1.0
     time_floor: float = 0.0
 
+    @classmethod
+    def arguments_for(cls, latent_shape: tuple[int, int, int], num_classes: int) -> dict[str, Any]:
+        """The constructor's arguments that inputs (C, H, W) and classes decide; a suite may leave them out."""
+        return {"in_channels": latent_shape[0], "input_size": latent_shape[1], "num_classes": num_classes}
+
     def official_velocity(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
         """Velocity (B, C, H, W) in the authors' own time and sign; the output itself unless a network predicts x."""
         return self(x, t, y)

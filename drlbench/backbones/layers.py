@@ -17,6 +17,8 @@ THETA = 10000.0
 
 def sincos_position_embedding(width: int, grid: int) -> Tensor:
     """Fixed 2-D sine-cosine table (1, grid * grid, width), float32: first half the column, second half the row."""
+    if torch.get_default_device().type == "meta":  # the shape is all there is, and is known without torch's compiler
+        return torch.empty(1, grid * grid, width)
     omega = THETA ** (-torch.arange(width // 4, dtype=torch.float64) / (width / 4.0))
     angle = torch.arange(grid, dtype=torch.float64)[:, None] * omega  # (grid, D/4)
     axis = torch.cat([angle.sin(), angle.cos()], dim=1)  # (grid, D/2)
@@ -30,6 +32,8 @@ def rotary_table(head_width: int, grid: int) -> tuple[Tensor, Tensor]:
 
     Neighbouring entries (2i, 2i + 1) form one rotated pair and share a frequency.
     """
+    if torch.get_default_device().type == "meta":  # likewise
+        return torch.empty(grid * grid, head_width), torch.empty(grid * grid, head_width)
     axis_width = head_width // 2
     exponent = torch.arange(0, axis_width, 2).float() / axis_width
     angle = torch.arange(grid).float()[:, None] * (1.0 / THETA**exponent)  # (grid, H/4)

@@ -41,6 +41,10 @@ class MLP(Backbone):
         self.layers = nn.ModuleList(nn.Linear(hidden_size, hidden_size) for _ in range(depth))
         self.out = nn.Linear(hidden_size, size)
 
+    @classmethod
+    def arguments_for(cls, latent_shape: tuple[int, int, int], num_classes: int) -> dict[str, Any]:
+        return {"shape": latent_shape, "num_classes": num_classes}
+
     def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
         """Velocity data - noise of x (B, C, H, W) at t (B,) in [0, 1], t = 0 noise, for labels y (B,) int64."""
         angle = torch.pi * t[:, None] * torch.arange(1, FREQUENCIES + 1, device=t.device)  # (B, FREQUENCIES)

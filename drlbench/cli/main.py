@@ -23,12 +23,10 @@ from drlbench.cli import tools as cli_tools
 from drlbench.cli import weights as cli_weights
 from drlbench.cli.store import DEFAULT_STORE, StoreOption
 from drlbench.cli.tools import offline_from_now
-from drlbench.errors import MissingPrerequisite, UserError, did_you_mean
+from drlbench.errors import UserError, did_you_mean, shown
 
 if TYPE_CHECKING:
-    from drlbench.plan.graph import Plan
     from drlbench.report.summary import Summary
-    from drlbench.suite.load import Suite
 
 app = typer.Typer(
     add_completion=True,
@@ -89,50 +87,6 @@ def main() -> NoReturn:
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def find_suite(path: Path) -> Path:
-    """The file itself, or the built-in suite of that name.
-
-    Raises:
-        UserError: neither is there.
-    """
-    here = Path(__file__).resolve().parents[1]
-    builtin = {p.stem: p for d in (here / "_suites", here.parent / "suites") for p in sorted(d.glob("*.yaml"))}
-    if path.exists():
-        return path
-    if path.parent == Path() and path.stem in builtin:
-        return builtin[path.stem]
-    near = did_you_mean(path.stem, [*builtin, *(p.stem for p in path.parent.glob("*.yaml"))])
-    raise UserError(f"{path}: no such suite file{near}; built in: {', '.join(builtin)}")
-
-
-def load(path: Path, overrides: list[str]) -> Suite:
-    from drlbench.suite.load import load_suite
-
-    return load_suite(find_suite(path), tuple(overrides))
-
-
-def lay_out(suite: Suite, pattern: str, limit: int | None = None, absent_ok: bool = False) -> Plan:
-    """Resolve the data and plan the stages of the cells that match; `absent_ok` plans without the images too."""
-    from fnmatch import fnmatchcase
-
-    from drlbench.data.sources import fingerprint
-    from drlbench.plan import pipeline
-    from drlbench.suite.cells import cells
-
-    names = [c.id for c in cells(suite.spec)]
-    wanted = [n for n in names if fnmatchcase(n, pattern)][:limit]
-    if not wanted:
-        raise UserError(f"--cells {pattern!r} matches none of the {len(names)} cells{did_you_mean(pattern, names)}")
-    data = {"kind": suite.spec.data.kind, **suite.spec.data.settings}
-    try:
-        mark = fingerprint(data)
-    except MissingPrerequisite:
-        if not absent_ok:
-            raise
-        mark = "absent"
-    return pipeline.plan(suite.spec, {**data, "fingerprint": mark}, frozenset(wanted))
-
-
 def tell(summary: Summary, folder: Path) -> None:
     """The headline and where the page is."""
     print("\n".join(summary.in_short()))
@@ -170,13 +124,14 @@ def run(
         offline_from_now()
     if executor != "local":
         raise UserError(f"--executor {executor!r} is not available{did_you_mean(executor, ['local'])}; valid: local")
+    from drlbench.plan.pipeline import lay_out
     from drlbench.plan.prerequisites import check_ready
     from drlbench.report.build import build_report
     from drlbench.run.executors import torchrun
     from drlbench.run.executors.local import default_workers
     from drlbench.run.perform import Options, perform
     from drlbench.store.layout import Store
-    from drlbench.suite.checks import check_device, check_settings
+    from drlbench.run.machine import check_device, check_settings
     from drlbench.tracking import check_tracker
 
     loaded = load(suite, overrides)
@@ -185,7 +140,7 @@ def run(
     check_device(device, ranks)
     if tracker:
         check_tracker(tracker)
-    check_ready(loaded.spec, offline)
+    check_ready(loaded, offline)
     folder = out or Path("reports") / loaded.spec.suite
     partial = limit is not None or cells != "*"
     command = shlex.join(["drlbench", *sys.argv[1:]])
@@ -213,15 +168,14 @@ def validate(
     overrides: SetOption = [],  # noqa: B006 - typer reads the default and never changes it
 ) -> None:
     """Check suite files; every mistake is told with file:line:column."""
-    from drlbench.suite.cells import cells
-    from drlbench.suite.checks import check_settings
+    from drlbench.suite.load import load_suite
 
     errors = []
     for path in suites:
         try:
-            loaded = load(path, overrides)
-            check_settings(loaded)
-            print(f"{path}: ok, {len(cells(loaded.spec))} cells")
+            loaded = load_suite(path, tuple(overrides))
+            absent = "; its images are not here, so nothing was held against them" if loaded.images.absent else ""
+            print(f"{shown(path)}: ok, {len(loaded.cells):,} cells{absent}")
         except UserError as error:
             errors.append(str(error))
     if errors:
@@ -241,15 +195,15 @@ def plan(
 ) -> None:
     """Show the stages, what is cached or missing, and what it will cost."""
     from drlbench.cost.table import cost_table
+    from drlbench.plan.pipeline import lay_out
     from drlbench.plan.prerequisites import has_gpu
     from drlbench.store.layout import Store
-    from drlbench.suite.checks import check_settings
+    from drlbench.suite.load import load_suite
 
     if device not in (None, "cpu", "cuda"):
         raise UserError(f"--device {device!r}: valid are cpu and cuda")
 
-    loaded = load(suite, overrides)
-    check_settings(loaded)
+    loaded = load_suite(suite, tuple(overrides))
     table = cost_table(lay_out(loaded, cells, absent_ok=True), Store(store), device or ("cuda" if has_gpu() else "cpu"))
     print(json.dumps(table.to_json(), indent=1) if as_json else table.to_text())
 
@@ -294,7 +248,7 @@ def status(folder: RunPath, as_json: JsonOption = False) -> None:
 @app.command()
 def doctor() -> None:
     """Show versions, hardware and free disk, and what is missing."""
-    from drlbench.suite.checks import diagnose
+    from drlbench.run.machine import diagnose
 
     print(diagnose())
 
@@ -322,4 +276,4 @@ def schema(what: Annotated[str, typer.Argument(help="suite, run or results")] = 
 @app.command()
 def fetch(suite: SuitePath, overrides: SetOption = [], offline: OfflineOption = False) -> None:  # noqa: B006 - as above
     """Bring every weights file of a suite to the cache, for machines without network."""
-    cli_weights.fetch(lambda: load(suite, overrides), offline)
+    cli_weights.fetch(suite, tuple(overrides), offline)

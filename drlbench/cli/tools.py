@@ -207,7 +207,7 @@ def bench(
     from drlbench.run.executors.devices import prepare, repeatably
     from drlbench.run.progress import spoken
     from drlbench.store import atomic
-    from drlbench.suite.checks import check_device
+    from drlbench.run.machine import check_device
 
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     check_device(device)
@@ -234,7 +234,7 @@ def _of_suite(path: str, backbone: str) -> tuple[str, dict[str, Any]]:
     """Family or size, and architecture, of a suite's backbone."""
     from drlbench.suite.load import load_suite
 
-    backbones = load_suite(Path(path)).spec.backbones
+    backbones = load_suite(path).spec.backbones
     if backbone not in backbones:
         near = did_you_mean(backbone, backbones)
         raise UserError(f"suite {path} has no backbone '{backbone}'{near}; it has {', '.join(backbones)}")

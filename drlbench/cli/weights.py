@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from drlbench.cli.store import DEFAULT_STORE, StoreOption
 from drlbench.cli.tools import offline_from_now
-
-if TYPE_CHECKING:
-    from drlbench.suite.load import Suite
 
 Checkpoint = Annotated[str, typer.Argument(help="A weights file, exported folder, card (sit-xl-2-256, ...) or run.")]
 Cell = Annotated[str, typer.Argument(help="Id of one of the run's cells, as in results.csv and on the page.")]
@@ -53,7 +49,7 @@ def sample(
         offline_from_now()
     from drlbench.evaluate.sample import Request
     from drlbench.evaluate.sample import sample as make
-    from drlbench.suite.checks import check_device
+    from drlbench.run.machine import check_device
 
     if device:
         check_device(device)
@@ -84,14 +80,15 @@ def export(
         print(path)
 
 
-def fetch(suite: Callable[[], Suite], offline: bool) -> None:
+def fetch(suite: Path, overrides: tuple[str, ...], offline: bool) -> None:
     """Bring every weights file of a suite to the cache, and print where each lies."""
     if offline:
         offline_from_now()
     from drlbench.plan.prerequisites import fetch as bring
     from drlbench.run.progress import bars
+    from drlbench.suite.load import load_suite
 
-    spec = suite().spec
+    loaded = load_suite(suite, overrides)
     with bars() as tell:
-        lines = bring(spec, lambda asset, done: tell(asset.name, done))
+        lines = bring(loaded, lambda asset, done: tell(asset.name, done))
     print("\n".join(lines) or "this suite needs no weights from outside")

@@ -136,7 +136,7 @@ def cost_table(plan: Plan, store: Store, device: str = "cpu") -> Costs:
         kinds.append(KindCost(kind, count, count - len(left[kind]), each, basis))
     arithmetic = estimate(plan, [n for nodes in left.values() for n in nodes]) if large else None
     disk = arithmetic.disk_bytes if arithmetic else _disk(plan)
-    return Costs(plan.spec.suite, len(plan.cells), kinds, disk, arithmetic, missing(plan.spec), has_gpu(), at)
+    return Costs(plan.spec.suite, len(plan.cells), kinds, disk, arithmetic, missing(plan.suite), has_gpu(), at)
 
 
 def throughput_of(plan: Plan, device: str) -> Throughput:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch._dynamo.exc import BackendCompilerFailed
 
 from drlbench.backbones.base import VelocityModel
 from drlbench.errors import MissingPrerequisite
@@ -28,6 +27,9 @@ def compiled(model: VelocityModel) -> Velocity:
     Raises (at a call):
         MissingPrerequisite: the compiler does not work on this machine.
     """
+    # Here, because torch's compiler takes longer to import than a suite to validate.
+    from torch._dynamo.exc import BackendCompilerFailed
+
     torch._dynamo.config.recompile_limit = max(VARIANTS, torch._dynamo.config.recompile_limit)
     blocks = list(block_lists(model.net))
     call: Velocity = model.velocity if blocks else torch.compile(model.velocity, dynamic=False)

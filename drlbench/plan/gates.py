@@ -1,4 +1,4 @@
-"""The stages of a base gate that follows a checkpoint's card, for `drlbench.plan.pipeline`."""
+"""The stages of a gate: the base reproduces what was published before anything is trained on it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,40 @@ from pathlib import Path
 from drlbench.backbones.cards import CARDS, published_fid
 from drlbench.backbones.origin import identity
 from drlbench.plan.graph import Plan
+from drlbench.plan.measure import sampling, scores
 from drlbench.plan.node import Node
 from drlbench.store.atomic import file_sha256
-from drlbench.suite.schema import GateSpec
+from drlbench.suite.parts import GateSpec
 
 
-def card_gate(graph: Plan, backbone: str, base: Node, gate: GateSpec, card: str) -> Node:
+def gate(graph: Plan, backbone: str, base: Node) -> Node | None:
+    """The stage that every fine-tune of a backbone waits for, where the suite states an FD for its base."""
+    stated = graph.spec.backbones[backbone]
+    if stated.gate is None:
+        return None
+    card = stated.gate_card
+    return _own_gate(graph, backbone, base, stated.gate) if card is None else _card_gate(
+        graph, backbone, base, stated.gate, card
+    )
+
+
+def _own_gate(graph: Plan, backbone: str, base: Node, gate: GateSpec) -> Node:
+    """The gate on the suite's own samples, which are measured anyway."""
+    spec = graph.spec
+    guidance = next(g for g in spec.guidance if gate.guidance in (None, g.name))
+    label = f"{backbone} base: {guidance.name}"
+    samples = graph.add(
+        "samples", f"{backbone} base: samples, {guidance.name}", sampling(graph, guidance), model=base
+    )
+    stated = gate.model_dump(include={"space", "fd", "tolerance", "source"})
+    how = f"{spec.sampling.sampler}{spec.sampling.steps or ''}, guidance {guidance.name}, {spec.sampling.n:,} samples"
+    settings = {**stated, "backbone": backbone, "how": how, "published_n": spec.sampling.n}
+    return graph.add(
+        "gate", f"{backbone} base: gate", settings, scores=scores(graph, samples, gate.space, label)
+    )
+
+
+def _card_gate(graph: Plan, backbone: str, base: Node, gate: GateSpec, card: str) -> Node:
     """The gate under a card's own protocol, which has samples of its own."""
     _, number, how = published_fid(card)
     sampling = {

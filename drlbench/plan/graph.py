@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from drlbench.data.kinds import PLACES
 from drlbench.plan.node import Node
 from drlbench.stages import VERSIONS
-from drlbench.store.keys import stage_key
+from drlbench.store.keys import canonical
 from drlbench.suite.cells import Cell
+from drlbench.suite.load import Suite
 from drlbench.suite.schema import SuiteSpec
 
+T = TypeVar("T")
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, slots=True)
 class Measured:
     """The stages that measure one cell under one guidance.
 
@@ -28,7 +32,7 @@ class Measured:
     preference: dict[str, Node]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class CellPlan:
     """All stages of one cell, in order.
 
@@ -46,34 +50,68 @@ class CellPlan:
     trajectory: Node | None = None
 
 
-@dataclass
 class Plan:
-    """The graph of a suite: every stage once, inputs before users, and what belongs to which cell."""
+    """The graph of a suite: every stage once, inputs before users, and what belongs to which cell.
 
-    spec: SuiteSpec
-    nodes: dict[str, Node] = field(default_factory=dict)
-    cells: list[CellPlan] = field(default_factory=list)
-    data: Measured | None = None
-    encoders: dict[str, Node] = field(default_factory=dict)
-    rewards: dict[str, Node] = field(default_factory=dict)
-    identities: dict[str, dict[str, Any]] = field(default_factory=dict)
+    Attributes:
+        images: the data entry with its fingerprint, part of the settings of every stage that reads images.
+        data: the stages that measure the held-out images.
+        encoders, rewards: by name, the stages that every cell shares.
+    """
+
+    def __init__(self, suite: Suite) -> None:
+        self.suite = suite
+        self.spec: SuiteSpec = suite.spec
+        self.nodes: dict[str, Node] = {}
+        self.cells: list[CellPlan] = []
+        self.data: Measured | None = None
+        self.encoders: dict[str, Node] = {}
+        self.rewards: dict[str, Node] = {}
+        self._made: dict[Hashable, Any] = {}
+        # Settings that many stages share, and their part of a key: written out once. The value keeps the id taken.
+        self._shared: dict[int, tuple[Mapping[str, Any], str]] = {}
+        self.images: Mapping[str, Any] = suite.images.keyed
+        places_out = {name: value for name, value in self.images.items() if name not in PLACES}
+        self._shared[id(self.images)] = self.images, canonical(places_out)
+
+    def once(self, what: Hashable, make: Callable[[], T]) -> T:
+        """What `make` gives, made at the first call for `what`."""
+        if what not in self._made:
+            self._made[what] = make()
+        found: T = self._made[what]
+        return found
+
+    def shared(self, what: Hashable, make: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
+        """Settings of many stages, or a part of them: made, and written out for their keys, once."""
+        if what not in self._made:
+            settings = self._made[what] = make()
+            self._shared[id(settings)] = settings, self._text(settings)
+        found: Mapping[str, Any] = self._made[what]
+        return found
 
     def add(
         self, kind: str, label: str, settings: Mapping[str, Any], after: Node | None = None, **inputs: Node
     ) -> Node:
         """Enter a stage; the same settings and inputs give the same node whoever asks. It waits for `after`."""
-        keys = {name: node.key for name, node in inputs.items()}
-        key = stage_key(kind, VERSIONS[kind], without_places(settings), keys)
-        if key not in self.nodes:
-            links = {name: (node.kind, node.key) for name, node in inputs.items()}
+        keys = ",".join([f'"{name}":"{inputs[name].key}"' for name in sorted(inputs)])
+        found = self._shared.get(id(settings))
+        text = found[1] if found is not None else self._text(settings)
+        # As `drlbench.store.keys.stage_key` writes it.
+        content = f'{{"inputs":{{{keys}}},"settings":{text},"stage":"{kind}","version":{VERSIONS[kind]}}}'
+        key = hashlib.sha256(content.encode()).hexdigest()
+        node = self.nodes.get(key)
+        if node is None:
+            links = {name: (given.kind, given.key) for name, given in inputs.items()}
             waits = ((after.kind, after.key),) if after else ()
-            self.nodes[key] = Node(key, kind, VERSIONS[kind], dict(settings), links, label, waits)
-        return self.nodes[key]
+            node = self.nodes[key] = Node(key, kind, VERSIONS[kind], settings, links, label, waits)
+        return node
 
-
-def without_places(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings as the key sees them: where weights and images lie is no part of what they are."""
-    kept = {name: value for name, value in settings.items() if name != "where"}
-    if "data" in kept:
-        kept["data"] = {name: value for name, value in kept["data"].items() if name not in PLACES}
-    return kept
+    def _text(self, settings: Mapping[str, Any]) -> str:
+        """Settings as the key sees them: where weights and images lie is no part of what they are."""
+        parts = []
+        for name in sorted(settings):
+            if name != "where":
+                value = settings[name]
+                known = self._shared.get(id(value))
+                parts.append(f"{canonical(name)}:{known[1] if known is not None else canonical(value)}")
+        return "{" + ",".join(parts) + "}"

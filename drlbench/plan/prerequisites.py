@@ -1,7 +1,4 @@
-"""What a suite needs from outside: which files are here, which are missing, and how they are brought.
-
-Nothing here imports torch, so that a plan is made in seconds on any machine.
-"""
+"""What a suite needs from outside: which files are here, which are missing, and how they are brought."""
 
 from __future__ import annotations
 
@@ -16,8 +13,8 @@ from drlbench.backbones.cards import CARDS, published_fid
 from drlbench.backbones.checkpoints import assets_of
 from drlbench.backbones.origin import autoencoder_for
 from drlbench.backbones.protocols import REFERENCES
-from drlbench.data.sources import fingerprint
 from drlbench.errors import MissingPrerequisite
+from drlbench.suite.load import Suite
 from drlbench.suite.schema import SuiteSpec
 from drlbench.weights.asset import Asset
 from drlbench.weights.catalogue import needed
@@ -92,9 +89,9 @@ def _uses(spec: SuiteSpec) -> Iterator[tuple[str, Asset]]:
             yield f"reward {name}", asset
 
 
-def missing(spec: SuiteSpec) -> list[Missing]:
+def missing(suite: Suite) -> list[Missing]:
     """What is not on this machine: weights, local checkpoints and images. Touches no network."""
-    found = []
+    found, spec = [], suite.spec
     for asset, users in weights_of(spec).items():
         if cached(asset) is None:
             how = command(asset) + (f"   # {GATED}{gate(asset)}" if asset.gated else "")
@@ -114,33 +111,23 @@ def missing(spec: SuiteSpec) -> list[Missing]:
             found.append(
                 Missing(statistics, statistics, "size unknown", "you", "yours", how, (f"gate of {name}",), 0.0, True)
             )
-    if (images := missing_images(spec)) is not None:
-        found.append(images)
+    if suite.images.absent is not None:
+        found.append(_missing_images(suite, suite.images.absent))
     return found
 
 
-def data_of(spec: SuiteSpec) -> dict[str, Any]:
-    """The data entry as readers take it."""
-    return {"kind": spec.data.kind, **spec.data.settings}
+def _missing_images(suite: Suite, why: MissingPrerequisite) -> Missing:
+    """The suite's images, which are not where it says."""
+    origin, where = suite.spec.data.origin, str(suite.images.settings.get("path"))
+    if origin is None:
+        how = f"put the images there, or --set data.path=PATH   # {why}"
+        return Missing("images", where, "size unknown", "you", "yours", how, ("data",), 0.0, True)
+    size = f"about {origin.gigabytes:g} GB"
+    how = f"{origin.command}   # or --set data.path=PATH where you have them"
+    return Missing(origin.name, where, size, origin.source, origin.licence, how, ("data",), origin.gigabytes)
 
 
-def missing_images(spec: SuiteSpec) -> Missing | None:
-    """The suite's images, when they are not where it says."""
-    try:
-        fingerprint(data_of(spec))
-    except MissingPrerequisite as error:
-        origin = spec.data.origin
-        where = str(spec.data.settings.get("path"))
-        if origin is None:
-            how = "put the images there, or --set data.path=PATH"
-            return Missing("images", where, "size unknown", "you", "yours", f"{how}   # {error}", ("data",), 0.0, True)
-        size = f"about {origin.gigabytes:g} GB"
-        how = f"{origin.command}   # or --set data.path=PATH where you have them"
-        return Missing(origin.name, where, size, origin.source, origin.licence, how, ("data",), origin.gigabytes)
-    return None
-
-
-def fetch(spec: SuiteSpec, tell: Callable[[Asset, float], None]) -> list[str]:
+def fetch(suite: Suite, tell: Callable[[Asset, float], None]) -> list[str]:
     """Bring every weights file of a suite to the cache.
 
     Args:
@@ -154,14 +141,14 @@ def fetch(spec: SuiteSpec, tell: Callable[[Asset, float], None]) -> list[str]:
         IntegrityError: a file is not the one its card describes.
     """
     lines, failures = [], []
-    for asset in weights_of(spec):
+    for asset in weights_of(suite.spec):
         try:
             path = resolve(asset, progress=lambda done, asset=asset: tell(asset, done))  # type: ignore[misc] # a default argument
             tell(asset, 1.0)
             lines.append(f"{asset.name}: {path}")
         except MissingPrerequisite as error:
             failures.append(str(error))
-    failures += [m.to_text().strip() for m in missing(spec) if m.used_by == ("data",) or m.source == "you"]
+    failures += [m.to_text().strip() for m in missing(suite) if m.used_by == ("data",) or m.source == "you"]
     if failures:
         for line in lines:
             print(line, file=sys.stderr)
@@ -171,14 +158,14 @@ def fetch(spec: SuiteSpec, tell: Callable[[Asset, float], None]) -> list[str]:
     return lines
 
 
-def check_ready(spec: SuiteSpec, offline: bool) -> None:
+def check_ready(suite: Suite, offline: bool) -> None:
     """Refuse a run before any work when something is missing that the run itself cannot fetch.
 
     Raises:
         MissingPrerequisite: names everything of the kind at once.
     """
-    absent = {m.name: m for m in missing(spec)}
-    fetchable = set() if offline else {a.name for a in weights_of(spec) if not a.by_hand}
+    absent = {m.name: m for m in missing(suite)}
+    fetchable = set() if offline else {a.name for a in weights_of(suite.spec) if not a.by_hand}
     stuck = [m.to_text() for name, m in absent.items() if name not in fetchable]
     if stuck:
         raise MissingPrerequisite(f"{len(stuck)} things are missing before this can run:\n" + "\n".join(stuck))

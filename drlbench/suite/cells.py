@@ -30,8 +30,14 @@ class Cell:
 
     @property
     def id(self) -> str:
-        weight = "" if self.lambda_ is None else f"/lambda={self.lambda_:g}"
+        weight = "" if self.lambda_ is None else f"/lambda={in_short(self.lambda_)}"
         return f"{self.backbone}/{self.run}{weight}/seed={self.seeds}"
+
+
+def in_short(weight: float) -> str:
+    """A lambda in as few digits as tell it from every other."""
+    short = f"{weight:g}"
+    return short if float(short) == weight else repr(weight)
 
 
 def seeds_for(run: RunSpec, weight: float | None) -> list[int]:

@@ -1,246 +1,176 @@
-"""A suite file to a checked `SuiteSpec`, or every mistake in it at once, each with file:line:column."""
+"""A suite file to a resolved suite, or every mistake in it at once, each with file:line:column.
+
+This is the one place where a suite is validated, filled with the defaults of what it names, held against its images
+and built without weights. What comes after takes it as it is.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
+from torch import nn
 
-from drlbench.errors import UserError, did_you_mean
-from drlbench.suite.check import cross_references
+from drlbench.errors import MissingPrerequisite, UserError
+from drlbench.finetune.presets import preset
+from drlbench.registry import ALGORITHMS, ENCODERS, REGISTRIES, REWARDS
+from drlbench.suite.cells import Cell, cells
+from drlbench.suite.document import Document, Problem, read_document
+from drlbench.suite.images import Images, resolve_images
+from drlbench.suite.kinds import filled, in_full, record_in_full, setting_faults
+from drlbench.suite.networks import build, fitted_to_images, pretraining_faults
+from drlbench.suite.outside import outside_faults
+from drlbench.suite.parts import BackboneSpec, DataSpec
+from drlbench.suite.reading import read_spec
 from drlbench.suite.schema import SuiteSpec
+from drlbench.suite.shipped import find_suite
 
-MAX_BYTES = 1_000_000
-MAX_NODES = 100_000
-PLAIN_TAGS = {f"tag:yaml.org,2002:{t}" for t in ("map", "seq", "str", "int", "float", "bool", "null")}
-
-Location = tuple[str | int, ...]
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One mistake: where in the document, and what would be right."""
-
-    at: Location
-    message: str
+MAX_CELLS = 100_000
+OPEN_SECTIONS = {"encoders": ENCODERS, "rewards": REWARDS, "algorithms": ALGORITHMS}
 
 
 @dataclass(frozen=True)
 class Suite:
-    """A valid suite with the text it came from.
+    """A suite that is valid and complete.
 
     Attributes:
-        spec: the typed content.
-        text: the file as read (before `--set`).
-        overrides: the `--set` assignments, in order.
-        path: the file, or None for a built-in suite.
+        spec: the typed content with every setting written out. An algorithm that takes the paper's preset stays as it
+            is; `tuning` has its settings.
+        images: what is known of the data.
+        networks: backbone -> its network on torch's meta device, where the suite or a card says what it is.
+        text: the file as read; overrides: the `--set` assignments, in order.
     """
 
     spec: SuiteSpec
-    text: str
+    images: Images = field(repr=False)
+    networks: Mapping[str, nn.Module] = field(repr=False)
+    text: str = field(repr=False)
     overrides: tuple[str, ...]
     path: Path
-    tree: Any
+    _presets: Mapping[tuple[str, str], Mapping[str, Any]] = field(repr=False)
 
-    def error(self, problems: list[Problem]) -> UserError:
-        """One error naming every problem with its place in the file."""
-        return _error(self.path, self.text, self.tree, problems)
+    @cached_property
+    def cells(self) -> list[Cell]:
+        """Every cell in the order of the file."""
+        return cells(self.spec)
+
+    def tuning(self, cell: Cell) -> Mapping[str, Any]:
+        """Every setting of the algorithm that makes a cell."""
+        name = str(self.spec.runs[cell.run].algorithm)
+        return self._presets[name, self.spec.backbones[cell.backbone].family]
 
 
-def load_suite(path: Path, overrides: tuple[str, ...] = ()) -> Suite:
-    """Read, parse and check a suite file.
+def load_suite(source: str | Path, overrides: tuple[str, ...] = ()) -> Suite:
+    """Read a suite and resolve it.
 
     Args:
-        path: the YAML file.
-        overrides: `key.path=value` assignments; the value is read as YAML.
+        source: a YAML file, or the name of a shipped suite ("digits").
+        overrides: `key.path=value` assignments, applied in order; each value is read as YAML.
+
+    Returns:
+        The suite with every default filled in, its cells, and what is known of its images.
 
     Raises:
-        UserError: the file is missing or is not a valid suite; the message lists every mistake.
+        UserError: there is no such file or it is not a valid suite; the message lists every mistake with its place.
     """
-    text = _read(path)
-    tree = _parse(path, text)
-    for assignment in overrides:
-        _assign(tree, assignment)
-    plain = _plain(tree)
-    try:
-        spec = SuiteSpec.model_validate(plain)
-    except ValidationError as error:
-        raise _error(path, text, tree, problems_of(error, SuiteSpec, plain)) from None
-    problems = [Problem(at, message) for at, message in cross_references(spec)]
+    document = read_document(find_suite(source), tuple(overrides))
+    spec, problems = read_spec(document)
+    if spec is None:
+        raise document.error(problems)
+    problems += _fill_faults(spec)
+    images, told = _look_at_images(spec.data)
+    problems += told
+    networks: dict[str, nn.Module] = {}
+    backbones = dict(spec.backbones)
+    for name in _sound(spec, problems):
+        backbones[name] = fitted_to_images(spec.backbones[name], images, spec.encoders)
+        net, found = build(name, backbones[name], images, spec.encoders)
+        problems += found
+        if net is not None:
+            networks[name] = net
     if problems:
-        raise _error(path, text, tree, problems)
-    return Suite(spec, text, overrides, path, tree)
+        raise document.error(problems)
+    full = _in_full(spec, backbones)
+    return Suite(full, images, networks, document.text, document.overrides, document.path, _presets_of(full))
 
 
-def _read(path: Path) -> str:
-    if path.is_dir():
-        raise UserError(f"{path}: is a folder, not a suite file")
+def _fill_faults(spec: SuiteSpec) -> Iterator[Problem]:
+    """Settings that their kinds do not take, and names of the outside world that stand for nothing."""
+    for section, registry in OPEN_SECTIONS.items():
+        for name, part in getattr(spec, section).items():
+            if part.kind not in registry.names():
+                continue
+            try:
+                for key, text in setting_faults(registry, part.kind, part.settings):
+                    yield Problem((section, name, key) if key in part.settings else (section, name), text)
+            except UserError as error:  # a plug-in that does not load
+                yield Problem((section, name, "kind"), str(error))
+    for name, backbone in spec.backbones.items():
+        for at, text in (*outside_faults(backbone), *pretraining_faults(backbone)):
+            yield Problem(("backbones", name, *at), text)
+    count = 0
+    for run in spec.runs.values():
+        weights = len(run.lambda_ or [0])
+        count += len(spec.backbones) * len(spec.base_seeds) * weights * len(run.seeds)
+    if count > MAX_CELLS:
+        yield Problem(("runs",), f"{count:,} cells; a suite has at most {MAX_CELLS:,}")
+
+
+def _look_at_images(spec: DataSpec) -> tuple[Images, list[Problem]]:
+    nothing = Images({"kind": spec.kind, **spec.settings}, None, None, MissingPrerequisite("the data entry is wrong"))
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise UserError(f"{path}: larger than {MAX_BYTES} bytes, which no suite is")
-        return path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError:
-        near = sorted(p.stem for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
-        raise UserError(f"{path}: no such suite file{did_you_mean(path.stem, near)}") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: is not UTF-8 text (byte {error.start})") from None
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from None
+        return resolve_images(spec), []
+    except KeyError:  # told with the other unknown names
+        return nothing, []
+    except UserError as error:
+        return nothing, [Problem(("data",), str(error))]
 
 
-def _parse(path: Path, text: str) -> CommentedMap:
-    reader = YAML(typ="rt", pure=True)
-    try:
-        _bounded(path, reader.compose(text))
-        tree = reader.load(text)
-    except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        place = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
-        problem = (error.problem or error.context or "not valid YAML").strip().split("\n")[0]
-        raise UserError(f"{path}{place}: {problem}{_excerpt(text, mark.line if mark else None)}") from None
-    except (YAMLError, ValueError) as error:
-        raise UserError(f"{path}: not valid YAML: {str(error).splitlines()[0]}") from None
-    if tree is None:
-        raise UserError(f"{path}: the file is empty; a suite starts with `suite: NAME`")
-    if not isinstance(tree, CommentedMap):
-        raise UserError(f"{path}:1:1: a suite is a mapping of keys to values, not a {type(tree).__name__}")
-    return tree
+def _sound(spec: SuiteSpec, problems: list[Problem]) -> Iterator[str]:
+    """Backbones that nothing is known against, nor against the encoders they are trained with."""
+    bad = {p.at[:2] for p in problems}
+    for name, backbone in spec.backbones.items():
+        needed = [("encoders", e) for e in (backbone.align, backbone.latent and backbone.latent.encoder) if e]
+        known = all(e in spec.encoders for _, e in needed) and backbone.family in REGISTRIES["backbones"].names()
+        if known and not bad & {("backbones", name), *needed}:
+            yield name
 
 
-def _bounded(path: Path, root: Any) -> None:
-    """Refuse tags that name Python objects, and documents that aliases blow up."""
-    count, stack = 0, [root] if root is not None else []
-    while stack:
-        node = stack.pop()
-        count += 1
-        if count > MAX_NODES:
-            raise UserError(f"{path}: aliases expand to more than {MAX_NODES} values")
-        tag = str(node.tag) if node.tag else ""
-        if (tag.startswith("tag:") and tag not in PLAIN_TAGS) or tag.startswith("!"):
-            mark = node.start_mark
-            raise UserError(f"{path}:{mark.line + 1}:{mark.column + 1}: the tag {tag!r} is not allowed in a suite")
-        if isinstance(node, MappingNode):
-            stack.extend(n for pair in node.value for n in pair)
-        elif isinstance(node, SequenceNode):
-            stack.extend(node.value)
-        elif not isinstance(node, ScalarNode):
-            raise UserError(f"{path}: unexpected YAML node {type(node).__name__}")
+def _in_full(spec: SuiteSpec, backbones: Mapping[str, BackboneSpec]) -> SuiteSpec:
+    update: dict[str, Any] = {"backbones": {n: _backbone_in_full(b) for n, b in backbones.items()}}
+    for section, registry in OPEN_SECTIONS.items():
+        parts = getattr(spec, section)
+        update[section] = {n: p if getattr(p, "preset", None) else filled(registry, p) for n, p in parts.items()}
+    return spec.model_copy(update=update)
 
 
-def _plain(node: Any) -> Any:
-    """Round-trip nodes to plain Python values, so that strict types mean what they say."""
-    if isinstance(node, CommentedMap):
-        return {str(k) if isinstance(k, str) else k: _plain(v) for k, v in node.items()}
-    if isinstance(node, CommentedSeq):
-        return [_plain(v) for v in node]
-    if isinstance(node, bool) or node is None:
-        return node
-    for kind in (int, float, str):
-        if isinstance(node, kind):
-            return kind(node)
-    if type(node).__name__ == "ScalarBoolean":
-        return bool(node)
-    return node
+def _backbone_in_full(spec: BackboneSpec) -> BackboneSpec:
+    """`pretrain` and `latent` of a model that is trained here, written out."""
+    from drlbench.backbones.pretrain import PretrainSettings
+    from drlbench.backbones.small_rae import LatentSettings
+
+    update: dict[str, Any] = {}
+    if spec.pretrain is not None:
+        update["pretrain"] = record_in_full(PretrainSettings, spec.pretrain)
+    if spec.latent is not None:
+        update["latent"] = spec.latent.model_copy(update=record_in_full(LatentSettings, spec.latent.settings))
+    return spec.model_copy(update=update)
 
 
-def _assign(tree: CommentedMap, assignment: str) -> None:
-    name, equals, text = assignment.partition("=")
-    if not equals or not name:
-        raise UserError(f"--set {assignment!r}: write it as key.path=value")
-    try:
-        value = YAML(typ="safe", pure=True).load(text)
-    except YAMLError:
-        raise UserError(f"--set {assignment!r}: the value {text!r} is not valid YAML") from None
-    node: Any = tree
-    *parents, last = name.split(".")
-    for part in parents:
-        keys = list(node) if isinstance(node, dict) else []
-        if isinstance(node, list) and part.isdigit() and int(part) < len(node):
-            node = node[int(part)]
-        elif part in keys:
-            node = node[part]
-        else:
-            raise UserError(f"--set {assignment!r}: no key {part!r} there{did_you_mean(part, map(str, keys))}")
-    if isinstance(node, dict):
-        node[last] = value
-    elif isinstance(node, list) and last.isdigit() and int(last) < len(node):
-        node[int(last)] = value
-    else:
-        raise UserError(f"--set {assignment!r}: {'.'.join(parents)} is a single value and has no key {last!r}")
-
-
-def problems_of(error: ValidationError, model: type[BaseModel], plain: Any, at: Location = ()) -> list[Problem]:
-    """pydantic's findings in a reader's words, with the nearest valid key where a key is unknown."""
-    problems = []
-    for found in error.errors():
-        loc: Location = at + tuple(x for x in found["loc"] if not (isinstance(x, str) and x.startswith("function-")))
-        message = found["msg"][0].lower() + found["msg"][1:]
-        if found["type"] == "extra_forbidden":
-            valid = _valid_keys(model, found["loc"][:-1])
-            message = f"unknown key {loc[-1]!r}{did_you_mean(str(loc[-1]), valid)}; valid: {', '.join(sorted(valid))}"
-        elif found["type"] == "missing":
-            message = f"the key {loc[-1]!r} is missing"
-        elif not isinstance(found["input"], dict | list):
-            message += f", not {found['input']!r}"
-        problems.append(Problem(loc, message))
-    return problems
-
-
-def _valid_keys(model: type[BaseModel], loc: tuple[str | int, ...]) -> list[str]:
-    """Keys of the model that `loc` leads to (dict keys and list indices on the way are passed over)."""
-    current: Any = model
-    for part in loc:
-        fields = {f.alias or n: f for n, f in current.model_fields.items()}
-        if part in fields:
-            nested = _nested_model(fields[str(part)].annotation)
-            current = nested or current
-    return [f.alias or n for n, f in current.model_fields.items()]
-
-
-def _nested_model(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for inner in getattr(annotation, "__args__", ()):
-        if found := _nested_model(inner):
-            return found
-    return None
-
-
-def _error(path: Path, text: str, tree: Any, problems: list[Problem]) -> UserError:
-    lines = []
-    for problem in problems:
-        line, column = _place(tree, problem.at)
-        where = ".".join(map(str, problem.at)) or "suite"
-        lines.append(f"{path}:{line + 1}:{column + 1}: {where}: {problem.message}{_excerpt(text, line)}")
-    return UserError("\n".join(lines))
-
-
-def _place(tree: Any, at: Location) -> tuple[int, int]:
-    """Line and column (from 0) of the deepest part of `at` that stands in the file."""
-    node, place = tree, (0, 0)
-    for part in at:
-        try:
-            if isinstance(node, CommentedMap) and part in node:
-                place = node.lc.key(part)
-            elif isinstance(node, CommentedSeq) and isinstance(part, int):
-                place = node.lc.item(part)
-            else:
-                break
-            node = node[part]
-        except (KeyError, IndexError, TypeError, AttributeError):
-            break
-    return place
-
-
-def _excerpt(text: str, line: int | None) -> str:
-    lines = text.splitlines()
-    if line is None or line >= len(lines):
-        return ""
-    shown = "".join(c if c.isprintable() else "?" for c in lines[line])[:100]
-    return f"\n    | {shown}" if shown.strip() else ""
+def _presets_of(spec: SuiteSpec) -> dict[tuple[str, str], Mapping[str, Any]]:
+    """(algorithm, family) -> every setting: the suite's over the preset's over the defaults."""
+    found: dict[tuple[str, str], Mapping[str, Any]] = {}
+    for run in spec.runs.values():
+        for name in run.backbones or spec.backbones:
+            if run.algorithm is None:
+                continue
+            algorithm, family = spec.algorithms[run.algorithm], spec.backbones[name].family
+            if not algorithm.preset:
+                found[run.algorithm, family] = algorithm.settings
+            elif (run.algorithm, family) not in found:
+                own = preset(algorithm.kind, family)
+                found[run.algorithm, family] = in_full(ALGORITHMS, algorithm.kind, {**own, **algorithm.settings})
+    return found

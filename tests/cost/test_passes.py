@@ -15,7 +15,7 @@ from drlbench.cost.passes import passes
 from drlbench.finetune.learner import shadow
 from drlbench.registry import ALGORITHMS
 from drlbench.rewards.base import Reward
-from drlbench.suite.defaults import settings_in_full
+from drlbench.suite.kinds import in_full
 
 ENDPOINTS = {"batch": 8, "endpoints": 16, "group": 4, "sampler_steps": 6}
 CASES: list[tuple[str, dict[str, Any], int]] = [
@@ -64,7 +64,7 @@ def test_against_what_is_executed(name: str, given: dict[str, Any], updates: int
     through = forward(reward, data[0][:1], data[1][:1])
     reward.seen = 0
     executed = sum(operations(run.step) for _ in range(updates))
-    found = passes(name, settings_in_full(ALGORITHMS, name, given, name), updates)
+    found = passes(name, in_full(ALGORITHMS, name, given), updates)
     assert found is not None and found.calls > updates
     # Attention costs more in a product for the input, and first and last layers less in a backward.
     assert executed == pytest.approx(found.network * one + found.reward * through, rel=0.06)
@@ -72,7 +72,7 @@ def test_against_what_is_executed(name: str, given: dict[str, Any], updates: int
 
 
 def test_agrees_with_the_arithmetic_of_a_trajectory() -> None:
-    settings = settings_in_full(ALGORITHMS, "adjoint-matching", {}, "am")
+    settings = in_full(ALGORITHMS, "adjoint-matching", {})
     found = passes("adjoint-matching", settings, 3000)
     assert found is not None
     floor = trajectories(3000, settings) * trajectory_tflop(1.0, 0.0, settings)

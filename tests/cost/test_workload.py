@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from drlbench.cli import main as cli
 from drlbench.cost.arithmetic import PEAK_TFLOPS, forward_tflop
 from drlbench.cost.counting import operations
 from drlbench.cost.measured import measured_share, measured_tflops
@@ -28,7 +27,8 @@ from drlbench.rewards.discriminator import DiscriminatorSettings
 from drlbench.rewards.discriminator_fit import fit_discriminator
 from drlbench.rewards.head import ProjectionHead
 from drlbench.store.layout import Store
-from drlbench.suite.defaults import settings_in_full
+from drlbench.suite.kinds import in_full
+from drlbench.plan.pipeline import lay_out
 from drlbench.suite.load import load_suite
 
 SHAPE = (3, 16, 16)
@@ -47,7 +47,7 @@ def pictures(count: int) -> Any:
 
 @pytest.mark.parametrize(("kind", "given"), KINDS, ids=[k for k, _ in KINDS])
 def test_encoders(kind: str, given: dict[str, Any]) -> None:
-    settings = settings_in_full(ENCODERS, kind, given, kind)
+    settings = in_full(ENCODERS, kind, given)
     images, labels = pictures(20), np.arange(20) % 10
     made: list[Any] = []
     whole = operations(lambda: made.extend(ENCODERS.get(kind).fit(images, labels, given, 0)))
@@ -63,7 +63,7 @@ def test_encoders(kind: str, given: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("network", ["conv", "mlp"])
 def test_preference(network: str) -> None:
-    settings = settings_in_full(REWARDS, "bradley-terry", {"network": network}, "bt")
+    settings = in_full(REWARDS, "bradley-terry", {"network": network})
     kind = REWARDS.get("bradley-terry")
     reward = kind("bt", kind.Record(network=network), SHAPE, 10)
     y = torch.zeros(1, dtype=torch.int64)
@@ -91,7 +91,7 @@ def test_discriminator() -> None:
 
 
 def test_every_stage_of_the_cifar_suite_is_counted() -> None:
-    graph = cli.lay_out(load_suite(SUITE), "*", absent_ok=True)
+    graph = lay_out(load_suite(SUITE), "*", absent_ok=True)
     work = Workload(graph)
     for node in graph.nodes.values():
         assert (work.of(node) is None) == (node.kind == "scores"), node.label
@@ -106,7 +106,7 @@ def test_every_stage_of_the_cifar_suite_is_counted() -> None:
 
 
 def test_the_plan_of_small_networks_is_counted_for_a_device(tmp_path: Path) -> None:
-    graph = cli.lay_out(load_suite(SUITE), "*", absent_ok=True)
+    graph = lay_out(load_suite(SUITE), "*", absent_ok=True)
     gpu, cpu = (cost_table(graph, Store(tmp_path), device) for device in ("cuda", "cpu"))
     for table in (gpu, cpu):
         assert {k.kind: k.basis for k in table.kinds}["base"] == "counted"
@@ -115,12 +115,12 @@ def test_the_plan_of_small_networks_is_counted_for_a_device(tmp_path: Path) -> N
     assert 10 * gpu.to_json()["seconds"] < cpu.to_json()["seconds"]
     json.dumps(gpu.to_json())
     digits = load_suite(SUITE.parent / "digits-small.yaml")
-    table = cost_table(cli.lay_out(digits, "*"), Store(tmp_path))
+    table = cost_table(lay_out(digits, "*"), Store(tmp_path))
     assert {k.basis for k in table.kinds} == {"guess"} and table.throughput is None
 
 
 def test_a_kept_benchmark_takes_the_place_of_what_is_assumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    graph = cli.lay_out(load_suite(SUITE), "*", absent_ok=True)
+    graph = lay_out(load_suite(SUITE), "*", absent_ok=True)
     architecture = graph.spec.backbones["sit"].architecture
     result = {
         "backbone": "sit", "architecture": architecture, "precision": "bf16", "device": "NVIDIA H200",

@@ -13,8 +13,7 @@ import torch
 from pretend_device_run import compare
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from drlbench.data.sources import fingerprint
-from drlbench.plan import pipeline
+from drlbench.plan.pipeline import lay_out
 from drlbench.plan.graph import Plan
 from drlbench.run.executors import local
 from drlbench.store.layout import Store
@@ -57,8 +56,7 @@ def numbers(folder: Path) -> list[Any]:
 def main() -> None:
     torch.set_num_threads(1)
     suite = load_suite(SUITE)
-    data = {"kind": "digits"}
-    plan = pipeline.plan(suite.spec, {**data, "fingerprint": fingerprint(data)})
+    plan = lay_out(suite)
     with tempfile.TemporaryDirectory() as place, sdpa_kernel(SDPBackend.MATH):
         here, there = Store(Path(place) / "cpu"), Store(Path(place) / "device")
         run(plan, here, "cpu")

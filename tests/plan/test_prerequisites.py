@@ -15,6 +15,7 @@ from drlbench.cli import main as cli
 from drlbench.cost.estimate import estimate
 from drlbench.errors import MissingPrerequisite
 from drlbench.plan import prerequisites
+from drlbench.plan.pipeline import lay_out
 from drlbench.suite.load import load_suite
 from drlbench.weights.asset import Asset
 
@@ -96,7 +97,7 @@ def test_a_measured_benchmark_takes_the_place_of_the_papers_hours(
 
 
 def test_only_what_is_left_is_counted(bare: Path) -> None:
-    graph = cli.lay_out(load_suite(SUITE), "sit/drl*", absent_ok=True)
+    graph = lay_out(load_suite(SUITE), "sit/drl*", absent_ok=True)
     nodes = list(graph.nodes.values())
     whole, part = estimate(graph, nodes), estimate(graph, [n for n in nodes if n.kind != "finetune"])
     assert part.floor_by_kind.get("finetune", 0.0) == 0.0
@@ -114,7 +115,7 @@ def test_a_run_stops_before_any_work(
     assert not (bare / "out").exists()
     # With a network only what no program can bring is in the way: a shared folder, and the images.
     with pytest.raises(MissingPrerequisite, match="2 things are missing"):
-        prerequisites.check_ready(load_suite(SUITE).spec, offline=False)
+        prerequisites.check_ready(load_suite(SUITE), offline=False)
 
 
 def test_fetch_offline_names_every_file(
@@ -180,7 +181,7 @@ def test_local_files_that_are_not_there(
     assert "2 things are missing" in capsys.readouterr().err
     Path("weights").mkdir()
     torch.save(create("sit", input_size=8, hidden_size=16, depth=1, num_heads=4).state_dict(), "weights/mine.pt")
-    assert [m.name for m in prerequisites.missing(load_suite(Path("mine.yaml")).spec)] == ["images"]
+    assert [m.name for m in prerequisites.missing(load_suite(Path("mine.yaml")))] == ["images"]
 
 
 def test_the_share_of_the_peak_is_that_of_the_papers_recipe(

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from drlbench.cli.main import lay_out, load
+from drlbench.plan.pipeline import lay_out
+from drlbench.suite.load import load_suite
 
 PINNED = Path(__file__).with_name("keys.json")
 
@@ -17,7 +18,7 @@ PINNED = Path(__file__).with_name("keys.json")
 def keys() -> dict[str, list[str]]:
     """Kind of stage -> the first 16 digits of each key, in order of the label."""
     found: dict[str, list[tuple[str, str]]] = {}
-    for node in lay_out(load(Path("digits"), []), "*").nodes.values():
+    for node in lay_out(load_suite("digits")).nodes.values():
         found.setdefault(node.kind, []).append((node.label, node.key[:16]))
     return {kind: [key for _, key in sorted(pairs)] for kind, pairs in sorted(found.items())}
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from drlbench.cli.main import lay_out
+from drlbench.plan.pipeline import lay_out
 from drlbench.encoders.small import SmallEncoder
 from drlbench.metrics.signature import read_signature, why_not_comparable
 from drlbench.plan.graph import Plan

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from drlbench.backbones import create
-from drlbench.cli.main import lay_out
+from drlbench.plan.pipeline import lay_out
 from drlbench.data import sources
 from drlbench.report.results import read_results
 from drlbench.run.perform import Options, perform

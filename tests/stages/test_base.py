@@ -12,7 +12,7 @@ import torch
 from drlbench.backbones import create
 from drlbench.backbones.origin import identity
 from drlbench.errors import IntegrityError, MissingPrerequisite, UserError
-from drlbench.plan import pipeline
+from drlbench.plan.pipeline import lay_out
 from drlbench.stages import Job, base, samples
 from drlbench.stages.files import load_model, read_config, save_finetuned
 from drlbench.suite.load import load_suite
@@ -140,8 +140,7 @@ def test_the_key_is_the_content_not_the_place(files: Path, tmp_path: Path) -> No
     def base_keys(checkpoint: Path) -> list[str]:
         path = tmp_path / "t.yaml"
         path.write_text(SUITE.format(checkpoint=checkpoint, vae=files / "vae"))
-        spec = load_suite(path).spec
-        graph = pipeline.plan(spec, {"kind": "digits", "fingerprint": "0"})
+        graph = lay_out(load_suite(path))
         return [key for key, node in graph.nodes.items() if node.kind == "base"]
 
     first = base_keys(files / "sit.pt")

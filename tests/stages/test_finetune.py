@@ -12,14 +12,12 @@ from types import SimpleNamespace
 import pytest
 from safetensors.torch import load_file
 
-from drlbench.data.sources import fingerprint
 from drlbench.errors import MissingPrerequisite, UserError
-from drlbench.plan import pipeline
+from drlbench.plan.graph import Plan
+from drlbench.plan.pipeline import lay_out
 from drlbench.plan.node import Node
-from drlbench.plan.pipeline import Plan
 from drlbench.run.executors.ranks import RankFailed, _follow, run_on_ranks
 from drlbench.stages import Job, stage_function
-from drlbench.suite.checks import check_settings
 from drlbench.suite.load import load_suite
 from drlbench.tracking import Tracking, check_tracker
 
@@ -56,9 +54,7 @@ preferences: [bold, bold-held-out]
 def laid_out(folder: Path, *overrides: str) -> Plan:
     path = folder / "suite.yaml"
     path.write_text(SUITE)
-    spec = load_suite(path, overrides).spec
-    data = {"kind": "digits"}
-    return pipeline.plan(spec, {**data, "fingerprint": fingerprint(data)})
+    return lay_out(load_suite(path, overrides))
 
 
 def tuned(plan: Plan, run: str = "prl") -> Node:
@@ -220,4 +216,4 @@ def test_settings_are_checked_before_the_run(tmp_path: Path, line: str, mistake:
     assert line in SUITE
     path.write_text(SUITE.replace(line, mistake))
     with pytest.raises(UserError, match=rf"suite\.yaml:\d+:\d+: .*{told}"):
-        check_settings(load_suite(path))
+        load_suite(path)

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from drlbench.cli.main import lay_out
+from drlbench.plan.pipeline import lay_out
 from drlbench.errors import CellsFailed, UserError
-from drlbench.plan import pipeline
 from drlbench.run.perform import Options, perform
 from drlbench.stages import Job, gate
 from drlbench.store.layout import Store
@@ -78,7 +77,7 @@ def test_training_waits_for_it_and_its_tolerance_is_in_no_other_key(tmp_path: Pa
     graphs = []
     for tolerance in (0.1, 0.2):
         suite = load_suite(gated(tmp_path, f"{{space: pixels, fd: 3, tolerance: {tolerance}}}"))
-        graphs.append(pipeline.plan(suite.spec, {"kind": "digits", "fingerprint": "0"}))
+        graphs.append(lay_out(suite))
     nodes = graphs[0].nodes
     (door,) = [n for n in nodes.values() if n.kind == "gate"]
     waiting = {n.kind for n in nodes.values() if (door.kind, door.key) in n.after}

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from drlbench.backbones import cards, create, wrap
 from drlbench.backbones.cards import Card, Published
 from drlbench.backbones.protocols import Protocol
-from drlbench.cli.main import lay_out
+from drlbench.plan.pipeline import lay_out
 from drlbench.data.sources import load_dataset
 from drlbench.encoders.pixels import Pixels
 from drlbench.errors import CellsFailed
@@ -131,9 +131,9 @@ def test_the_base_is_measured_as_its_card_says(official: Any, tmp_path: Path) ->
 def test_a_plan_names_what_the_gate_needs(official: Any, tmp_path: Path) -> None:
     official(2.0)
     suite = load_suite(suite_file(tmp_path, tolerance=0.05))
-    (statistics,) = missing(suite.spec)
+    (statistics,) = missing(suite)
     assert statistics.name == "adm-imagenet256"
     assert statistics.used_by == ("gate of sit",)
     assert "VIRTUAL_imagenet256_labeled.npz" in statistics.how
     suite = load_suite(suite_file(tmp_path, tolerance=0.05, statistics="nowhere.npz"))
-    assert [m.name for m in missing(suite.spec)] == ["nowhere.npz"]
+    assert [m.name for m in missing(suite)] == ["nowhere.npz"]

@@ -11,9 +11,8 @@ from test_finetune import SUITE, job_of, make
 
 from drlbench.cost.arithmetic import PEAK_TFLOPS, forward_tflop
 from drlbench.cost.estimate import estimate
-from drlbench.data.sources import fingerprint
 from drlbench.errors import UserError
-from drlbench.plan import pipeline
+from drlbench.plan.pipeline import lay_out
 from drlbench.plan.graph import Plan
 from drlbench.stages.files import load_model, read_samples
 from drlbench.stages.finetune import _latents
@@ -30,8 +29,7 @@ def written(folder: Path, student: str = STUDENT) -> Path:
 
 
 def laid_out(folder: Path) -> Plan:
-    data = {"kind": "digits"}
-    return pipeline.plan(load_suite(written(folder)).spec, {**data, "fingerprint": fingerprint(data)})
+    return lay_out(load_suite(written(folder)))
 
 
 def test_a_student_learns_from_its_teachers_samples_alone(tmp_path):
@@ -73,11 +71,9 @@ def test_a_teacher_that_cannot_be_is_told_with_its_place(tmp_path, student, told
 
 
 def test_a_plan_counts_what_flow_matching_costs_and_norms_next_to_nothing():
-    root = Path(__file__).resolve().parents[2]
     hours = {}
     for name in ("student", "integrator"):
-        spec = load_suite(root / "suites" / "paper" / f"{name}.yaml").spec
-        plan = pipeline.plan(spec, {"kind": "parquet", "fingerprint": "absent", **spec.data.settings})
+        plan = lay_out(load_suite(name), absent_ok=True)
         hours[name] = {
             kind: estimate(plan, [n for n in plan.nodes.values() if n.kind == kind]).floor
             for kind in ("finetune", "trajectory")

@@ -10,9 +10,8 @@ import torch
 from test_finetune import SUITE, make
 
 from drlbench.backbones.base import PixelRange, VelocityModel
-from drlbench.data.sources import fingerprint
 from drlbench.flow.memoryless import scheme
-from drlbench.plan import pipeline
+from drlbench.plan.pipeline import lay_out
 from drlbench.plan.graph import Plan
 from drlbench.stages.trajectory import norms
 from drlbench.suite.load import load_suite
@@ -62,8 +61,7 @@ def test_norms_do_not_depend_on_the_batch(monkeypatch):
 def laid_out(folder: Path, *overrides: str) -> Plan:
     path = folder / "suite.yaml"
     path.write_text(SUITE)
-    data = {"kind": "digits"}
-    return pipeline.plan(load_suite(path, overrides).spec, {**data, "fingerprint": fingerprint(data)})
+    return lay_out(load_suite(path, overrides))
 
 
 def test_only_adjoint_matching_is_recorded_and_no_other_key_changes(tmp_path):

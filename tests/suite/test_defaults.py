@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,16 +10,14 @@ from pydantic import Field
 from drlbench.encoders.small_dae import AutoencoderSettings, DenoisingAutoencoder
 from drlbench.errors import UserError
 from drlbench.finetune.adjoint_matching import AdjointMatching, AdjointMatchingSettings
-from drlbench.plan import pipeline
+from drlbench.plan.pipeline import lay_out
 from drlbench.plan.graph import Plan
 from drlbench.suite.load import load_suite
 
-ROOT = Path(__file__).resolve().parents[2]
-DATA = {"kind": "digits", "fingerprint": "0"}
 
 
 def laid_out(*overrides: str, suite: str = "digits") -> Plan:
-    return pipeline.plan(load_suite(ROOT / "suites" / f"{suite}.yaml", overrides).spec, DATA)
+    return lay_out(load_suite(suite, overrides), absent_ok=True)
 
 
 def keys(plan: Plan, kind: str) -> set[str]:
@@ -71,5 +68,5 @@ def test_the_stage_sees_everything_that_it_will_be_run_with() -> None:
 
 
 def test_a_mistake_is_told_with_its_place() -> None:
-    with pytest.raises(UserError, match=r"algorithms\.am: unknown setting 'pases' \(did you mean 'passes'"):
+    with pytest.raises(UserError, match=r"algorithms\.am\.pases: unknown setting 'pases' \(did you mean 'passes'"):
         laid_out("algorithms.am.pases=3")

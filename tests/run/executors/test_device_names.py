@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from drlbench.errors import MissingPrerequisite, UserError
-from drlbench.suite.checks import check_device
+from drlbench.run.machine import check_device
 
 
 @pytest.fixture

@@ -1,23 +1,27 @@
-"""What types cannot say: every name a suite uses must be defined in it or registered."""
+"""What types cannot say: every name a suite uses is defined in it or registered, and nothing is said twice."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 from drlbench.backbones.cards import published_fid
 from drlbench.data.kinds import KINDS
-from drlbench.errors import UserError, did_you_mean
+from drlbench.errors import UserError, did_you_mean, shown
 from drlbench.finetune.presets import ADJOINT_MATCHING
 from drlbench.registry import ALGORITHMS, BACKBONES, ENCODERS, METRICS, REWARDS, Registry
-from drlbench.suite.schema import BackboneSpec, GateSpec, RunSpec, SuiteSpec
+from drlbench.suite.document import Location
+from drlbench.suite.parts import BackboneSpec, GateSpec
+from drlbench.suite.schema import RunSpec, SuiteSpec
 
-Location = tuple[str | int, ...]
 Found = tuple[Location, str]
+
+# Rows of a run's tables that are not a run of the suite.
+RESERVED = {"data": "the images themselves"}
 
 
 def _unknown(what: str, name: str, valid: Collection[str]) -> str:
     listed = ", ".join(valid) or "none is defined"
-    return f"unknown {what} {name!r}{did_you_mean(name, valid)}; valid: {listed}"
+    return f"unknown {what} {shown(repr(name))}{did_you_mean(name, valid)}; valid: {listed}"
 
 
 def _registered(registry: Registry, name: str, at: Location) -> Iterator[Found]:
@@ -29,6 +33,7 @@ def _registered(registry: Registry, name: str, at: Location) -> Iterator[Found]:
 
 def cross_references(spec: SuiteSpec) -> Iterator[Found]:
     """Yield (location, message) for every name that leads nowhere and every combination that means nothing."""
+    yield from _repeated(spec)
     if spec.data.kind not in KINDS:
         yield ("data", "kind"), _unknown("data kind", spec.data.kind, KINDS)
     for name, encoder in spec.encoders.items():
@@ -64,13 +69,44 @@ def cross_references(spec: SuiteSpec) -> Iterator[Found]:
     for i, guidance in enumerate(spec.guidance):
         if guidance.low >= guidance.high:
             yield ("guidance", i), f"the interval [{guidance.low}, {guidance.high}] is empty"
-        if guidance.name in [g.name for g in spec.guidance[:i]]:
+        if guidance.name.casefold() in [g.name.casefold() for g in spec.guidance[:i]]:
             yield ("guidance", i, "name"), f"the name {guidance.name!r} is used twice"
         for j, run in enumerate(guidance.runs or []):
             if run not in spec.runs:
                 yield ("guidance", i, "runs", j), _unknown("run", run, spec.runs)
     for name, run_spec in spec.runs.items():
         yield from _run(spec, name, run_spec)
+
+
+def _repeated(spec: SuiteSpec) -> Iterator[Found]:
+    """Values that stand twice in a list, and names that some file systems take for one another."""
+    lists: dict[Location, Sequence[object]] = {
+        (name,): getattr(spec, name) for name in ("base_seeds", "spaces", "metrics", "preferences")
+    }
+    for name, reward in spec.rewards.items():
+        lists["rewards", name, "encoders"] = reward.encoders
+    for name, run in spec.runs.items():
+        lists["runs", name, "lambda"] = run.lambda_ or []
+        for key in ("seeds", "backbones", "sweep"):
+            lists["runs", name, key] = getattr(run, key) or []
+        if run.headline is not None:
+            lists["runs", name, "headline", "lambda"] = run.headline.lambda_
+            lists["runs", name, "headline", "seeds"] = run.headline.seeds
+    for i, guidance in enumerate(spec.guidance):
+        lists["guidance", i, "runs"] = guidance.runs or []
+    for at, values in lists.items():
+        seen: set[object] = set()
+        for i, value in enumerate(values):
+            if value in seen:
+                yield (*at, i), f"{shown(value)} is given twice"
+            seen.add(value)
+    for section in ("encoders", "backbones", "rewards", "algorithms", "runs"):
+        folded: dict[str, str] = {}
+        for name in getattr(spec, section):
+            if (other := folded.setdefault(name.casefold(), name)) != name:
+                yield (section, name), f"{name!r} and {other!r} differ in case only; file systems may not"
+    for name in spec.runs.keys() & RESERVED.keys():
+        yield ("runs", name), f"the name {name!r} is kept for {RESERVED[name]}; choose another"
 
 
 def _gate(spec: SuiteSpec, backbone: BackboneSpec, gate: GateSpec, at: Location) -> Iterator[Found]:
@@ -112,6 +148,7 @@ def _run(spec: SuiteSpec, name: str, run: RunSpec) -> Iterator[Found]:
             family = spec.backbones[name_].family if name_ in spec.backbones else "sit"
             if family not in ADJOINT_MATCHING:
                 yield (*at, "algorithm"), f"{run.algorithm!r} takes the paper's preset, which has none for {family!r}"
+    yield from _objective(spec, name, run)
     if run.reward is not None and run.reward not in spec.rewards:
         yield (*at, "reward"), _unknown("reward", run.reward, spec.rewards)
     for other in run.with_:
@@ -147,6 +184,31 @@ def _run(spec: SuiteSpec, name: str, run: RunSpec) -> Iterator[Found]:
             ours, theirs = set(run.backbones or spec.backbones), set(origin.backbones or spec.backbones)
             if ours - theirs:
                 yield (*at, "start", "run"), f"{run.start.run!r} does not run on {', '.join(sorted(ours - theirs))}"
+
+
+def _objective(spec: SuiteSpec, name: str, run: RunSpec) -> Iterator[Found]:
+    """What a run's algorithm learns from, and what is left to watch it with."""
+    at: Location = ("runs", name)
+    algorithm = spec.algorithms.get(str(run.algorithm))
+    terms = [n for n in (run.reward, *run.with_) if n is not None]
+    if algorithm is None or algorithm.kind not in ALGORITHMS.names():
+        return
+    kind = ALGORITHMS.get(algorithm.kind)
+    if getattr(kind, "needs_reward", False) and not terms:
+        yield (*at, "algorithm"), f"{algorithm.kind} needs a `reward`"
+    if run.teacher is not None and not getattr(kind, "needs_data", False):
+        yield (*at, "teacher"), f"{algorithm.kind} does not learn from images, so there is nothing to teach it"
+    if run.reward is not None and run.reward in run.with_:
+        yield (*at, "with", run.reward), f"{run.reward!r} is this run's `reward` already"
+    if algorithm.watch is None:
+        return
+    seen = {encoder for term in terms if term in spec.rewards for encoder in spec.rewards[term].encoders}
+    if not set(spec.preferences) - set(terms) and not set(spec.spaces) - seen:
+        yield (
+            ("algorithms", str(run.algorithm), "watch"),
+            f"run {name!r} optimises every entry of `preferences` and looks through every one of `spaces`, so nothing "
+            "is held out; add one of either, or take `watch` out",
+        )
 
 
 def _no_such_lambda(run: RunSpec, name: str, weight: float | None) -> str | None:

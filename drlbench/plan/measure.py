@@ -1,0 +1,91 @@
+"""The stages that measure: references, features, scores and preferences of any samples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Any
+
+from drlbench.plan.graph import Measured, Plan
+from drlbench.plan.node import Node
+from drlbench.registry import METRICS
+from drlbench.suite.schema import GuidanceSpec
+
+
+def looks_through(graph: Plan, names: Iterable[str]) -> dict[str, Node]:
+    """The encoders of these names, as inputs of a stage."""
+    return {f"encoder:{name}": graph.encoders[name] for name in names}
+
+
+def sampling(graph: Plan, guidance: GuidanceSpec) -> Mapping[str, Any]:
+    """What the samples depend on; the batch size is not part of it, because samples carry their own seeds."""
+
+    def made() -> dict[str, Any]:
+        spec = graph.spec.sampling
+        # fp32 was there before there was a choice; left out, its results keep their keys.
+        settings = spec.model_dump(exclude={"precision"} if spec.precision == "fp32" else None)
+        return {**settings, "cfg": guidance.cfg, "low": guidance.low, "high": guidance.high}
+
+    return graph.shared(("sampling", guidance.cfg, guidance.low, guidance.high), made)
+
+
+@cache
+def _needs(metric: str) -> str:
+    """Whether a metric looks at features or at images."""
+    return str(METRICS.get(metric).needs)
+
+
+def reference(graph: Plan, space: str) -> Node:
+    """Features of the real images in a space."""
+    settings = graph.shared("reference", lambda: {"data": graph.images})
+    return graph.once(
+        ("reference", space),
+        lambda: graph.add("reference", f"reference features, {space}", settings, encoder=graph.encoders[space]),
+    )
+
+
+def _measuring(graph: Plan, needs: str) -> Mapping[str, Any]:
+    """Settings of the scores that look at features, or at images."""
+    spec = graph.spec
+    return graph.shared(
+        ("scores", needs),
+        lambda: {
+            "resamples": spec.resamples,
+            "data": graph.images,
+            "metrics": [m for m in spec.metrics if _needs(m) == needs],
+        },
+    )
+
+
+def scores(graph: Plan, samples: Node, space: str, label: str) -> Node:
+    """The numbers of some samples in one space."""
+    nothing = graph.shared("features", dict)
+    features = graph.add(
+        "features", f"{label}: features, {space}", nothing, samples=samples, encoder=graph.encoders[space]
+    )
+    inputs = {"samples": samples, "features": features, "reference": reference(graph, space)}
+    return graph.add("scores", f"{label}: scores, {space}", _measuring(graph, "features"), **inputs)
+
+
+def measure(graph: Plan, samples: Node, label: str, judges: Mapping[str, Node]) -> Measured:
+    """Everything the suite measures of some samples."""
+    spec = graph.spec
+    found = {space: scores(graph, samples, space, label) for space in spec.spaces}
+    on_images = _measuring(graph, "images")
+    if on_images["metrics"]:
+        found[""] = graph.add("scores", f"{label}: image statistics", on_images, samples=samples)
+    preference = {}
+    for name, judge in judges.items():
+        settings = graph.shared(
+            ("preference", name), lambda n=name: {"resamples": spec.resamples, "data": graph.images, "name": n}
+        )
+        inputs = {"samples": samples, "reward": judge, **looks_through(graph, spec.rewards[name].encoders)}
+        preference[name] = graph.add("preference", f"{label}: {name}", settings, **inputs)
+    return Measured(samples, found, preference)
+
+
+def measure_data(graph: Plan) -> Measured:
+    """The held-out images, measured like a model: the floor of every distance, the target of every statistic."""
+    samples = graph.add("samples", "held-out images", {"data": graph.images})
+    judges = {name: graph.rewards[name] for name in graph.spec.preferences if name in graph.rewards}
+    return measure(graph, samples, "held-out images", judges)
