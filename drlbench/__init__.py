@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from drlbench.data.sources import load_dataset
     from drlbench.report.load import load_run
     from drlbench.sampling import official_sample
+    from drlbench.suite.load import load_suite
 
 __version__ = "0.1.0"
 
@@ -23,6 +24,7 @@ DOORS = {
     "create": "drlbench.backbones",
     "load_dataset": "drlbench.data.sources",
     "load_run": "drlbench.report.load",
+    "load_suite": "drlbench.suite.load",
     "official_sample": "drlbench.sampling",
     "open_images": "drlbench.data.images",
 }
@@ -31,6 +33,7 @@ __all__ = [
     "create",
     "load_dataset",
     "load_run",
+    "load_suite",
     "official_sample",
     "open_images",
 ]  # a literal, as type checkers want it; the table's names

@@ -5,7 +5,7 @@ Shapes: B batch, C channels, H and W height and width, S = C H W, D width.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn

@@ -129,13 +129,13 @@ def run(
     from drlbench.report.build import build_report
     from drlbench.run.executors import torchrun
     from drlbench.run.executors.local import default_workers
+    from drlbench.run.machine import check_device
     from drlbench.run.perform import Options, perform
     from drlbench.store.layout import Store
-    from drlbench.run.machine import check_device, check_settings
+    from drlbench.suite.load import load_suite
     from drlbench.tracking import check_tracker
 
-    loaded = load(suite, overrides)
-    check_settings(loaded)
+    loaded = load_suite(suite, tuple(overrides))
     device, ranks = device or ("cuda" if gpus else "cpu"), gpus or 1
     check_device(device, ranks)
     if tracker:

@@ -205,9 +205,9 @@ def bench(
 
     from drlbench.bench.measure import bench as measure
     from drlbench.run.executors.devices import prepare, repeatably
+    from drlbench.run.machine import check_device
     from drlbench.run.progress import spoken
     from drlbench.store import atomic
-    from drlbench.run.machine import check_device
 
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     check_device(device)

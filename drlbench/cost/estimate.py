@@ -30,7 +30,7 @@ from drlbench.cost.arithmetic import (
 from drlbench.cost.measured import HOUR, measured_share
 from drlbench.finetune.presets import preset
 from drlbench.sampling.counts import evaluations
-from drlbench.suite.schema import BackboneSpec
+from drlbench.suite.parts import BackboneSpec
 from drlbench.weights.catalogue import needed
 
 if TYPE_CHECKING:

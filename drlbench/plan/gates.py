@@ -19,8 +19,10 @@ def gate(graph: Plan, backbone: str, base: Node) -> Node | None:
     if stated.gate is None:
         return None
     card = stated.gate_card
-    return _own_gate(graph, backbone, base, stated.gate) if card is None else _card_gate(
-        graph, backbone, base, stated.gate, card
+    return (
+        _own_gate(graph, backbone, base, stated.gate)
+        if card is None
+        else _card_gate(graph, backbone, base, stated.gate, card)
     )
 
 
@@ -29,15 +31,11 @@ def _own_gate(graph: Plan, backbone: str, base: Node, gate: GateSpec) -> Node:
     spec = graph.spec
     guidance = next(g for g in spec.guidance if gate.guidance in (None, g.name))
     label = f"{backbone} base: {guidance.name}"
-    samples = graph.add(
-        "samples", f"{backbone} base: samples, {guidance.name}", sampling(graph, guidance), model=base
-    )
+    samples = graph.add("samples", f"{backbone} base: samples, {guidance.name}", sampling(graph, guidance), model=base)
     stated = gate.model_dump(include={"space", "fd", "tolerance", "source"})
     how = f"{spec.sampling.sampler}{spec.sampling.steps or ''}, guidance {guidance.name}, {spec.sampling.n:,} samples"
     settings = {**stated, "backbone": backbone, "how": how, "published_n": spec.sampling.n}
-    return graph.add(
-        "gate", f"{backbone} base: gate", settings, scores=scores(graph, samples, gate.space, label)
-    )
+    return graph.add("gate", f"{backbone} base: gate", settings, scores=scores(graph, samples, gate.space, label))
 
 
 def _card_gate(graph: Plan, backbone: str, base: Node, gate: GateSpec, card: str) -> Node:

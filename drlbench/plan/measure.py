@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from drlbench.plan.graph import Measured, Plan
@@ -76,9 +76,8 @@ def measure(graph: Plan, samples: Node, label: str, judges: Mapping[str, Node]) 
         found[""] = graph.add("scores", f"{label}: image statistics", on_images, samples=samples)
     preference = {}
     for name, judge in judges.items():
-        settings = graph.shared(
-            ("preference", name), lambda n=name: {"resamples": spec.resamples, "data": graph.images, "name": n}
-        )
+        common = {"resamples": spec.resamples, "data": graph.images, "name": name}
+        settings = graph.shared(("preference", name), partial(dict, common))
         inputs = {"samples": samples, "reward": judge, **looks_through(graph, spec.rewards[name].encoders)}
         preference[name] = graph.add("preference", f"{label}: {name}", settings, **inputs)
     return Measured(samples, found, preference)

@@ -139,9 +139,7 @@ def _model(graph: Plan, cell: Cell) -> tuple[Node, Training]:
     current = made_of if start is None else model(graph, start)[0]
     made: list[tuple[int, Node]] = []
     algorithm = graph.spec.algorithms[run.algorithm]
-    waits = graph.once(
-        ("gate", cell.backbone, cell.base_seed), lambda: gate(graph, cell.backbone, made_of)
-    )
+    waits = graph.once(("gate", cell.backbone, cell.base_seed), lambda: gate(graph, cell.backbone, made_of))
     terms = dict(run.with_)
     if run.reward is not None:
         # In a combined objective lambda is this reward's weight; alone, it is the algorithm's.

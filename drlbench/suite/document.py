@@ -82,7 +82,7 @@ class Document:
             where = ".".join(map(shown, map(str, at))) or "suite"
             by = next((o for o, a in zip(self.overrides, self.assigned, strict=True) if at[: len(a)] == a), None)
             if by is not None:
-                lines.append(f"--set {shown(by)}: {where}: {message}")
+                lines.append(f"{shown(self.path)}: --set {shown(by)}: {where}: {message}")
             else:
                 lines.append(f"{shown(self.path)}:{line}:{column}: {where}: {message}{_excerpt(self.text, line)}")
         return UserError("\n".join(lines))
@@ -166,8 +166,8 @@ class _Open:
     place: Place
     anchor: str | None
     size: int = 1
-    key: str | None = None
-    at: tuple[int, int] = (1, 1)
+    key: str | None = None  # whose value comes next, and where it stands
+    key_at: tuple[int, int] = (1, 1)
 
 
 class _Reader:
@@ -181,14 +181,14 @@ class _Reader:
 
     def read(self) -> tuple[Any, Place]:
         for event in yaml.parse(self.text, Loader=LOADER):
-            mark = event.start_mark
+            mark: Any = event.start_mark
             at = (mark.line + 1, mark.column + 1)
             if isinstance(event, yaml.DocumentStartEvent):
                 self.documents += 1
                 if self.documents > 1:
                     raise self._error(at, "a suite is one document; another one starts here")
             elif isinstance(event, yaml.AliasEvent):
-                self._alias(event.anchor, at)
+                self._alias(str(event.anchor), at)
             elif isinstance(event, yaml.ScalarEvent):
                 self._define(event, at)
                 self._scalar(event, at)
@@ -197,7 +197,8 @@ class _Reader:
                 self._begin(event, at)
             elif isinstance(event, yaml.MappingEndEvent | yaml.SequenceEndEvent):
                 closed = self.open.pop()
-                self._enter(closed.value, closed.place.within, closed.at, closed.size, closed.anchor)
+                begun = (closed.place.line, closed.place.column)
+                self._enter(closed.value, closed.place.within, begun, closed.size, closed.anchor)
         return self.root, self.places
 
     def _error(self, at: tuple[int, int], message: str) -> UserError:
@@ -218,7 +219,7 @@ class _Reader:
             raise self._error(at, f"a key is a name, not a {kind}")
         if len(self.open) == MAX_DEPTH:
             raise self._error(at, f"more than {MAX_DEPTH} mappings and lists within one another, which no suite has")
-        self.open.append(_Open({} if kind == "mapping" else [], Place(*at), event.anchor, at=at))
+        self.open.append(_Open({} if kind == "mapping" else [], Place(*at), event.anchor))
 
     def _alias(self, anchor: str, at: tuple[int, int]) -> None:
         found = self.anchors.get(anchor)
@@ -237,7 +238,7 @@ class _Reader:
         if top is not None and isinstance(top.value, dict) and top.key is None:
             if event.value in top.value:
                 raise self._error(at, f"duplicate key '{shown(event.value)}'")
-            top.key, top.at = event.value, at
+            top.key, top.key_at = event.value, at
             if event.anchor is not None:
                 self.anchors[event.anchor] = (event.value, Place(*at), 1)
             return
@@ -277,7 +278,7 @@ class _Reader:
         elif top.key is None:
             raise self._error(at, "a key is a name written out, not an alias")
         else:
-            top.place.within[top.key] = Place(*top.at, within)
+            top.place.within[top.key] = Place(*top.key_at, within)
             top.value[top.key] = value
             top.key = None
 

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from drlbench.data.kinds import KINDS
-from drlbench.data.sources import check_data, fingerprint, load_dataset
+from drlbench.data.sources import check_data, fingerprint, read_dataset
 from drlbench.errors import MissingPrerequisite
 from drlbench.suite.parts import DataSpec
 
@@ -51,7 +51,7 @@ def resolve_images(spec: DataSpec) -> Images:
     if spec.kind in BUILTIN:
         return Images(settings, *BUILTIN[spec.kind])
     try:
-        data = load_dataset(settings)
+        data = read_dataset(settings)
     except MissingPrerequisite as error:
         names, size = settings.get("class_names"), settings.get("size")
         classes = IMAGENET_CLASSES if names == "imagenet" else len(names) if isinstance(names, list) else None

@@ -23,7 +23,7 @@ Seeds = Annotated[list[Seed], Field(min_length=1)]
 
 def key(default: Any = PydanticUndefined, *, about: str, example: Any, unit: str = "", **rules: Any) -> Any:
     """One key: `about` says what it means, `unit` what it is counted in; without a `default` it is required."""
-    extra = {"unit": unit} if unit else None
+    extra: Any = {"unit": unit} if unit else None
     return Field(default, description=about, examples=[example], json_schema_extra=extra, **rules)
 
 

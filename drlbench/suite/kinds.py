@@ -15,12 +15,12 @@ from pydantic.errors import PydanticSchemaGenerationError
 from drlbench.errors import did_you_mean, shown
 from drlbench.registry import Registry
 from drlbench.settings import Settings, faults, read_settings
-from drlbench.suite.parts import AlgorithmSpec, EncoderSpec, RewardSpec
+from drlbench.suite.parts import EncoderSpec, RewardSpec
 
 MAX_SETTING = 1_000_000_000
 """Largest whole number a setting may be, seeds apart: beyond it no machine makes, keeps or counts anything."""
 
-GIVEN = {"name", *EncoderSpec.model_fields, *RewardSpec.model_fields, *AlgorithmSpec.model_fields}
+GIVEN = {"name", *EncoderSpec.model_fields, *RewardSpec.model_fields}
 """What a suite says beside a kind's settings, which the stages hand over themselves."""
 
 

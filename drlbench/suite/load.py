@@ -18,7 +18,7 @@ from drlbench.errors import MissingPrerequisite, UserError
 from drlbench.finetune.presets import preset
 from drlbench.registry import ALGORITHMS, ENCODERS, REGISTRIES, REWARDS
 from drlbench.suite.cells import Cell, cells
-from drlbench.suite.document import Document, Problem, read_document
+from drlbench.suite.document import Problem, read_document
 from drlbench.suite.images import Images, resolve_images
 from drlbench.suite.kinds import filled, in_full, record_in_full, setting_faults
 from drlbench.suite.networks import build, fitted_to_images, pretraining_faults

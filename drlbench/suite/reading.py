@@ -24,24 +24,25 @@ def read_spec(document: Document) -> tuple[SuiteSpec | None, list[Problem]]:
     """The typed content and what is wrong with it; None where too little is left to go on with."""
     values = document.values
     problems: list[Problem] = []
-    removed: set[str] = set()
+    removed: set[Location] = set()
     for _ in range(ATTEMPTS):
         try:
             spec = SuiteSpec.model_validate(values)
         except ValidationError as error:
             found = problems_of(error, SuiteSpec)
-            problems += found
+            new = [p for p in found if p.at not in removed]  # what was taken out is now missing, where it must be there
+            problems += new
             values = copy.deepcopy(values)
-            if not all([_take_out(values, problem.at, removed) for problem in found]):
+            if not new or not all([_take_out(values, problem.at, removed) for problem in found]):
                 return None, problems
             continue
-        named = cross_references(spec)
-        problems += [Problem(at, text) for at, text in named if not any(repr(name) in text for name in removed)]
-        return spec, problems
+        names = {repr(at[-1]) for at in removed}
+        known = [Problem(at, text) for at, text in cross_references(spec) if not any(n in text for n in names)]
+        return spec, problems + known
     return None, problems
 
 
-def _take_out(values: dict[str, Any], at: Location, removed: set[str]) -> bool:
+def _take_out(values: dict[str, Any], at: Location, removed: set[Location]) -> bool:
     """Remove the deepest part of `at` that is there; False where nothing is."""
     node: Any = values
     path: list[str | int] = []
@@ -58,7 +59,7 @@ def _take_out(values: dict[str, Any], at: Location, removed: set[str]) -> bool:
     for part in path[:-1]:
         values = values[part]  # type: ignore[index] # lists too, by their index
     last = path[-1]
-    removed.add(str(last))
+    removed.add(tuple(path))
     del values[last]  # type: ignore[arg-type] # likewise
     return True
 
@@ -77,9 +78,7 @@ def problems_of(error: ValidationError, model: type[BaseModel]) -> list[Problem]
             message = f"the key {at[-1]!r} is missing"
         elif found["type"] == "string_pattern_mismatch" and found["ctx"]["pattern"] == NAME:
             given = shown(repr(found["input"]), 100)
-            message = (
-                f"{given} is not a name: up to 80 letters, digits and . _ + @ -, of which the first is a letter or digit"
-            )
+            message = f"{given} is not a name: 1 to 80 letters, digits and . _ + @ -, the first a letter or digit"
         elif found["type"] == "value_error":
             message = message.removeprefix("value error, ")
         elif not isinstance(found["input"], dict | list):

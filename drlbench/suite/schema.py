@@ -41,7 +41,7 @@ class HeadlineSpec(Spec):
 
 
 class RunSpec(Spec):
-    """A family of cells: one per backbone, lambda and seed. Its objective is E[sum_i with_i r_i + lambda * reward] - KL."""
+    """A family of cells, one per backbone, lambda and seed, of objective E[sum_i with_i r_i + lambda * reward] - KL."""
 
     reward: str | None = key(None, about="the reward that lambda weights; left out: none", example="drl")
     with_: dict[str, Positive] = key(
@@ -152,7 +152,7 @@ class SuiteSpec(Spec):
         about="families of cells, by the name that tables show",
         example={"base": {}, "drl": {"reward": "drl", "algorithm": "am", "lambda": [1]}},
     )
-    sampling: SamplingSpec = key(about="how every cell is sampled", example={"sampler": "heun", "steps": 50, "n": 50000})
+    sampling: SamplingSpec = key(about="how cells are sampled", example={"sampler": "heun", "steps": 50, "n": 50000})
     guidance: Annotated[list[GuidanceSpec], Field(min_length=1)] = key(
         [GuidanceSpec(name="none")], about="guidances every cell is sampled under", example=[{"name": "none"}]
     )

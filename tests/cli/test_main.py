@@ -58,7 +58,7 @@ def test_every_kind_of_error_has_its_exit_code(monkeypatch: pytest.MonkeyPatch, 
     def broken(*_: object) -> None:
         raise error("it is so")
 
-    monkeypatch.setattr(cli, "load", broken)
+    monkeypatch.setattr("drlbench.suite.load.load_suite", broken)
     assert call(monkeypatch, "validate", "digits") == 2  # validate gathers what is wrong with each file
     assert call(monkeypatch, "plan", "digits") == code
 
@@ -67,7 +67,7 @@ def test_a_fault_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) ->
     def broken(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(cli, "load", broken)
+    monkeypatch.setattr("drlbench.suite.load.load_suite", broken)
     monkeypatch.setattr(sys, "argv", ["drlbench", "plan", "digits"])
     with pytest.raises(ZeroDivisionError):
         cli.main()

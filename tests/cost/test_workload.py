@@ -22,13 +22,13 @@ from drlbench.cost.small_networks import (
 from drlbench.cost.table import cost_table, throughput_of
 from drlbench.cost.throughput import ASSUMED, Work
 from drlbench.cost.workload import R1_FORWARDS, Workload
+from drlbench.plan.pipeline import lay_out
 from drlbench.registry import ENCODERS, REWARDS
 from drlbench.rewards.discriminator import DiscriminatorSettings
 from drlbench.rewards.discriminator_fit import fit_discriminator
 from drlbench.rewards.head import ProjectionHead
 from drlbench.store.layout import Store
 from drlbench.suite.kinds import in_full
-from drlbench.plan.pipeline import lay_out
 from drlbench.suite.load import load_suite
 
 SHAPE = (3, 16, 16)

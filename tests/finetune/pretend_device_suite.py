@@ -13,8 +13,8 @@ import torch
 from pretend_device_run import compare
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from drlbench.plan.pipeline import lay_out
 from drlbench.plan.graph import Plan
+from drlbench.plan.pipeline import lay_out
 from drlbench.run.executors import local
 from drlbench.store.layout import Store
 from drlbench.suite.load import load_suite

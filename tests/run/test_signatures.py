@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from drlbench.plan.pipeline import lay_out
 from drlbench.encoders.small import SmallEncoder
 from drlbench.metrics.signature import read_signature, why_not_comparable
 from drlbench.plan.graph import Plan
 from drlbench.plan.node import Node
+from drlbench.plan.pipeline import lay_out
 from drlbench.run.perform import Options, perform
 from drlbench.run.signatures import signature
 from drlbench.stages import Job

@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 
 from drlbench.backbones import create
-from drlbench.plan.pipeline import lay_out
 from drlbench.data import sources
+from drlbench.plan.pipeline import lay_out
 from drlbench.report.results import read_results
 from drlbench.run.perform import Options, perform
 from drlbench.store.layout import Store

@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 
 from drlbench.errors import MissingPrerequisite, UserError
 from drlbench.plan.graph import Plan
-from drlbench.plan.pipeline import lay_out
 from drlbench.plan.node import Node
+from drlbench.plan.pipeline import lay_out
 from drlbench.run.executors.ranks import RankFailed, _follow, run_on_ranks
 from drlbench.stages import Job, stage_function
 from drlbench.suite.load import load_suite

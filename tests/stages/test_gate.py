@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from drlbench.plan.pipeline import lay_out
 from drlbench.errors import CellsFailed, UserError
+from drlbench.plan.pipeline import lay_out
 from drlbench.run.perform import Options, perform
 from drlbench.stages import Job, gate
 from drlbench.store.layout import Store

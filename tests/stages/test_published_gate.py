@@ -15,7 +15,6 @@ from safetensors.torch import save_file
 from drlbench.backbones import cards, create, wrap
 from drlbench.backbones.cards import Card, Published
 from drlbench.backbones.protocols import Protocol
-from drlbench.plan.pipeline import lay_out
 from drlbench.data.sources import load_dataset
 from drlbench.encoders.pixels import Pixels
 from drlbench.errors import CellsFailed
@@ -23,6 +22,7 @@ from drlbench.features.extract import extract
 from drlbench.features.moments import Moments
 from drlbench.metrics.frechet import frechet_distance
 from drlbench.metrics.signature import read_signature
+from drlbench.plan.pipeline import lay_out
 from drlbench.plan.prerequisites import missing
 from drlbench.run.perform import Options, perform
 from drlbench.sampling.generate import generate, random_labels, sample_seeds

@@ -12,8 +12,8 @@ from test_finetune import SUITE, job_of, make
 from drlbench.cost.arithmetic import PEAK_TFLOPS, forward_tflop
 from drlbench.cost.estimate import estimate
 from drlbench.errors import UserError
-from drlbench.plan.pipeline import lay_out
 from drlbench.plan.graph import Plan
+from drlbench.plan.pipeline import lay_out
 from drlbench.stages.files import load_model, read_samples
 from drlbench.stages.finetune import _latents
 from drlbench.suite.load import load_suite

@@ -11,8 +11,8 @@ from test_finetune import SUITE, make
 
 from drlbench.backbones.base import PixelRange, VelocityModel
 from drlbench.flow.memoryless import scheme
-from drlbench.plan.pipeline import lay_out
 from drlbench.plan.graph import Plan
+from drlbench.plan.pipeline import lay_out
 from drlbench.stages.trajectory import norms
 from drlbench.suite.load import load_suite
 

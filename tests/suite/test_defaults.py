@@ -10,10 +10,9 @@ from pydantic import Field
 from drlbench.encoders.small_dae import AutoencoderSettings, DenoisingAutoencoder
 from drlbench.errors import UserError
 from drlbench.finetune.adjoint_matching import AdjointMatching, AdjointMatchingSettings
-from drlbench.plan.pipeline import lay_out
 from drlbench.plan.graph import Plan
+from drlbench.plan.pipeline import lay_out
 from drlbench.suite.load import load_suite
-
 
 
 def laid_out(*overrides: str, suite: str = "digits") -> Plan:

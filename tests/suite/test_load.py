@@ -45,7 +45,8 @@ def write(folder: Path, text: str | bytes) -> Path:
 
 def test_a_good_suite_gives_its_cells(tmp_path: Path) -> None:
     suite = load_suite(write(tmp_path, GOOD))
-    assert suite.spec.backbones["sit"].pretrain == {"steps": 5, "lr": 1e-5}
+    pretrain = suite.spec.backbones["sit"].pretrain or {}
+    assert pretrain["steps"] == 5 and pretrain["lr"] == 1e-5 and pretrain["hold"] == 0.6, "defaults are written out"
     assert [c.id for c in cells(suite.spec)] == [
         "sit/base/seed=0.0",
         "sit/drl/lambda=0.5/seed=0.0",
@@ -96,7 +97,7 @@ BAD = {
     "start from no lambda": (GOOD.replace("{run: drl, lambda: 1}", "{run: drl, lambda: 3}"), ":19:31", "has no lambda 3"),
     "neither checkpoint nor pretrain": (GOOD.replace("    pretrain: {steps: 5, lr: 1e-5}\n", ""), ":8:3", "either"),
     "no backbone": (GOOD.replace("sit:\n    family: sit\n    pretrain: {steps: 5, lr: 1e-5}", "{}"), ":7:1", "at least 1"),
-    "path as a name": (GOOD.replace("suite: tiny", "suite: ../tiny"), ":1:1", "pattern"),
+    "path as a name": (GOOD.replace("suite: tiny", "suite: ../tiny"), ":1:1", "is not a name"),
 }  # fmt: skip
 
 
