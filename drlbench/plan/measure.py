@@ -37,11 +37,17 @@ def _needs(metric: str) -> str:
 
 def reference(graph: Plan, space: str) -> Node:
     """Features of the real images in a space."""
-    settings = graph.shared("reference", lambda: {"data": graph.images})
+    settings = graph.shared("reference", lambda: _real(graph))
     return graph.once(
         ("reference", space),
         lambda: graph.add("reference", f"reference features, {space}", settings, encoder=graph.encoders[space]),
     )
+
+
+def _real(graph: Plan) -> dict[str, Any]:
+    """The real images that distances are taken to: all, or the suite's part of them."""
+    part = {} if graph.spec.reference_images is None else {"limit": graph.spec.reference_images}
+    return {"data": graph.images, **part}
 
 
 def _measuring(graph: Plan, needs: str) -> Mapping[str, Any]:
@@ -85,6 +91,6 @@ def measure(graph: Plan, samples: Node, label: str, judges: Mapping[str, Node]) 
 
 def measure_data(graph: Plan) -> Measured:
     """The held-out images, measured like a model: the floor of every distance, the target of every statistic."""
-    samples = graph.add("samples", "held-out images", {"data": graph.images})
+    samples = graph.add("samples", "held-out images", _real(graph))
     judges = {name: graph.rewards[name] for name in graph.spec.preferences if name in graph.rewards}
     return measure(graph, samples, "held-out images", judges)

@@ -162,6 +162,12 @@ class SuiteSpec(Spec):
     preferences: list[str] = key(
         [], about="rewards every cell is measured with, optimised or not", example=["imagereward", "pickscore"]
     )
+    reference_images: Images | None = key(
+        None,
+        about="distances are taken to so many of the train and of the held-out images; left out: to all of them",
+        unit="images",
+        example=5000,
+    )
     kl_samples: Annotated[int, Field(ge=0, le=MAX_IMAGES)] = key(
         0, about="samples that estimate each model's KL from its base; 0: none", unit="images", example=1000
     )

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from drlbench.cli.main import lay_out
 from drlbench.metrics.signature import read_signature
+from drlbench.plan.pipeline import lay_out
 from drlbench.report.rundata import read_run
 from drlbench.run.perform import Options, perform
 from drlbench.store.layout import Store
