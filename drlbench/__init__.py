@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from drlbench.backbones import create
     from drlbench.data.images import open_images
     from drlbench.data.sources import load_dataset
+    from drlbench.encoders import make_encoder
     from drlbench.report.load import load_run
+    from drlbench.rewards import make_reward
     from drlbench.sampling import official_sample
     from drlbench.suite.load import load_suite
 
@@ -25,6 +27,8 @@ DOORS = {
     "load_dataset": "drlbench.data.sources",
     "load_run": "drlbench.report.load",
     "load_suite": "drlbench.suite.load",
+    "make_encoder": "drlbench.encoders",
+    "make_reward": "drlbench.rewards",
     "official_sample": "drlbench.sampling",
     "open_images": "drlbench.data.images",
 }
@@ -34,6 +38,8 @@ __all__ = [
     "load_dataset",
     "load_run",
     "load_suite",
+    "make_encoder",
+    "make_reward",
     "official_sample",
     "open_images",
 ]  # a literal, as type checkers want it; the table's names

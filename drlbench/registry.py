@@ -7,6 +7,8 @@ Third parties add names through the entry-point groups `drlbench.backbones`, `.r
 from __future__ import annotations
 
 import importlib
+import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
@@ -66,6 +68,20 @@ class Registry:
                     f"plug-in {self.kind[:-1]} '{name}' ({module}:{attribute}) does not load: {error}"
                 ) from error
             raise
+
+
+def build(kind: Any, what: str, settings: Mapping[str, Any]) -> Any:
+    """An object of a registered class with these settings.
+
+    Raises:
+        UserError: a setting that the class does not take or one that it needs, which `what` then names.
+    """
+    signature = inspect.signature(kind)
+    try:
+        signature.bind(**settings)
+    except TypeError as error:
+        raise UserError(f"{what}: {error}; it takes: {', '.join(signature.parameters) or 'nothing'}") from error
+    return kind(**settings)
 
 
 # Each line is a whole registration: the name a suite writes, and where it lives.

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from drlbench.encoders import make_encoder, named
 from drlbench.errors import MissingPrerequisite, UserError, did_you_mean
 from drlbench.evaluate.spaces import AT_ONCE, Fitted, encoder_of_run, is_of_run
-from drlbench.registry import ENCODERS, METRICS, REWARDS, Registry
+from drlbench.registry import ENCODERS, METRICS, REWARDS
+from drlbench.rewards import make_reward
 
 if TYPE_CHECKING:
     from drlbench.encoders.base import Encoder
+    from drlbench.rewards.base import Reward
 
 DEFAULT_STORE = Path(".drlbench")
 SFID = "sfid"
@@ -50,41 +52,13 @@ def of_reference(metrics: Sequence[str]) -> list[str]:
     return [m for m in canonical(metrics) if m != "inception-score" and m not in REWARDS.names()]
 
 
-def ready_made(registry: Registry, name: str, weights: str | None = None, **settings: Any) -> Any:
-    """A registered encoder or reward with its defaults, or with its weights from a local path.
-
-    Raises:
-        UserError: it has to be fitted by a suite first, or takes no weights.
-    """
-    kind = registry.get(name)
-    parameters = inspect.signature(kind).parameters
-    if any(p.default is p.empty and p.kind < p.VAR_POSITIONAL for p in parameters.values()):
-        other = f"; take a run's own, RUN:NAME, or one of {', '.join(AT_ONCE)}" if registry is ENCODERS else ""
-        raise UserError(f"'{name}' is fitted by a suite, so it cannot be had by its name alone{other}")
-    if weights is not None:
-        if "weights" not in parameters:
-            raise UserError(f"'{name}' takes no weights file; it takes: {', '.join(parameters) or 'nothing'}")
-        settings["weights"] = weights
-    return kind(**settings)
-
-
 def named_encoder(space: str) -> tuple[str, dict[str, Any]]:
-    """Registered name and settings of a space: `inception-v3`, `inception-v3/clean`, `dinov2-vitl14/224/…` (a preset).
+    """Registered name and settings of a space (`drlbench.encoders.named`); a run's own is its own name.
 
     Raises:
         UserError: no such encoder.
     """
-    if is_of_run(space):
-        return space, {}
-    network, _, rest = space.partition("/")
-    family = network.partition("-")[0]
-    if rest and network in ENCODERS.names():
-        kind: type[Encoder] = ENCODERS.get(network)
-        return network, kind.of_space(rest)
-    if rest and family in ENCODERS.names():
-        return family, {"preset": space}
-    ENCODERS.target(space)
-    return space, {}
+    return (space, {}) if is_of_run(space) else named(space)
 
 
 def needed(space: str, metrics: Sequence[str]) -> bool:
@@ -108,31 +82,34 @@ def encoder_for(
     def build() -> Encoder:
         name, settings = named_encoder(space)
         kind: type[Encoder] = ENCODERS.get(name)
+        if kind.fitted:
+            raise UserError(
+                f"'{name}' is fitted by a suite, so it cannot be had by its name alone; take a run's own, RUN:NAME, or "
+                f"one of {', '.join(AT_ONCE)}"
+            )
+        if weights is not None:
+            settings["weights"] = weights
         offered = kind.outputs_of_metrics
         further = [offered[metric] for metric in canonical(metrics) if metric in offered]
         try:
-            return _built(name, weights, settings, kind.default_outputs, further)
+            return make_encoder(name, **settings, **_outputs(kind, further))
         except MissingPrerequisite:
             # Weights without a classifier serve every metric but those on logits, which are then reported as failed.
             without = [output for output in further if "logits" not in output]
             if without == further:
                 raise
-            return _built(name, weights, settings, kind.default_outputs, without)
+            return make_encoder(name, **settings, **_outputs(kind, without))
 
     return build
 
 
-def _built(
-    name: str, weights: str | None, settings: Mapping[str, Any], own: Sequence[str], further: Sequence[str]
-) -> Encoder:
-    outputs = {"outputs": [*own, *further]} if further else {}
-    encoder: Encoder = ready_made(ENCODERS, name, weights, **settings, **outputs)
-    return encoder.freeze()
+def _outputs(kind: type[Encoder], further: Sequence[str]) -> dict[str, Any]:
+    return {"outputs": [*kind.default_outputs, *further]} if further else {}
 
 
-def reward_for(name: str, weights: str | None = None) -> Callable[[], Any]:
+def reward_for(name: str, weights: str | None = None) -> Callable[[], Reward]:
     """How to build a registered reward."""
-    return lambda: ready_made(REWARDS, name, weights)
+    return lambda: make_reward(name, **({} if weights is None else {"weights": weights}))
 
 
 def paths_of(pairs: Sequence[str], spaces: Sequence[str], metrics: Sequence[str]) -> dict[str, str]:

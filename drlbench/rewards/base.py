@@ -26,10 +26,12 @@ class Reward(nn.Module, ABC):
         name: the metric name under which the score appears in results.csv.
         signature: a short string naming everything the score depends on, weights by their sha256 (first 12 hex digits).
         class_names: of the prompts that it reads, in label order; None where the class is a bare index to it.
+        fitted: made by a suite's stage, from samples or from pairs, and not by its constructor.
         needs_labels: whether the class is looked at; if not, images without labels can be scored.
         named_by_suite: whether the constructor takes, beside the suite's settings, the `name` that the suite gives.
     """
 
+    fitted: ClassVar[bool] = False
     needs_labels: ClassVar[bool] = True
     named_by_suite: ClassVar[bool] = True
     class_names: tuple[str, ...] | None = None

@@ -60,6 +60,7 @@ class BradleyTerry(Reward):
     """Score of an image given its class; its differences are log-odds of being preferred."""
 
     kind: ClassVar[str] = "bradley-terry"
+    fitted = True
     Record: ClassVar[type[Settings]] = BradleyTerrySettings
 
     def __init__(self, name: str, settings: BradleyTerrySettings, image_shape: Sequence[int], classes: int) -> None:

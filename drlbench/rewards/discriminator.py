@@ -84,6 +84,7 @@ class Discriminator(Reward):
     """
 
     name = "discriminator"
+    fitted = True
     Record = DiscriminatorSettings
     shift: Tensor
     matrix: Tensor
