@@ -88,8 +88,12 @@ def main() -> NoReturn:
 
 
 def tell(summary: Summary, folder: Path) -> None:
-    """The headline and where the page is."""
+    """The verdict, the scorecard and where the page is."""
+    from drlbench.report.terminal import show
+
     print("\n".join(summary.in_short()))
+    if summary.scorecard.lines:
+        show(summary.scorecard.to_table())
     print(f"report: {folder / 'report.html'}")
 
 

@@ -39,7 +39,7 @@ def figures(
 
     run = read_run(folder)
     if not paper:
-        paths = draw_figures(run, folder / "figures").paths
+        paths = draw_figures(run, folder / "figures")
         print(f"{len(paths)} files in {folder / 'figures'}")
         return
     made = draw_paper_figures(run, folder / "figures" / "paper")

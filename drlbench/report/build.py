@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from drlbench.report.figures import draw_figures
+from drlbench.report.figures import page_figures
 from drlbench.report.fronts import FRONTIER_COLUMNS, frontier_rows
 from drlbench.report.html import render
 from drlbench.report.paper_tables import paper_table
@@ -20,7 +20,9 @@ from drlbench.store import atomic
 
 
 def build_report(run_dir: Path) -> Summary:
-    """Write table.{csv,md,tex}, paper_table_*.{csv,md,tex}, frontier.csv, summary.json, figures/ and report.html.
+    """Write the tables, frontier.csv, summary.json, and report.html with the figures it shows as SVG.
+
+    Every figure as SVG, PDF and PNG: `draw_figures`, the verb `figures`.
 
     Args:
         run_dir: a run's folder as docs/design/run-folder.md describes it; finished, partial or interrupted.
@@ -43,6 +45,8 @@ def build_report(run_dir: Path) -> Summary:
             atomic.write_text(run_dir / f"{name}.csv", table.to_csv())
     atomic.write_text(run_dir / "frontier.csv", csv_text(FRONTIER_COLUMNS, frontier_rows(run)))
     atomic.write_json(run_dir / "summary.json", summary.to_json())
-    drawn = draw_figures(run, run_dir / "figures")
-    atomic.write_text(run_dir / "report.html", render(run, summary, drawn.inline()))
+    drawn = page_figures(run)
+    for name, (_, picture) in drawn.items():
+        atomic.write_text(run_dir / "figures" / f"{name}.svg", picture)
+    atomic.write_text(run_dir / "report.html", render(run, summary, drawn))
     return summary

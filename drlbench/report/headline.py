@@ -19,10 +19,7 @@ CONTROL = "sft"
 
 @dataclass(frozen=True)
 class Sentence:
-    """One finding; `topic` is status, lead, distance, front or hacking, `backbone` empty for the whole run.
-
-    The leads say in a line each what the sentences of the topics after them say with every interval.
-    """
+    """One finding; `topic` is status, verdict, caution, distance, front or hacking; no `backbone`: the whole run."""
 
     topic: str
     backbone: str
@@ -119,14 +116,14 @@ def _distances(run: RunData, backbone: str, guidance: str) -> Iterator[str]:
 
 def _moved(ratio: Estimate, what: str) -> str:
     low, high = (ratio.low, ratio.high) if math.isfinite(ratio.low) else (ratio.value, ratio.value)
-    if low > 1:
-        verb, shown = "lowers", ratio
-    elif high < 1:
-        verb, shown = "RAISES", _inverse(ratio)
-    else:
+    if low <= 1 <= high:
         return f"does not measurably move {what}: {times(ratio.value)} {with_intervals(ratio)}"
+    shown = ratio if low > 1 else _inverse(ratio)
+    if ratio.n_seeds < 2:
+        way = "lower" if low > 1 else "HIGHER"
+        return f"in this run: {what} is {times(shown.value)} {way} {with_intervals(shown)}"
     unsettled = ", not settled over RL seeds," if shown.seed_low <= 1 else ""
-    return f"{verb} {what} {times(shown.value)} {with_intervals(shown)}{unsettled}"
+    return f"{'lowers' if low > 1 else 'RAISES'} {what} {times(shown.value)} {with_intervals(shown)}{unsettled}"
 
 
 def _inverse(e: Estimate) -> Estimate:
@@ -136,7 +133,9 @@ def _inverse(e: Estimate) -> Estimate:
 def axis_words(run: RunData, axis: Axis) -> str:
     """An axis in a sentence, saying whether it was trained on."""
     if axis.kind == "reward":
-        return f"{axis.metric} ({'held out' if run.held_out_reward(axis.metric) else 'optimised'})"
+        by = [n for n in run.runs if any(axis.metric in run.optimised(c) for c in run.cells if c.run == n)]
+        seen = f"optimised by {', '.join(by)}" if by else "held out"
+        return f"{axis.metric} ({seen})"
     if axis.kind == "drift":
         return f"{metric_name(axis.metric)} drift"
     return f"{metric_name(axis.metric)} in {axis.space}" if axis.space else metric_name(axis.metric)
@@ -148,17 +147,15 @@ def _fronts(run: RunData, contests: list[Contest]) -> Iterator[str]:
     for first, second, y in dict.fromkeys((c.first, c.second, c.y) for c in on_fd):
         group = [c for c in on_fd if (c.first, c.second, c.y) == (first, second, y)]
         ahead = sum(c.volume.difference.value > 0 for c in group)
-        volumes = "; ".join(f"{c.x.space} {percent(c.volume.probability)}" for c in group)
-        levels = "; ".join(f"{c.x.space} {_level(c)}" for c in group)
+        n = group[0].volume.difference.n_seeds
+        chance = "probability_seeds" if n > 1 else "probability"
+        volumes = "; ".join(f"{c.x.space} {percent(getattr(c.volume, chance))}" for c in group)
+        known = "probability over seeds" if n > 1 else "in this run, sampling only"
+        how = f"{known}: {volumes}; {seeds(n)}"
         yield (
             f"{first} against {second} in {axis_words(run, y)} over FD: larger hypervolume in {ahead} of {len(group)} "
-            f"spaces (probability: {volumes}); at least as much reward at every FD both reach, with probability: "
-            f"{levels} ({seeds(group[0].volume.difference.n_seeds)})."
+            f"spaces ({how})."
         )
-
-
-def _level(c: Contest) -> str:
-    return percent(c.attainment.probability) if c.attainment.n_replicates else "no shared FD"
 
 
 def _hacking(rows: list[Hacking]) -> Iterator[str]:

@@ -16,18 +16,20 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
+from drlbench.frontier.uncertainty import Estimate
 from drlbench.report.compare import Comparison
 from drlbench.report.compare_text import table
 from drlbench.report.headline import axis_words
 from drlbench.report.page_data import page_data
 from drlbench.report.record import RunRecord
 from drlbench.report.rundata import RunData
+from drlbench.report.scorecard import RULE, bounds, minutes
 from drlbench.report.summary import INTERVAL_RULE, REFERENCE_RULE, Summary, best_guidance, plain_guidance
 from drlbench.report.tables import checkpoint_rows, printed_table
 from drlbench.report.thumbnails import thumbnails
 from drlbench.report.words import digits, family, interval, lambda_text, percent, seeds
 
-SCRIPTS = ("chart.umd.min.js", "page.js", "frontier.js", "panels.js")
+SCRIPTS = ("chart.umd.min.js", "page.js", "svg.js", "tables.js", "frontier.js", "panels.js")
 STYLE = "page.css"
 MOST_PAIRS = 24  # cells whose pictures a comparison shows
 PAIRS_BUDGET = 2_000_000  # bytes of one side's pictures
@@ -36,12 +38,12 @@ WIDE = 600  # points
 TOPICS = {"distance": "Distance to the data", "front": "Frontiers", "hacking": "Reward hacking"}
 
 
-def render(run: RunData, summary: Summary, pictures: dict[str, str]) -> str:
+def render(run: RunData, summary: Summary, pictures: dict[str, tuple[str, str]]) -> str:
     """The whole page.
 
     Args:
         run, summary: what to show.
-        pictures: SVG text by caption, drawn by `report.figures`, shown as static pictures.
+        pictures: (caption, SVG text) by name, drawn by `report.figures`.
     """
     environment = _environment()
     scripts = [_asset(name) for name in SCRIPTS]
@@ -51,8 +53,11 @@ def render(run: RunData, summary: Summary, pictures: dict[str, str]) -> str:
         meta=run.record,
         run=run,
         summary=summary,
-        leads=[s for s in summary.headline if s.topic in ("status", "lead")],
+        leads=[s for s in summary.headline if s.topic in ("status", "verdict", "caution")],
         topics=[(title, [s for s in summary.headline if s.topic == topic]) for topic, title in TOPICS.items()],
+        card=summary.scorecard,
+        card_note=summary.scorecard.to_table().note,
+        card_rule=RULE,
         counts=_counts(run),
         tables=[(g, printed_table(run, g)) for g in _tabled(run, summary.plain_guidance)],
         untabled=len(run.guidances) > MOST_TABLES,
@@ -97,6 +102,7 @@ def _environment() -> Environment:
     environment.filters |= {"digits": digits, "percent": percent, "duration": duration, "bytes_uri": _svg_uri}
     environment.tests["wide"] = _wide
     environment.globals |= {"interval": interval, "family": family, "seeds": seeds, "lambda_text": lambda_text}
+    environment.globals |= {"ends": _ends, "minutes": minutes}
     return environment
 
 
@@ -154,6 +160,12 @@ def _wide(svg: str) -> bool:
     """Whether a picture has panels side by side that half a page would make too small to read."""
     box = re.search(r'viewBox="0 0 ([0-9.]+) ', svg)
     return box is not None and float(box[1]) > WIDE
+
+
+def _ends(e: Estimate) -> str:
+    """An estimate's interval in brackets, or nothing."""
+    text = interval(*bounds(e))
+    return f"[{text}]" if text else ""
 
 
 def _svg_uri(svg: str) -> str:

@@ -38,6 +38,7 @@ def page_data(run: RunData, summary: Summary) -> tuple[dict[str, Any], list[str]
     pictures, grids, warnings = thumbnails(run, cells, summary.plain_guidance, max(0, min(PICTURE_BUDGET, left)))
     x, y = default_axes(run, known) if known else ("", "")
     data = {
+        "classes": list(run.record.classes) or [str(i) for i in range(run.record.grid.rows or 0)],
         "backbones": list(run.backbones),
         "guidances": list(run.guidances),
         "guidance": summary.plain_guidance,
@@ -105,6 +106,7 @@ def default_axes(run: RunData, known: list[Axis]) -> tuple[str, str]:
     fds = [a for a in known if a.kind == "fd"]
     x = next((a for a in fds if run.held_out_space(a.space)), fds[0] if fds else known[0])
     ys = [a for a in known if a.kind == "reward" and run.is_preference(a.metric)]
+    ys = [a for a in ys if run.held_out_reward(a.metric)] or ys
     other = [a for a in known if a.key != x.key]
     return x.key, (ys or other or [x])[0].key
 
@@ -112,7 +114,7 @@ def default_axes(run: RunData, known: list[Axis]) -> tuple[str, str]:
 def axis_label(run: RunData, axis: Axis) -> str:
     """An axis' name in the page's lists; held out and optimised are said."""
     if axis.kind in ("fd", "other") and axis.space:
-        side = "held out" if run.held_out_space(axis.space) else "optimised"
+        side = "held out" if run.held_out_space(axis.space) else "a reward looks through it"
         return f"{metric_name(axis.metric)}, {axis.space} ({side})"
     return axis_words(run, axis)
 
@@ -188,7 +190,7 @@ def _curves(parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _hacking(run: RunData, summary: Summary) -> list[dict[str, Any]]:
-    """Per family: gains of every reward in sigma of the base, and log2 FD ratios, over lambda."""
+    """Per family: gains of every reward in sigma of the base, and log2 of base / run of FD, over lambda."""
     rows = []
     for backbone in run.backbones:
         for name in preference_families(run, backbone):
@@ -196,7 +198,7 @@ def _hacking(run: RunData, summary: Summary) -> list[dict[str, Any]]:
             at = [(backbone, name, v, summary.plain_guidance) for v in lambdas]
             gains = {r: [_short(preference_gain(run, *a, r).estimate.value) for a in at] for r in run.rewards}
             ratios = {
-                s: [_short(-math.log2(e.estimate.value)) for e in summary.ratios if _is(e, backbone, name, s)]
+                s: [_short(math.log2(e.estimate.value)) for e in summary.ratios if _is(e, backbone, name, s)]
                 for s in run.spaces
             }
             paid = {r for c in run.cells if (c.backbone, c.run) == (backbone, name) for r in run.optimised(c)}

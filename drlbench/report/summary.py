@@ -18,8 +18,9 @@ from drlbench.frontier.uncertainty import (
 from drlbench.report.effects import Effect, Hacking, fd_ratio, generator, hacking_table, mean_over_seeds
 from drlbench.report.fronts import BASE, Axis, Front, axes, front
 from drlbench.report.headline import Contest, Sentence, preference_families, sentences
-from drlbench.report.lead import leads
 from drlbench.report.rundata import RunData
+from drlbench.report.scorecard import Scorecard, scorecard
+from drlbench.report.verdict import verdict
 
 SCHEMA = 1
 REFERENCE_RULE = (
@@ -60,12 +61,11 @@ class Summary:
     hacking: tuple[Hacking, ...]
     headline: tuple[Sentence, ...]
     plain_guidance: str
+    scorecard: Scorecard
 
     def in_short(self) -> list[str]:
-        """The headline's first lines: what is missing, and a line for each backbone's findings."""
-        several = len({s.backbone for s in self.headline if s.backbone}) > 1
-        short = [s for s in self.headline if s.topic in ("status", "lead")]
-        return [f"{s.backbone}: {s.text}" if several and s.backbone else s.text for s in short]
+        """The headline's first lines: what is missing, the verdict, and a caution."""
+        return [s.text for s in self.headline if s.topic in ("status", "verdict", "caution")]
 
     def to_json(self) -> dict[str, Any]:
         """Plain values with sorted meaning: NaN and infinity become null."""
@@ -77,6 +77,7 @@ class Summary:
             "reference_rule": REFERENCE_RULE,
             "interval_rule": INTERVAL_RULE,
             **{k: plain([asdict(v) for v in getattr(self, k)]) for k in ("ratios", "volumes", "contests", "hacking")},
+            "scorecard": plain(asdict(self.scorecard)),
         }
 
 
@@ -194,8 +195,9 @@ def summarise(run: RunData) -> Summary:
         hacking=tuple(signs),
         headline=(
             *(s for s in told if s.topic == "status"),
-            *leads(run, guidance, contests, signs),
+            *verdict(run, guidance, contests, signs),
             *(s for s in told if s.topic != "status"),
         ),
         plain_guidance=guidance,
+        scorecard=scorecard(run, guidance, tuple(signs)),
     )

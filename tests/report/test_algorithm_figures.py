@@ -10,6 +10,7 @@ import pytest
 
 from drlbench.report.figures import pictures
 from drlbench.report.figures.algorithms import algorithms
+from drlbench.report.record import RunRecord
 from drlbench.report.rundata import RunData, read_run
 
 
@@ -17,8 +18,8 @@ from drlbench.report.rundata import RunData, read_run
 def rivals(run_dir) -> RunData:
     """The made-up run, as if `drl+prl` had followed its reward by RAM, and all had been watched in one space."""
     run = read_run(run_dir)
-    meta = json.loads(json.dumps(run.meta))
-    curves = json.loads(json.dumps(run.curves))
+    meta = run.record.model_dump(by_alias=True)
+    curves = json.loads(json.dumps(run.parts))
     for cell in meta["cells"]:
         cell["training_seconds"] = 20.0
         if cell["run"] == "drl+prl":
@@ -29,7 +30,7 @@ def rivals(run_dir) -> RunData:
                 part["series"]["held_out/fd/pixels"] = series
                 if cell["run"] == "sft":
                     part["series"]["held_out/fd/classifier"] = series
-    return dataclasses.replace(run, meta=meta, curves=curves)
+    return dataclasses.replace(run, record=RunRecord.model_validate(meta), parts=curves)
 
 
 def test_one_algorithm_alone_is_not_compared(run_dir):

@@ -91,9 +91,9 @@ def test_fd_by_steps_has_intervals_and_the_base(integrators):
 
 
 def test_one_integrator_makes_no_comparison(integrators, tmp_path):
-    cells = [c for c in integrators.meta["cells"] if "euler" not in c["run"]]
+    cells = [c.model_dump(by_alias=True) for c in integrators.record.cells if "euler" not in c.run]
     rows = [r for r in integrators.rows if "euler" not in r.run]
-    one = write_run(tmp_path / "one", cells, rows, curves=dict(integrators.curves))
+    one = write_run(tmp_path / "one", cells, rows, curves=dict(integrators.parts))
     for draw in (integrator.trajectory_norms, integrator.training_reward):
         assert draw(one) == []
     assert integrator.by_steps(one, "none") == []

@@ -124,14 +124,13 @@ def test_the_headline_says_numbers_and_failures(summary, tmp_path):
     assert any("RAISES FD in the classifier space" in s.text for s in worse.headline)
 
 
-def test_the_leads_say_it_short_and_a_failure_as_loudly(summary, tmp_path):
+def test_the_verdict_says_it_short_and_a_failure_as_loudly(summary, tmp_path):
     short = summary.in_short()
-    assert short[0].startswith("small: drl (lambda ") and "lowers FD in" in short[0] and "sft control" in short[0]
-    assert any("The front of drl+prl is ahead of base+prl's in" in s for s in short)
-    assert any(s.startswith("small: Signs of reward hacking: ") for s in short)
-    assert len(short) < len(summary.headline) / 2
-    worse = summarise(read_run(_raised(tmp_path)))
-    assert any("RAISES FD in" in s for s in worse.in_short())
+    assert len(short) == 2 and "drl+prl is ahead of base+prl in 2 of 2 held-out spaces" in short[0]
+    assert "divides held-out FD by" in short[0] and "plain training" in short[0]
+    assert short[1].startswith("Signs of reward hacking: on small")
+    worse = summarise(read_run(_raised(tmp_path))).in_short()[0]
+    assert "MULTIPLIES held-out FD by" in worse, worse
 
 
 def _raised(folder):

@@ -66,6 +66,6 @@ def test_a_suite_of_the_paper_runs_and_its_figures_are_drawn(name, tmp_path):
     )
     assert done.returncode == 0, done.stderr[-3000:]
     run = read_run(tmp_path / "run")
-    assert run.meta["status"] == "complete" and all(c["status"] == "ok" for c in run.meta["cells"])
+    assert run.record.status == "complete" and all(c.status == "ok" for c in run.record.cells)
     drawn = {d.split()[1] for d in draw_paper_figures(run, tmp_path / "figures").drawn}
     assert SUITES[name] <= {number.strip(",") for number in drawn}

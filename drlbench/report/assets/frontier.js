@@ -6,8 +6,22 @@
     return;
   }
   const axes = new Map(DATA.axes.map((a) => [a.key, a]));
-  const state = { x: DATA.x, y: DATA.y, backbone: DATA.backbones[0], guidance: DATA.guidance, hidden: new Set() };
-  const pins = [0, 1].map((i) => (i in DATA.opening ? { cell: DATA.opening[i], guidance: DATA.guidance } : null));
+  const linked = (key, valid, otherwise) => (valid.includes(address.get(key)) ? address.get(key) : otherwise);
+  const keys = DATA.axes.map((a) => a.key);
+  const state = {
+    x: linked("x", keys, DATA.x), y: linked("y", keys, DATA.y),
+    backbone: linked("backbone", DATA.backbones, DATA.backbones[0]), guidance: linked("guidance", DATA.guidances, DATA.guidance),
+    hidden: new Set((address.get("hide") || "").split(",").filter((r) => DATA.order.includes(r))),
+  };
+  const asPin = (text) => {
+    const [id, guidance] = (text || "").split("|");
+    const cell = DATA.cells.findIndex((c) => c.id === id);
+    return cell < 0 || !DATA.guidances.includes(guidance) ? null : { cell, guidance };
+  };
+  const pins = [0, 1].map((i) => {
+    if (address.get(`pin${i}`) !== null) return asPin(address.get(`pin${i}`));
+    return i in DATA.opening ? { cell: DATA.opening[i], guidance: DATA.guidance } : null;
+  });
   let chart = null;
   let order = []; // the points the arrow keys walk through
   let current = -1;
@@ -33,6 +47,22 @@
     x: points.reduce((sum, p) => sum + p.x, 0) / points.length,
     y: points.reduce((sum, p) => sum + p.y, 0) / points.length,
   });
+  // The values an axis must hold: every shown point and both ends of its interval.
+  function range(key, shown) {
+    const rows = shown.flatMap((f) => f.points.flat()).map((c) => numbers(c)[key]).filter(Boolean);
+    const values = rows.flatMap((r) => r.slice(0, 3)).filter((v) => v !== null && Number.isFinite(v));
+    return values.length ? [Math.min(...values), Math.max(...values)] : [0, 1];
+  }
+  // A distance whose largest value is many times the smallest would cram the good ones: logarithmic.
+  function scale(axis) {
+    const shown = DATA.families.filter((f) => f.backbone === state.backbone && !state.hidden.has(f.run));
+    const [low, high] = range(axis.key, shown);
+    const log = axis.kind === "fd" && low > 0 && high / low > 3;
+    const style = { ...axisStyle(title(axis) + (log ? ", log scale" : "")), type: log ? "logarithmic" : "linear" };
+    if (log) return { ...style, min: low / 1.12, max: high * 1.12, ticks: { ...style.ticks, callback: shortNumber } };
+    const room = 0.07 * (high - low || Math.abs(high) || 1);
+    return { ...style, min: low - room, max: high + room };
+  }
   const title = (axis) => {
     const arrow = { lower: " — lower is better", higher: " — higher is better", closer: "" }[axis.better];
     return axis.label + arrow;
@@ -187,7 +217,10 @@
     const parts = [name, about];
     const picture = one.grids[guidance];
     if (picture !== undefined) {
-      parts.push(element("img", null, { src: DATA.pictures[picture], alt: `Samples of ${one.id}, guidance ${guidance}; the same tile is the same class and noise in every cell` }));
+      const open = element("button", null, { type: "button", class: "picture", "aria-label": `Samples of ${one.id} at full size` });
+      open.append(element("img", null, { src: DATA.pictures[picture], alt: `Samples of ${one.id}, guidance ${guidance}; the same tile is the same class and noise in every cell` }));
+      open.addEventListener("click", () => large({ cell, guidance }));
+      parts.push(open);
     } else parts.push(element("p", "No sample grid was kept.", { class: "muted" }));
     parts.push(list);
     const first = row[state.x] || row[state.y];
@@ -196,6 +229,14 @@
       parts.push(element("p", `n = ${n}; ${axes.get(row[state.x] ? state.x : state.y).label}: ${signature}`, { class: "signature" }));
     }
     target.replaceChildren(...parts);
+  }
+
+  // A grid at full size; from a pinned cell, the other pinned one takes turns with it.
+  function large(entry) {
+    const both = pins.some((p) => p && p.cell === entry.cell) ? pins.filter((p) => p && p.cell !== entry.cell) : [];
+    const shown = [entry, ...both].filter((p) => DATA.cells[p.cell].grids[p.guidance] !== undefined);
+    const name = (p) => `${DATA.cells[p.cell].backbone}: ${DATA.cells[p.cell].run} ${weight(DATA.cells[p.cell])} seed ${DATA.cells[p.cell].seed}`;
+    showLarge(shown.map((p) => DATA.pictures[DATA.cells[p.cell].grids[p.guidance]]), shown.map(name));
   }
 
   function show(index, speak) {
@@ -218,7 +259,8 @@
     showPins();
   }
 
-  function showPins() {
+  function showPins(told = true) {
+    if (told) pins.forEach((p, i) => address.set(`pin${i}`, p ? `${DATA.cells[p.cell].id}|${p.guidance}` : "none"));
     $("pins").hidden = !pins[0] && !pins[1];
     pins.forEach((entry, i) => {
       const target = $(`pin-${i}`);
@@ -252,7 +294,7 @@
         animation: false, maintainAspectRatio: false, responsive: true, events: ["mousemove", "mouseout", "click", "touchstart"],
         layout: { padding: { top: 14, right: 26 } },
         plugins: { legend: { display: false }, tooltip: { enabled: false } },
-        scales: { x: { ...axisStyle(title(x)), grace: "6%" }, y: { ...axisStyle(title(y)), grace: "8%" } },
+        scales: { x: scale(x), y: scale(y) },
         interaction: { mode: "nearest", intersect: true },
         onHover: (event) => {
           const found = nearest(event);
@@ -281,13 +323,14 @@
     event.preventDefault();
   });
 
-  const lists = DATA.axes.map((a) => [a.key, a.label]);
+  const kinds = { fd: "Distances (FD)", reward: "Rewards", drift: "Image drift", kl: "KL", other: "Other metrics" };
+  const lists = Object.entries(kinds).map(([kind, label]) => [label, DATA.axes.filter((a) => a.kind === kind).map((a) => [a.key, a.label])]).filter(([, group]) => group.length);
   options($("axis-x"), lists, state.x);
   options($("axis-y"), lists, state.y);
   options($("backbone"), DATA.backbones.map((b) => [b, b]), state.backbone);
   options($("guidance"), DATA.guidances.map((g) => [g, g]), state.guidance);
   for (const [id, key] of [["axis-x", "x"], ["axis-y", "y"], ["backbone", "backbone"], ["guidance", "guidance"]]) {
-    $(id).addEventListener("change", () => { state[key] = $(id).value; draw(); });
+    $(id).addEventListener("change", () => { state[key] = $(id).value; address.set(key, state[key]); draw(); });
   }
   $("presets").replaceChildren(...DATA.presets.map((preset) => {
     const button = element("button", preset.label, { type: "button" });
@@ -295,6 +338,8 @@
       Object.assign(state, { x: preset.x, y: preset.y });
       $("axis-x").value = state.x;
       $("axis-y").value = state.y;
+      address.set("x", state.x);
+      address.set("y", state.y);
       draw();
     });
     return button;
@@ -308,11 +353,13 @@
       button.addEventListener("click", () => {
         if (!state.hidden.delete(run)) state.hidden.add(run);
         button.setAttribute("aria-pressed", String(!state.hidden.has(run)));
+        address.set("hide", [...state.hidden].join(","));
         draw();
       });
       return button;
     }));
   }
   onTheme(() => { families(); draw(); });
-  showPins();
+  svgButton($("presets"), "frontier", () => chart);
+  showPins(false);
 })();

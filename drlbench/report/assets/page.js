@@ -1,5 +1,5 @@
 "use strict";
-// What every part of the page uses: the data, elements made from text (never markup), numbers, colours, theme, tables.
+// What every part of the page uses: the data, elements made from text (never markup), numbers, colours, theme, address.
 const DATA = JSON.parse(document.getElementById("data").textContent);
 const $ = (id) => document.getElementById(id);
 
@@ -10,8 +10,14 @@ function element(tag, text, attributes) {
   return made;
 }
 
+// Choices are [value, label] or, for a heading with choices of its own, [label, [[value, label], ...]].
 function options(select, choices, chosen) {
-  select.replaceChildren(...choices.map(([value, label]) => element("option", label, { value })));
+  select.replaceChildren(...choices.map(([value, label]) => {
+    if (!Array.isArray(label)) return element("option", label, { value });
+    const group = element("optgroup", null, { label: value });
+    group.append(...label.map(([v, l]) => element("option", l, { value: v })));
+    return group;
+  }));
   if (chosen !== undefined) select.value = chosen;
 }
 
@@ -68,33 +74,61 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
 });
 showTheme();
 
-// A cell such as "−1.50 ± 0.09", "2.8x" or "over 99 %" sorts by its number, anything else as text, empty cells last.
-function sortKey(text) {
-  const clean = text.replaceAll("−", "-").trim();
-  const found = clean.match(/^(?:over |under )?(-?\d+(?:\.\d+)?(?:e[+-]?\d+)?)/);
-  return found ? Number(found[1]) : clean === "" || clean === "–" ? null : clean.toLowerCase();
-}
+// What a reader chose stands in the address, so that a link shows the same view.
+const address = {
+  values: new URLSearchParams(location.hash.slice(1).includes("=") ? location.hash.slice(1) : ""),
+  get(key) { return this.values.get(key); },
+  set(key, value) {
+    if (value === "" || value === null || value === undefined) this.values.delete(key);
+    else this.values.set(key, value);
+    history.replaceState(null, "", `#${this.values}`);
+  },
+};
 
-function compareKeys(a, b) {
-  if (a === null || b === null) return (a === null) - (b === null);
-  if (typeof a !== typeof b) return typeof a === "number" ? -1 : 1;
-  return a < b ? -1 : a > b ? 1 : 0;
-}
+// Printing: light colours, everything unfolded, charts drawn anew at the paper's width.
+let before = null;
+addEventListener("beforeprint", () => {
+  before = { theme: document.documentElement.dataset.theme, closed: [...document.querySelectorAll("details:not([open])")] };
+  document.documentElement.dataset.theme = "light";
+  before.closed.forEach((d) => { d.open = true; });
+  redraws.forEach((draw) => draw());
+});
+addEventListener("afterprint", () => {
+  if (!before) return;
+  if (before.theme) document.documentElement.dataset.theme = before.theme;
+  else delete document.documentElement.dataset.theme;
+  before.closed.forEach((d) => { d.open = false; });
+  before = null;
+  redraws.forEach((draw) => draw());
+});
 
-for (const table of document.querySelectorAll("table.sortable")) {
-  const headings = [...table.tHead.rows[0].cells];
-  headings.forEach((heading, column) => {
-    const button = element("button", heading.textContent, { type: "button" });
-    heading.replaceChildren(button);
-    button.addEventListener("click", () => {
-      const falling = heading.getAttribute("aria-sort") === "ascending";
-      headings.forEach((h) => h.removeAttribute("aria-sort"));
-      heading.setAttribute("aria-sort", falling ? "descending" : "ascending");
-      const body = table.tBodies[0];
-      const rows = [...body.rows].filter((r) => !r.classList.contains("real"));
-      const keyed = rows.map((row) => [sortKey(row.cells[column].textContent), row]);
-      keyed.sort(([a], [b]) => (falling && a !== null && b !== null ? compareKeys(b, a) : compareKeys(a, b)));
-      body.prepend(...keyed.map(([, row]) => row));
+// A sample grid at its full size, with its classes; two grids of the same seeds take turns.
+function showLarge(sources, names) {
+  const box = $("large");
+  const image = element("img", null, { src: sources[0], alt: names[0] });
+  const title = element("h3", names[0]);
+  const labels = element("ol", null, { class: "labels" });
+  labels.append(...DATA.classes.map((name) => element("li", name)));
+  const close = element("button", "Close", { type: "button" });
+  close.addEventListener("click", () => box.close());
+  const buttons = element("div", null, { class: "buttons" });
+  buttons.append(close);
+  let now = 0;
+  let timer = null;
+  const turn = () => { now = 1 - now; image.src = sources[now]; image.alt = names[now]; title.textContent = names[now]; };
+  if (sources.length > 1) {
+    const blink = element("button", "Blink", { type: "button", "aria-pressed": "false" });
+    blink.addEventListener("click", () => {
+      if (timer) { clearInterval(timer); timer = null; } else { turn(); timer = setInterval(turn, 700); }
+      blink.setAttribute("aria-pressed", String(Boolean(timer)));
     });
-  });
+    const swap = element("button", "Swap", { type: "button" });
+    swap.addEventListener("click", turn);
+    buttons.prepend(swap, blink);
+  }
+  const body = element("div", null, { class: "labelled" });
+  body.append(labels, image);
+  box.replaceChildren(title, buttons, body);
+  box.addEventListener("close", () => clearInterval(timer), { once: true });
+  box.showModal();
 }

@@ -13,6 +13,19 @@
   options(select, rows.map((r, i) => [String(i), DATA.backbones.length > 1 ? `${r.backbone}: ${r.run}` : r.run]), "0");
   let chart = null;
   const dashes = [[6, 4], [2, 3], [9, 3, 2, 3]];
+  const shades = () => (isDark() ? ["#e3c440", "#62bbf0", "#ec9fcb", "#3dcf9f"] : ["#7a6000", "#0067a3", "#9c3f77", "#00704f"]);
+  // Both axes put zero at the same height: the share of the axis below zero is the larger of the two.
+  function limits(sets) {
+    const spans = ["y", "y2"].map((id) => {
+      const values = sets.filter((s) => s.yAxisID === id).flatMap((s) => s.data.map((p) => p.y)).filter(Number.isFinite);
+      return [Math.min(0, ...values), Math.max(0, ...values)].map((v) => 1.1 * v);
+    });
+    const below = Math.max(...spans.map(([low, high]) => (high - low ? -low / (high - low) : 0)));
+    return spans.map(([low, high]) => {
+      const size = Math.max(below > 0 ? -low / below : 0, below < 1 ? high / (1 - below) : 0) || 1;
+      return { min: -below * size, max: (1 - below) * size };
+    });
+  }
 
   function draw() {
     if (chart) chart.destroy();
@@ -30,27 +43,29 @@
     hidden = 0;
     for (const [name, values] of Object.entries(row.distances)) {
       sets.push({
-        label: `FD ${name}, log2(run / base)`, yAxisID: "y2", data: values.map((v, i) => ({ x: row.lambda[i], y: v })),
-        borderColor: variable("--muted"), backgroundColor: variable("--muted"), borderWidth: 1.5, borderDash: dashes[hidden++ % 3],
-        pointStyle: ["triangle", "rect", "rectRot", "star"][hidden % 4], pointRadius: 5,
+        label: `FD ${name}, log2(base / run)`, yAxisID: "y2", data: values.map((v, i) => ({ x: row.lambda[i], y: v })),
+        borderColor: shades()[hidden % 4], backgroundColor: shades()[hidden % 4], borderWidth: 1.5, borderDash: dashes[hidden % 3],
+        pointStyle: ["triangle", "rect", "rectRot", "star"][hidden++ % 4], pointRadius: 5,
       });
     }
+    const [left, right] = limits(sets);
     chart = new Chart($("hacking-chart"), {
       type: "line",
       data: { datasets: sets },
       options: {
         animation: false, maintainAspectRatio: false, parsing: false,
-        plugins: { legend: { position: "bottom", labels: { color: variable("--text"), usePointStyle: true, pointStyle: "line", pointStyleWidth: 34 } } },
+        plugins: { legend: { position: "bottom", labels: { color: variable("--text"), usePointStyle: true, pointStyleWidth: 24 } } },
         scales: {
           x: { ...axisStyle("λ, the weight of the reward"), type: "logarithmic", ticks: { color: variable("--muted"), callback: (v) => (row.lambda.includes(v) ? shortNumber(v) : "") }, afterBuildTicks: (axis) => { axis.ticks = row.lambda.map((value) => ({ value })); } },
-          y: axisStyle("gain, σ of base"),
-          y2: { ...axisStyle("FD, log2(run / base)"), position: "right", grid: { drawOnChartArea: false } },
+          y: { ...axisStyle("gain, σ of base (up is better)"), ...left },
+          y2: { ...axisStyle("FD, log2(base / run) (up is better)"), ...right, position: "right", grid: { drawOnChartArea: false } },
         },
       },
     });
   }
   select.addEventListener("change", draw);
   onTheme(draw);
+  svgButton(select.closest(".controls"), "reward-hacking", () => chart);
 })();
 
 (() => {
@@ -118,4 +133,5 @@
   $("curve-part").addEventListener("change", series);
   $("curve-series").addEventListener("change", draw);
   onTheme(parts);
+  svgButton($("curve-cell").closest(".controls"), "training-curves", () => chart);
 })();

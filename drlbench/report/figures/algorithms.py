@@ -93,9 +93,7 @@ def _against_kl(run: RunData, guidance: str) -> list[Picture]:
         f"one nat, logarithmic beyond. {DAGGER} held out. Guidance: {guidance}.",
     )
     settle_and_name(figure, drawn)
-    return [
-        Picture("fd_kl", "FD in each feature space against the KL from the base, by algorithm", figure, inline=True)
-    ]
+    return [Picture("fd_kl", "FD in each feature space against the KL from the base, by algorithm", figure)]
 
 
 def _against_time(run: RunData, guidance: str) -> list[Picture]:
@@ -139,9 +137,7 @@ def _against_time(run: RunData, guidance: str) -> list[Picture]:
         "Mean over seeds, the one lambda each family is quoted at.",
     )
     settle_and_name(figure, drawn)
-    return [
-        Picture("fd_time", "Held-out FD while training, against the seconds spent, by algorithm", figure, inline=True)
-    ]
+    return [Picture("fd_time", "Held-out FD while training, against the seconds spent, by algorithm", figure)]
 
 
 def _watched(run: RunData, cell: CellKey, space: str) -> Trail:

@@ -80,7 +80,7 @@ def fd_ratios(run: RunData, guidance: str) -> list[Picture]:
     note = f"Thick: 95 % sampling interval. Thin: over RL seeds. {DAGGER}, hollow: held out. Guidance: {guidance}."
     footnote(figure, note)
     caption = "FD of the base divided by FD of each run, one dot per run and feature space, with intervals"
-    return [Picture("fd_ratio", caption, figure, inline=True)] if drawn else []
+    return [Picture("fd_ratio", caption, figure)] if drawn else []
 
 
 def _ratio_limits(run: RunData, backbone: str, guidance: str, names: list[str]) -> tuple[float, float]:
@@ -108,7 +108,7 @@ def against_lambda(run: RunData, guidance: str) -> list[Picture]:
             axes.set_title(f"{backbone}: {fd_name(run, space)}" if rows > 1 else fd_name(run, space), loc="left")
             axes.set_ylabel("FD (lower is better)" if space == run.spaces[0] else "")
     footnote(figure, f"Mean over seeds, bars 95 % sampling interval. {DAGGER} held out. Guidance: {guidance}.")
-    return [Picture("fd_lambda", "FD in each feature space against the weight of the reward", figure, inline=True)]
+    return [Picture("fd_lambda", "FD in each feature space against the weight of the reward", figure)]
 
 
 def seven_metrics(run: RunData, guidance: str) -> list[Picture]:

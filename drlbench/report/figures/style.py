@@ -65,12 +65,11 @@ Ends = list[tuple[float, float, str, str]]  # x, y, name, colour
 
 @dataclass(frozen=True)
 class Picture:
-    """A drawn figure: its file name without ending, its alt text, and whether the page shows it."""
+    """A drawn figure: its file name without ending, and its alt text."""
 
     name: str
     caption: str
     figure: Figure
-    inline: bool = False
 
 
 def new_figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, list[list[Axes]]]:
@@ -101,11 +100,16 @@ def rendered(figure: Figure, ending: str) -> bytes:
     return out.getvalue()
 
 
+def svg(picture: Picture) -> str:
+    """A picture as SVG text."""
+    settle(picture.figure)
+    return rendered(picture.figure, "svg").decode()
+
+
 def save(picture: Picture, folder: Path) -> list[Path]:
     """Write name.svg, name.pdf and name.png."""
     paths = []
-    if picture.figure.get_layout_engine() is not None:
-        settle(picture.figure)
+    settle(picture.figure)
     for ending in METADATA:
         path = folder / f"{picture.name}.{ending}"
         atomic.write_bytes(path, rendered(picture.figure, ending))

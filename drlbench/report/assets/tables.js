@@ -1,0 +1,62 @@
+"use strict";
+// Tables: sort by a heading, keep the rows and columns a reader asks for, take them away as CSV.
+// A cell such as "−1.50 ± 0.09", "2.8x" or "over 99 %" sorts by its number, anything else as text, empty cells last.
+function sortKey(text) {
+  const clean = text.replaceAll("−", "-").trim();
+  const found = clean.match(/^(?:over |under )?(-?\d+(?:\.\d+)?(?:e[+-]?\d+)?)/);
+  return found ? Number(found[1]) : clean === "" || clean === "–" ? null : clean.toLowerCase();
+}
+
+function compareKeys(a, b) {
+  if (a === null || b === null) return (a === null) - (b === null);
+  if (typeof a !== typeof b) return typeof a === "number" ? -1 : 1;
+  return a < b ? -1 : a > b ? 1 : 0;
+}
+
+[...document.querySelectorAll("table.sortable")].forEach((table, number) => {
+  const headings = [...table.tHead.rows[0].cells];
+  const titles = headings.map((h) => h.textContent);
+  headings.forEach((heading, column) => {
+    const button = element("button", heading.textContent, { type: "button" });
+    heading.replaceChildren(button);
+    button.addEventListener("click", () => {
+      const falling = heading.getAttribute("aria-sort") === "ascending";
+      headings.forEach((h) => h.removeAttribute("aria-sort"));
+      heading.setAttribute("aria-sort", falling ? "descending" : "ascending");
+      const body = table.tBodies[0];
+      const rows = [...body.rows].filter((r) => !r.classList.contains("real"));
+      const keyed = rows.map((row) => [sortKey(row.cells[column].textContent), row]);
+      keyed.sort(([a], [b]) => (falling && a !== null && b !== null ? compareKeys(b, a) : compareKeys(a, b)));
+      body.prepend(...keyed.map(([, row]) => row));
+    });
+  });
+
+  const region = table.closest(".scroll");
+  const bar = element("div", null, { class: "controls" });
+  const inputs = ["rows", "columns"].map((what) => {
+    const label = element("label", `Only ${what} with `);
+    const input = element("input", null, { type: "search", size: "14" });
+    label.append(input);
+    bar.append(label);
+    const key = `t${number}${what[0]}`;
+    input.value = address.get(key) || "";
+    input.addEventListener("input", () => { address.set(key, input.value); filter(); });
+    return input;
+  });
+  const csv = element("button", "CSV", { type: "button", class: "small", "aria-label": `Download ${region.getAttribute("aria-label")} as CSV` });
+  csv.addEventListener("click", () => download(`${region.getAttribute("aria-label").replace(/[^\w]+/g, "-").toLowerCase()}.csv`, "text/csv", tableAsCsv(table)));
+  bar.append(csv);
+  region.before(bar);
+
+  // Words are alternatives: "drl sft" keeps rows with either.
+  function filter() {
+    const [rows, columns] = inputs.map((input) => input.value.toLowerCase().split(/\s+/).filter(Boolean));
+    const has = (words, text) => !words.length || words.some((w) => text.toLowerCase().includes(w));
+    for (const row of table.tBodies[0].rows) {
+      row.hidden = !row.classList.contains("real") && !has(rows, row.textContent);
+      [...row.cells].forEach((cell, i) => { cell.hidden = i > 0 && !has(columns, titles[i]); });
+    }
+    headings.forEach((cell, i) => { cell.hidden = i > 0 && !has(columns, titles[i]); });
+  }
+  filter();
+});

@@ -1,0 +1,112 @@
+"""The verdict in one sentence: is DRL worth it here, against plain training and against preference RL alone?
+
+No word is stronger than the seeds allow. With one seed everything is "in this run", because only sampling noise is
+known; with several, a front is "ahead" when its lead over seeds is clear of zero, and "not settled" otherwise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from drlbench.report.effects import Hacking, fd_ratio
+from drlbench.report.fronts import BASE
+from drlbench.report.headline import CONTROL, Contest, Sentence, headline_lambda, preference_families
+from drlbench.report.rundata import RunData
+from drlbench.report.words import percent, seeds, times
+
+ONE_SEED = "one seed: sampling only"
+
+
+def verdict(run: RunData, guidance: str, contests: list[Contest], signs: list[Hacking]) -> Iterator[Sentence]:
+    """The sentence, for all backbones together, and one of caution where a reward was hacked."""
+    fronts = [(b, text) for b in run.backbones for text in _front(run, b, guidance, contests)]
+    alone = [(b, text) for b in run.backbones for text in _alone(run, b, guidance)]
+    told = "; ".join([*_gather(run, fronts), *_gather(run, alone)])
+    if told:
+        yield Sentence("verdict", "", told[0].upper() + told[1:] + ".")
+    if caution := _caution(run, signs):
+        yield Sentence("caution", "", caution)
+
+
+def _gather(run: RunData, told: list[tuple[str, str]]) -> Iterator[str]:
+    """Each text once, with the backbones it holds for."""
+    for text in dict.fromkeys(t for _, t in told):
+        named = [b for b, t in told if t == text]
+        yield f"on {' and '.join(named)}, {text}" if len(run.backbones) > 1 else text
+
+
+def _front(run: RunData, backbone: str, guidance: str, contests: list[Contest]) -> Iterator[str]:
+    """Preference RL after DRL against preference RL alone: held-out preference over FD in the held-out spaces."""
+    names = preference_families(run, backbone)
+    alone = next((n for n in names if n.startswith(f"{BASE}+")), None)
+    after = next((n for n in names if "+" in n and not n.startswith(f"{BASE}+")), None)
+    found = [
+        c
+        for c in contests
+        if (c.backbone, c.guidance, c.first, c.second) == (backbone, guidance, after, alone) and c.x.kind == "fd"
+    ]
+    held = [c for c in found if run.held_out_space(c.x.space)] or found
+    judged = [c for c in held if run.held_out_reward(c.y.metric)] or held
+    if not judged:
+        return
+    group = [c for c in judged if c.y == judged[0].y]
+    where = f"{len(group)} held-out spaces" if run.held_out_space(group[0].x.space) else f"{len(group)} spaces"
+    n = min(c.volume.difference.n_seeds for c in group)
+    leads = [c.volume.difference for c in group]
+    ahead, behind = (sum(math.copysign(1, d.value) == s and d.value != 0 for d in leads) for s in (1, -1))
+    more = f"{after} is ahead of {alone} in {ahead} of {where}"
+    less = f" and behind in {behind}" if behind and ahead else f", it is behind in {behind}" if behind else ""
+    if n < 2:
+        yield f"{more}{less} in this run ({ONE_SEED})"
+        return
+    chance = [c.volume.probability_seeds for c in group if math.isfinite(c.volume.probability_seeds)]
+    settled = sum(d.seed_low > 0 or d.seed_high < 0 for d in leads)
+    least = f"probability over seeds {percent(min(chance))} to {percent(max(chance))}, " if chance else ""
+    yield f"{more}{less} ({least}settled in {settled} of {len(group)}, {seeds(n)})"
+
+
+def _alone(run: RunData, backbone: str, guidance: str) -> Iterator[str]:
+    """The first family without a preference reward against base and plain training."""
+    others = (BASE, CONTROL, *preference_families(run, backbone))
+    name = next((n for n in run.runs if n not in others and run.lambdas(backbone, n)), None)
+    spaces = [s for s in run.spaces if run.held_out_space(s)] or list(run.spaces)
+    if name is None:
+        return
+    lambda_ = headline_lambda(run, backbone, name, guidance)
+    found = [fd_ratio(run, backbone, name, lambda_, guidance, s).estimate for s in spaces]
+    found = [e for e in found if math.isfinite(e.value)]
+    if not found:
+        return
+    n = min(e.n_seeds for e in found)
+    ends = [(e.seed_low, e.seed_high) if n > 1 else (e.low, e.high) for e in found]
+    lower, raised = sum(low > 1 for low, _ in ends), sum(high < 1 for _, high in ends)
+    control = [fd_ratio(run, backbone, CONTROL, None, guidance, s).estimate.value for s in spaces]
+    control = [v for v in control if math.isfinite(v)]
+    beside = f"; plain training {_span(control)}" if control else ""
+    held = "held-out " if run.held_out_space(spaces[0]) else ""
+    how = ONE_SEED if n < 2 else f"over {seeds(n)}"
+    weight = "" if lambda_ is None else f" (lambda {lambda_:g})"
+    worse = all(e.value < 1 for e in found)
+    by = _span([1 / e.value if worse else e.value for e in found])
+    moved = f"{'MULTIPLIES' if worse else 'divides'} {held}FD by {by}, clear of no change in "
+    moved += f"{raised if worse else lower} of {len(found)} spaces"
+    yield (
+        f"{name}{weight} {moved}{f' and higher in {raised}' if raised and not worse else ''}"
+        f"{' in this run' if n < 2 else ''} ({how}{beside})"
+    )
+
+
+def _span(values: list[float]) -> str:
+    return times(min(values)) if len(values) == 1 else f"{times(min(values))} to {times(max(values))}"
+
+
+def _caution(run: RunData, signs: list[Hacking]) -> str:
+    """From which lambda on something held out gets worse while a reward rises, over all backbones."""
+    said = []
+    for backbone in run.backbones:
+        rows = [h for h in signs if h.backbone == backbone]
+        first = {n: next((h for h in rows if h.run == n and h.signs), None) for n in dict.fromkeys(h.run for h in rows)}
+        begins = [f"{n} from lambda {h.lambda_:g}" if h.lambda_ is not None else n for n, h in first.items() if h]
+        said += [(backbone, ", ".join(begins))] if begins else []
+    return f"Signs of reward hacking: {'; '.join(_gather(run, said))}." if said else ""

@@ -1,0 +1,81 @@
+import math
+import re
+import shutil
+
+import numpy as np
+import pytest
+
+from drlbench.report.record import SCHEMA, RunRecord, Space
+from drlbench.report.results import Row
+from drlbench.report.rundata import RunData, read_run
+from drlbench.report.scorecard import scorecard
+from drlbench.report.summary import summarise
+
+
+@pytest.fixture(scope="module")
+def run(run_dir) -> RunData:
+    return read_run(run_dir)
+
+
+@pytest.fixture(scope="module")
+def one_seed(run_dir, tmp_path_factory) -> RunData:
+    copy = shutil.copytree(run_dir, tmp_path_factory.mktemp("seed") / "run")
+    lines = (copy / "results.csv").read_text().splitlines(keepends=True)
+    (copy / "results.csv").write_text("".join(x for x in lines if x.split(",")[6] != "0.1"))
+    return read_run(copy)
+
+
+def test_held_out_numbers_come_first_and_every_family_has_one_line(run):
+    card = summarise(run).scorecard
+    held = [c.held_out for c in card.columns if c.metric != "kl_nats"]
+    assert held == sorted(held, reverse=True) and card.columns[0].title == "FD classifier †"
+    assert [c.title for c in card.columns if c.metric == "taste"] == ["taste"], "optimised: no mark, at the end"
+    assert [(x.backbone, x.run) for x in card.lines] == [(b, n) for b in run.backbones for n in run.runs]
+    line = next(x for x in card.lines if (x.backbone, x.run) == ("small", "drl"))
+    values = [run.row(c, "none", "classifier", "fd").value for c in run.seeds("small", "drl", line.lambda_)]
+    assert line.scores[0].value == pytest.approx(sum(values) / 2) and line.seconds == pytest.approx(58.2)
+
+
+def test_no_best_is_marked_with_one_seed(one_seed):
+    card = summarise(one_seed).scorecard
+    assert not any(any(x.best) for x in card.lines)
+    assert "sampling only" in card.to_table().note
+
+
+def test_a_clear_winner_is_marked_and_an_overlap_is_not(tmp_path):
+    """Three seeds each: far apart the lower FD is best, with overlapping seeds nobody is."""
+
+    def made(values):
+        at = ("none", 1.0, 0.0, 1.0, "x", "fd")
+        rows, draws = [], {}
+        for name, seeds in values.items():
+            for i, v in enumerate(seeds):
+                rows.append(Row("s", "b", name, "", "", None, f"{i}.0", *at, v, v - 0.01, v + 0.01, 9, "lower", "sig"))
+                draws[f"b/{name}/seed={i}.0|none|x|fd"] = v + 0.005 * (np.arange(201) / 100 - 1)
+        record = RunRecord(schema=SCHEMA, spaces=(Space(name="x"),))
+        return scorecard(RunData(tmp_path, tuple(rows), record, {}, draws), "none", ())
+
+    clear = made({"base": [5.0, 5.1, 4.9], "sft": [4.0, 4.02, 3.98]})
+    assert [x.best for x in clear.lines] == [(False,), (True,)]
+    close = made({"base": [5.0, 5.4, 4.6], "sft": [4.8, 5.2, 4.4]})
+    assert [x.best for x in close.lines] == [(False,), (False,)]
+
+
+def test_the_verdict_is_one_sentence_and_never_stronger_than_its_seeds(run, one_seed):
+    for found, words in ((run, "over seeds"), (one_seed, "in this run")):
+        summary = summarise(found)
+        verdicts = [s.text for s in summary.headline if s.topic == "verdict"]
+        assert len(verdicts) == 1 and words in verdicts[0] and not re.search(r"\. [A-Z]", verdicts[0])
+        told = " ".join(s.text for s in summary.headline)
+        assert "at every FD both reach" not in told, "the attainment probability left the headline"
+    assert "sampling only" in verdicts[0] and "probability over seeds" not in verdicts[0]
+    distances = [s.text for s in summarise(one_seed).headline if s.topic == "distance" and "against base" in s.text]
+    assert distances and all("sampling only" in t for t in distances)
+    assert not any(re.search(r"\b(lowers|RAISES)\b", t) for t in distances)
+
+
+def test_the_terminal_s_table_and_the_page_say_the_same(run):
+    card = summarise(run).scorecard
+    table = card.to_table()
+    assert table.header[:2] == ("backbone", "run") and len(table.rows) == len(card.lines)
+    assert all(math.isfinite(e.value) for e in card.lines[0].scores)
