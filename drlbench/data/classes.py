@@ -147,6 +147,19 @@ def _by_number(own: Sequence[str], count: int) -> list[int] | None:
     return found if len(set(found)) == len(found) and max(found, default=0) < count else None
 
 
+def indices(names: Sequence[str]) -> tuple[Labels, str]:
+    """The class index that each name says by itself, (len(names),) int64, and how it says it.
+
+    Numbers are indices and ImageNet ids are those of the 1,000 classes; other names are numbered in natural order.
+    """
+    if (numbers := _by_number(names, MAX_CLASSES)) is not None:
+        return np.array(numbers, dtype=np.int64), "integer index"
+    if (numbers := _by_wnid(names, [str(k) for k in range(1000)])) is not None:
+        return np.array(numbers, dtype=np.int64), "ImageNet id"
+    order = {name: index for index, name in enumerate(ordered(names))}
+    return np.array([order[name] for name in names], dtype=np.int64), "natural order of the names"
+
+
 def common(
     own: tuple[Labels, Sequence[str] | None], other: tuple[Labels, Sequence[str] | None], what: str, where: str
 ) -> tuple[Labels, Labels, str]:

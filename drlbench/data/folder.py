@@ -108,8 +108,10 @@ def _levels(root: Path, names: Sequence[str]) -> tuple[int | None, int]:
             return level, base
         if level == base:
             _refuse_mixed(root, below, base)
-    kinds = {split_of(name.rsplit("/", 1)[-1]) for name in names}
-    return (-1 if None not in kinds and len(kinds) > 1 else None), base
+    files = (name.rsplit("/", 1)[-1] for name in names)
+    first = split_of(next(files))
+    named = first is not None and all(split_of(file) is not None for file in files)
+    return (-1 if named and any(split_of(name.rsplit("/", 1)[-1]) != first for name in names) else None), base
 
 
 def _wrappers(names: Sequence[str]) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from drlbench.errors import UserError
 
@@ -21,6 +22,7 @@ HELD_OUT = ("validation", "test")  # the first that is there is held out
 _WORD = {word: (re.compile(rf"(?<![a-z]){word}(?![a-z])"), split) for split, words in WORDS.items() for word in words}
 
 
+@lru_cache(maxsize=4096)
 def split_of(name: str) -> str | None:
     """The split that one part of a path speaks of: train, validation, test, or None."""
     found = {split for pattern, split in _WORD.values() if pattern.search(name.lower())}

@@ -266,12 +266,14 @@ class _Session:
                     f"or arr_1 in an npz)"
                 )
             labels = np.zeros(source.n, dtype=np.int64) if labels is None else labels
-            if source.class_names is not None and reward.class_names is not None:
-                place, how = classes.match(
-                    source.class_names, reward.class_names, source.where, f"the prompts of {name}"
-                )
+            if source.class_names is not None and reward.needs_labels:
+                if reward.class_names is None:
+                    place, how = classes.indices(source.class_names)
+                else:
+                    asked = f"the prompts of {name}"
+                    place, how = classes.match(source.class_names, reward.class_names, source.where, asked)
                 labels = place[labels]
-                self.table.note(f"{name}: classes of {source.where} are matched with its prompts by {how}")
+                self.table.note(f"{name}: classes of {source.where} are matched with its own by {how}")
             scores, done = np.empty(source.n), 0
             for batch in source.batches():
                 part = slice(done, done + len(batch))

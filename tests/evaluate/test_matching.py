@@ -21,6 +21,15 @@ class Mean(Encoder):
         return images.mean((2, 3))
 
 
+class ByIndex(Reward):
+    """The class index that it is asked for, whatever the class is called."""
+
+    name, signature = "pickscore", "index:1"
+
+    def forward(self, images, y):
+        return y.float() + 0 * images.mean((1, 2, 3))
+
+
 class ByClass(Reward):
     """The class index that it is asked for."""
 
@@ -102,9 +111,10 @@ def test_classes_that_do_not_match_are_refused_and_the_rest_is_measured(tmp_path
 )
 def test_prompts_are_those_of_the_folders_classes(tmp_path, names, indices):
     images = folder(tmp_path / "gen", names, 4)
-    table = evaluate(images, None, ["pickscore"], {}, rewards={"pickscore": ByClass}, resamples=10)
-    assert table.rows[0].value == pytest.approx(np.mean(indices))
-    assert any("matched with its prompts" in note for note in table.notes)
+    for reward in (ByClass, ByIndex) if names["a"] != "name 3" else (ByClass,):
+        table = evaluate(images, None, ["pickscore"], {}, rewards={"pickscore": reward}, resamples=10)
+        assert table.rows[0].value == pytest.approx(np.mean(indices))
+    assert any("matched with its own by" in note for note in table.notes)
 
 
 def test_classes_without_a_prompt_are_refused(tmp_path):
