@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 from typing import IO, Any
 
 import numpy as np
@@ -23,7 +24,7 @@ EXPANSION = 100
 # What numpy and zipfile raise on files that are damaged or lie.
 DAMAGE = (
     zipfile.BadZipFile, EOFError, OSError, ValueError, KeyError, RuntimeError, NotImplementedError, OverflowError,
-    MemoryError, SyntaxError, TypeError, zlib.error,
+    MemoryError, SyntaxError, TypeError, RecursionError, TokenError, zlib.error,
 )  # fmt: skip
 
 

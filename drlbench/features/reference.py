@@ -40,6 +40,7 @@ PAIRS = (
 )  # fmt: skip
 FEATURE_KEYS = ("feats", "features", "reps")
 KNOWN = {key for _, *pair in PAIRS for key in pair} | {"num_images", "n", *FEATURE_KEYS}
+ZIP = b"PK\3\4"
 LARGEST = 1_000_000_000  # bytes of a pickle; ADM's moments are 67 MB
 
 
@@ -167,15 +168,18 @@ def _moments(path: Path, space: str, mean: Any, covariance: Any, n: int, provena
 
 def _tables(path: Path) -> dict[str, Any]:
     """What a file holds by name: arrays, numbers, and tables of them; None stands for what is not looked at."""
-    if not zipfile.is_zipfile(path):
+    with path.open("rb") as file:
+        zipped = file.read(len(ZIP)) == ZIP
+    if not zipped:
         return _table(path, read_tables(_content(path), str(path)))
     with open_npz(path, "npz of numbers") as archive:
         pickled = [name for name in archive.file.namelist() if name.endswith("data.pkl")]
         if not pickled:
             # ADM's file also holds 2 GB of images, which are none of our business here.
             return {name: archive.read(name) if name in KNOWN else None for name in archive.names}
-        if archive.file.getinfo(pickled[0]).file_size > LARGEST:
-            raise IntegrityError(f"{path}: its data.pkl is over {LARGEST // 10**9} GB; it is not read")
+        entry = archive.file.getinfo(pickled[0])
+        if entry.file_size > min(LARGEST, max(LARGE, EXPANSION * entry.compress_size)):
+            raise IntegrityError(f"{path}: its data.pkl unpacks to {entry.file_size:,} bytes; it is not read")
         return _table(path, read_tables(archive.file.read(pickled[0]), str(path), _Storages(archive.file, pickled[0])))
 
 
