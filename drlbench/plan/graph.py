@@ -40,6 +40,7 @@ class CellPlan:
         training: (round, stage) of every reward and finetune stage made for this cell, for the training curves.
         kl: the stage that estimates the KL from the base, or None for the base itself.
         trajectory: the stage that records norms along the memoryless SDE, where the suite asks and there is one.
+        tilt: the stage that measures the exact optimum of its first round, where the suite asks and it has a reward.
     """
 
     cell: Cell
@@ -48,6 +49,7 @@ class CellPlan:
     measured: dict[str, Measured]
     kl: Node | None
     trajectory: Node | None = None
+    tilt: Node | None = None
 
 
 class Plan:

@@ -14,6 +14,7 @@ from drlbench.plan.graph import CellPlan, Plan
 from drlbench.plan.measure import measure, measure_data, sampling
 from drlbench.plan.models import base, common_reward, encoder, judge, model
 from drlbench.plan.node import Node
+from drlbench.plan.tilt import tilt
 from drlbench.suite.cells import Cell
 from drlbench.suite.load import Suite
 from drlbench.suite.schema import GuidanceSpec
@@ -70,7 +71,8 @@ def _cell(graph: Plan, cell: Cell) -> CellPlan:
             },
         )
         kl = graph.add("kl", f"{name}: KL from the base", settings, model=made, base=start)
-    return CellPlan(cell, made, training, measured, kl, _trajectory(graph, cell, made, start))
+    beside = _trajectory(graph, cell, made, start), tilt(graph, cell, training, measured)
+    return CellPlan(cell, made, training, measured, kl, *beside)
 
 
 def _trajectory(graph: Plan, cell: Cell, made: Node, start: Node) -> Node | None:

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from drlbench.report.results import COLUMNS, Row, write_results
+from drlbench.run.bound import bound_rows
 from drlbench.run.signatures import described, signature
 from drlbench.store import atomic
 from drlbench.store.layout import Store
@@ -64,6 +65,7 @@ def collect(plan: Plan, store: Store, run: Path) -> dict[str, Any]:
             row = _json(store, cell.kl, "rows.json")[0]
             row["signature"] = signature(plan, store, cell.kl, row)
             rows += [_row(plan, cell, guidance, "", row) for guidance in cell.measured]
+        rows += [_row(plan, cell, "none", row["space"], row) for row in bound_rows(plan, store, cell)]
         cells.append(_cell(plan, store, cell, run))
     written = write_results(run / "results.csv", rows)
     if plan.spec.data.kind == "toy":

@@ -19,13 +19,21 @@ SHOWN = 8  # hex digits of a hash
 
 
 def signature(plan: Plan, store: Store, node: Node, row: dict[str, Any]) -> str:
-    """Everything a row of a `scores`, `preference` or `kl` stage depends on."""
+    """Everything a row of a `scores`, `preference`, `kl` or `tilt` stage depends on."""
     parts: dict[str, str | int | float] = {}
     if node.kind == "preference":
         parts["reward"] = str(described(store, _input(plan, node, "reward")).get("signature", ""))
     elif node.kind == "kl":
         parts |= {"ref": f"base:{_weights(store, _input(plan, node, 'base'))}", "tmax": KL_T_MAX}
         parts["sampler"] = sampler_part(node.settings["sampling"])
+    elif node.kind == "tilt":
+        rewards = sorted(name for name in node.inputs if name.startswith("reward:"))
+        parts["reward"] = "+".join(
+            str(described(store, _input(plan, node, name)).get("signature", "")) for name in rewards
+        )
+        if row["space"]:
+            parts["enc"] = str(described(store, plan.encoders[row["space"]]).get("signature", ""))
+        parts["ref"] = f"{node.settings['data']['kind']}:{node.settings['data']['fingerprint'][:SHOWN]}"
     else:
         part = ""
         if "reference" in node.inputs:

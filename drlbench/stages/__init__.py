@@ -27,6 +27,7 @@ VERSIONS = {
     "preference": 1,
     "kl": 1,
     "trajectory": 1,
+    "tilt": 1,
 }
 
 # JiT's velocity is clamped beyond, and one bound for all keeps the axis of the KL the same.

@@ -144,21 +144,23 @@ def write_description(folder: Path, **facts: Any) -> None:
     atomic.write_json(folder / "description.json", facts)
 
 
+def measurement_row(m: Measurement) -> dict[str, Any]:
+    """A measurement as rows.json has it."""
+    return {
+        "metric": m.metric,
+        "value": float(m.value),
+        "low": None if np.isnan(m.low) else float(m.low),
+        "high": None if np.isnan(m.high) else float(m.high),
+        "n": int(m.n),
+        "better": m.better,
+        "notes": list(m.notes),
+        "details": {key: float(value) for key, value in m.details.items() if np.isfinite(value)},
+    }
+
+
 def write_measurements(folder: Path, measurements: list[Measurement]) -> None:
     """Keep rows.json and replicates.npz."""
-    rows = [
-        {
-            "metric": m.metric,
-            "value": float(m.value),
-            "low": None if np.isnan(m.low) else float(m.low),
-            "high": None if np.isnan(m.high) else float(m.high),
-            "n": int(m.n),
-            "better": m.better,
-            "notes": list(m.notes),
-            "details": {key: float(value) for key, value in m.details.items() if np.isfinite(value)},
-        }
-        for m in measurements
-    ]
+    rows = [measurement_row(m) for m in measurements]
     draws: dict[str, NDArray[np.float64]] = {m.metric: m.replicates for m in measurements if m.replicates is not None}
     # numpy's stub reads any ** as the flag allow_pickle.
     np.savez_compressed(folder / "replicates.npz", **draws)  # type: ignore[arg-type] # its stub takes the keywords for options

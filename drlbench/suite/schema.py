@@ -177,6 +177,12 @@ class SuiteSpec(Spec):
         unit="images",
         example=64,
     )
+    tilt_samples: Annotated[int, Field(ge=0, le=MAX_IMAGES)] = key(
+        0,
+        about="samples of a run's start, weighted by exp(lambda r) to the exact optimum; 0: none",
+        unit="images",
+        example=12000,
+    )
     resamples: Annotated[int, Field(ge=20, le=100_000)] = key(
         200, about="bootstrap resamples behind every interval", example=1000
     )

@@ -15,7 +15,7 @@ from torch import Tensor
 from drlbench.errors import UserError
 from drlbench.finetune.ddo import DDO
 from drlbench.finetune.learner import shadow
-from drlbench.plan.pipeline import plan
+from drlbench.plan.pipeline import lay_out
 from drlbench.suite.load import load_suite
 
 START = (0.0, 1.0)  # mean and standard deviation of the reference
@@ -166,8 +166,8 @@ metrics: [fd]
 
 def test_rounds_need_no_discriminator_where_the_objective_follows_the_start(tmp_path: Path) -> None:
     (tmp_path / "suite.yaml").write_text(ROUNDS)
-    spec = load_suite(tmp_path / "suite.yaml").spec
-    stages = [n for n in plan(spec, {"kind": "digits"}).nodes.values() if n.kind == "finetune"]
+    graph = lay_out(load_suite(tmp_path / "suite.yaml"))
+    stages = [n for n in graph.nodes.values() if n.kind == "finetune"]
     assert stages[1].inputs["start"] == ("finetune", stages[0].key)
     (tmp_path / "suite.yaml").write_text(ROUNDS.replace("{algorithm: ddo, rounds", "{algorithm: sft, rounds"))
     with pytest.raises(UserError, match="rounds re-fit"):
