@@ -122,3 +122,9 @@ def test_help_is_light() -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "validate" in done.stdout
+
+
+def test_no_two_test_files_share_a_name() -> None:
+    """pytest imports them by their bare names."""
+    names = [p.name for p in (ROOT / "tests").rglob("*.py") if p.name not in ("conftest.py", "__init__.py")]
+    assert sorted(names) == sorted(set(names))
