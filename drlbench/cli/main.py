@@ -213,11 +213,22 @@ def plan(
 
 
 @app.command()
-def report(folder: RunPath) -> None:
-    """Make the tables, figures and report.html again from a run's results."""
+def report(
+    folders: Annotated[list[Path], typer.Argument(help="A run's folder; several, or a folder of runs: a leaderboard.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for leaderboard.html and .csv of several runs.")] = Path(
+        "reports"
+    ),
+) -> None:
+    """Make the tables and report.html again from a run's results; of several runs, a leaderboard."""
     from drlbench.report.build import build_report
+    from drlbench.report.leaderboard import write_leaderboard
+    from drlbench.report.load import find_runs, load_run
 
-    tell(build_report(folder), folder)
+    runs = [f for folder in folders for f in find_runs(folder)]
+    if len(runs) == 1:
+        tell(build_report(runs[0]), runs[0])
+    else:
+        print(f"leaderboard: {write_leaderboard(load_run(*runs), out)}")
 
 
 @app.command("list")

@@ -20,6 +20,8 @@ from drlbench.frontier.uncertainty import Estimate
 from drlbench.report.compare import Comparison
 from drlbench.report.compare_text import table
 from drlbench.report.headline import axis_words
+from drlbench.report.leaderboard import Ranking
+from drlbench.report.load import Results
 from drlbench.report.page_data import page_data
 from drlbench.report.record import RunRecord
 from drlbench.report.rundata import RunData
@@ -71,16 +73,7 @@ def render(run: RunData, summary: Summary, pictures: dict[str, tuple[str, str]])
         data=_island(data),
         style=Markup(style),
         scripts=[Markup(s) for s in scripts],
-        policy="; ".join(
-            [
-                "default-src 'none'",
-                "img-src data:",
-                f"style-src {_hash(style)}",
-                f"script-src {' '.join(map(_hash, scripts))}",
-                "base-uri 'none'",
-                "form-action 'none'",
-            ]
-        ),
+        policy=_policy(style, scripts),
     )
 
 
@@ -120,6 +113,36 @@ def render_comparison(comparison: Comparison) -> str:
             style=Markup(style),
             policy=policy,
         )
+    )
+
+
+def render_leaderboard(results: Results, found: list[Ranking]) -> str:
+    """Rankings of many runs as one page; its tables sort, filter and leave as CSV like a report's."""
+    scripts = [_asset(name) for name in ("page.js", "svg.js", "tables.js")]
+    style = _asset(STYLE)
+    environment = _environment()
+    environment.filters["zip"] = zip
+    return environment.get_template("leaderboard.html.j2").render(
+        results=results,
+        rankings=[(r, r.to_table()) for r in found],
+        data=_island({"classes": []}),
+        style=Markup(style),
+        scripts=[Markup(s) for s in scripts],
+        policy=_policy(style, scripts),
+    )
+
+
+def _policy(style: str, scripts: list[str]) -> str:
+    """A content policy that allows exactly the inlined style and scripts."""
+    return "; ".join(
+        [
+            "default-src 'none'",
+            "img-src data:",
+            f"style-src {_hash(style)}",
+            f"script-src {' '.join(map(_hash, scripts))}",
+            "base-uri 'none'",
+            "form-action 'none'",
+        ]
     )
 
 

@@ -30,20 +30,6 @@ def as_printed(p: Published) -> str:
     return f"{p.value} ± {p.stderr}" if p.stderr else p.value
 
 
-def published_table(number: str) -> Table:
-    """A table from the printed numbers alone: one row per backbone, space, method and setting, digits untouched."""
-    found = [p for p in published() if p.table == number]
-    metrics = tuple(dict.fromkeys(p.metric for p in found))
-    rows = []
-    for key in dict.fromkeys((p.backbone, p.feature_space, p.method, p.setting) for p in found):
-        group = [p for p in found if (p.backbone, p.feature_space, p.method, p.setting) == key]
-        cells = {p.metric: as_printed(p) for p in group}
-        first = group[0]
-        rows.append((*key, first.lam, first.cfg, first.cfg_interval, *(cells.get(m, "") for m in metrics)))
-    header = ("backbone", "feature_space", "method", "setting", "lambda", "cfg", "cfg_interval", *metrics)
-    return Table(f"Table {number}: {TITLES[number]}", header, tuple(rows), found[0].source if found else "")
-
-
 def paper_table(run: RunData, number: str) -> Table | None:
     """The same table from a run, `<metric>` beside `<metric> (paper)`; None when the run has none of its rows."""
     rows = list(_distances(run, number) if number in "23" else _rewards(run) if number == "4" else _encoders(run))
@@ -51,11 +37,11 @@ def paper_table(run: RunData, number: str) -> Table | None:
         return None
     metrics = tuple(dict.fromkeys(m for _, _, values in rows for m in values))
     paper = comparable(run)
-    header = ["backbone", "feature_space", "method", "setting", "lambda", "guidance"]
+    header = ["backbone", "feature_space", "method", "setting", "run", "lambda", "guidance"]
     header += [name for m in metrics for name in ((m, f"{m} (paper)") if paper else (m,))]
     table = []
-    for (backbone, space, method, setting), (_, lambda_, guidance), values in rows:
-        row: list[object] = [backbone, space, method, setting, lambda_, guidance]
+    for (backbone, space, method, setting), (name, lambda_, guidance), values in rows:
+        row: list[object] = [backbone, space, method, setting, name, lambda_, guidance]
         for m in metrics:
             row.append(values.get(m))
             if paper:
@@ -68,12 +54,32 @@ def paper_table(run: RunData, number: str) -> Table | None:
 Found = tuple[tuple[str, str, str, str], Choice, dict[str, float]]
 
 
+def _without_r1(run: RunData) -> str | None:
+    """The family whose one discriminator was fitted without R1, beside `drl`; None where the run has none."""
+    for name in (n for n in run.runs if n != "drl"):
+        paid = dict.fromkeys(r for c in run.cells if c.run == name for r in run.optimised(c))
+        rewards = [run.reward_record(r) for r in paid]
+        if len(rewards) == 1 and not run.is_preference(rewards[0].name) and rewards[0].report.get("r1") == 0:
+            through = [run.reward_record(r).encoders for c in run.cells if c.run == "drl" for r in run.optimised(c)]
+            if rewards[0].encoders in through:
+                return name
+    return None
+
+
 def _choices(run: RunData, backbone: str, method: str, guidances: Iterable[str]) -> list[Choice]:
-    """The (run, lambda, guidance) a method may choose from."""
-    name = "base" if method == "base" else "drl"
+    """The (run, lambda, guidance) a method may choose from.
+
+    The paper's rows at lambda 1 have no R1: they are the family fitted without it where the run has one, and the best
+    lambda is the best over both.
+    """
+    plain_r1 = _without_r1(run)
+    names = {
+        "base": ["base"],
+        "drl_lambda1": [plain_r1 or "drl"],
+        "drl_best_lambda": ["drl", *([plain_r1] if plain_r1 else [])],
+    }.get(method, ["drl"])
     fixed = {"drl_lambda1": 1.0, "drl_lambda10": 10.0}
-    lambdas = [v for v in run.lambdas(backbone, name) if v == fixed.get(method, v)]
-    return [(name, v, g) for v in lambdas for g in guidances]
+    return [(n, v, g) for n in names for v in run.lambdas(backbone, n) if v == fixed.get(method, v) for g in guidances]
 
 
 def _value(run: RunData, backbone: str, choice: Choice, space: str, metric: str) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -92,14 +93,15 @@ def _latex(text: str) -> str:
 def checkpoint_rows(run: RunData) -> list[tuple[str, str, float | None, str, int, str]]:
     """(backbone, run, lambda, guidance, number of seeds, rewards it was trained on) of every row of the table."""
     rows = []
+    measured = run.results[["backbone", "run", "lambda", "guidance", "seed"]].drop_duplicates()
+    counted = Counter((b, n, None if np.isnan(v) else v, g) for b, n, v, g, _ in measured.itertuples(index=False))
     for backbone in run.backbones:
         for name in run.runs:
             for lambda_ in run.lambdas(backbone, name):
                 cells = run.seeds(backbone, name, lambda_)
                 optimised = "+".join(dict.fromkeys(r for c in cells for r in run.optimised(c)))
                 for guidance in run.guidances:
-                    measured = {r.seed for r in run.rows if r.guidance == guidance and r.run == name}
-                    n = sum(c.seed in measured for c in cells)
+                    n = counted[backbone, name, lambda_, guidance]
                     if n:
                         rows.append((backbone, name, lambda_, guidance, n, optimised))
     return rows
