@@ -45,11 +45,24 @@ def did_you_mean(name: str, valid: Iterable[str]) -> str:
     return f" (did you mean {' or '.join(repr(n) for n in near)}?)" if near else ""
 
 
+def readable(text: str) -> str:
+    """Text that UTF-8 can hold: a file name's bytes that the locale did not know are read as UTF-8, or escaped."""
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "backslashreplace").decode()
+
+
+def for_terminal(text: object) -> str:
+    """A message of several lines for a terminal: each line as `shown`, none cut."""
+    return "\n".join(shown(line, 100_000) for line in str(text).split("\n"))
+
+
 def shown(text: object, limit: int = 200) -> str:
     """Text of foreign origin as messages show it: what a terminal would act upon is escaped, what is long is cut.
 
     Control characters, escape sequences, line ends and marks of direction never reach a terminal through it.
     """
-    plain = str(text)
+    plain = readable(str(text))
     cut = plain if len(plain) <= limit else plain[: limit - 3] + "..."
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut)

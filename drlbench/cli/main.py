@@ -23,7 +23,7 @@ from drlbench.cli import tools as cli_tools
 from drlbench.cli import weights as cli_weights
 from drlbench.cli.store import DEFAULT_STORE, StoreOption
 from drlbench.cli.tools import offline_from_now
-from drlbench.errors import UserError, did_you_mean, shown
+from drlbench.errors import UserError, did_you_mean, for_terminal, shown
 
 if TYPE_CHECKING:
     from drlbench.report.summary import Summary
@@ -72,7 +72,7 @@ def main() -> NoReturn:
     try:
         code = app(standalone_mode=False)  # an Exit comes back as its code
     except UserError as error:
-        print(f"drlbench: {error}", file=sys.stderr)
+        print(f"drlbench: {for_terminal(error)}", file=sys.stderr)
         sys.exit(error.exit_code)
     except typer.Abort:
         sys.exit(130)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from drlbench.cli.store import DEFAULT_STORE, StoreOption
-from drlbench.errors import MissingPrerequisite, UserError, did_you_mean
+from drlbench.errors import MissingPrerequisite, UserError, did_you_mean, for_terminal
 
 if TYPE_CHECKING:
     from drlbench.bench.result import BenchResult
@@ -147,11 +147,11 @@ def evaluate(
     else:
         print(table.csv() + (f"\n{to_csv(table.peers)}" if peers else ""), end="")
     for note in table.notes:
-        print(f"note: {note}", file=sys.stderr)
+        print(f"note: {for_terminal(note)}", file=sys.stderr)
     for warning in table.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+        print(f"warning: {for_terminal(warning)}", file=sys.stderr)
     for what, error in table.failures:
-        print(f"drlbench: {what}: {error}", file=sys.stderr)
+        print(f"drlbench: {for_terminal(what)}: {for_terminal(error)}", file=sys.stderr)
     if any(what in encoders and isinstance(error, MissingPrerequisite) for what, error in table.failures):
         print("note: spaces without downloads are pixels, fourier and RUN:NAME (a run's own encoder)", file=sys.stderr)
     if out is not None:

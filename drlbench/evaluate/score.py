@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from drlbench.data import classes
 from drlbench.data.images import ImageSource, holds_images, images_of_npz, open_images
 from drlbench.encoders.base import Encoder
-from drlbench.errors import UserError
+from drlbench.errors import UserError, shown
 from drlbench.evaluate.names import OWN_OUTPUT, SFID, canonical, reward_for, spaces_for
 from drlbench.evaluate.spaces import Fitted
 from drlbench.evaluate.table import Row, Table
@@ -150,7 +150,7 @@ def _identity(target: Reference | None, reals: ImageSource | None, real: Extract
         return target.name, target.sha256[:8]
     if reals is None or real is None:
         return "", ""
-    return Path(reals.where.split("[")[0]).stem, real.content[:8]
+    return shown(Path(reals.account.where).stem), real.content[:8]
 
 
 def _foreign(space: str) -> str:

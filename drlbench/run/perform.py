@@ -16,7 +16,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from drlbench.data.sources import survey
-from drlbench.errors import CellsFailed, MissingPrerequisite, UserError
+from drlbench.errors import CellsFailed, MissingPrerequisite, UserError, for_terminal
 from drlbench.report.record import SCHEMA
 from drlbench.run.collect import collect
 from drlbench.run.executors import local
@@ -82,7 +82,8 @@ def perform(suite: Suite, plan: Plan, store: Store, folder: Path, options: Optio
         started = time.time()
         accounts = survey({"kind": plan.spec.data.kind, **plan.spec.data.settings})
         for account in accounts:
-            print("".join(f"note: {line}\n" for line in account.lines() + account.warnings()), end="", file=sys.stderr)
+            for text in account.lines() + account.warnings():
+                print(f"note: {for_terminal(text)}", file=sys.stderr)
         record: dict[str, Any] = {
             "schema": SCHEMA,
             "suite": plan.spec.suite,

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from drlbench.errors import IntegrityError
+from drlbench.errors import IntegrityError, readable
 
 MARKER = "COMPLETE.json"
 
@@ -45,8 +45,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """`write_bytes` of UTF-8 text, whatever the locale that file names in it were read under."""
-    read = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    write_bytes(path, read.encode())
+    write_bytes(path, readable(text).encode())
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -78,6 +78,19 @@ def test_a_cache_that_cannot_be_written_costs_nothing_but_itself(
     assert "fourier,fd" in out and f"warning: {tmp_path / 'file'}: features are not kept there" in err
 
 
+def test_names_never_act_upon_a_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    own = images(tmp_path / "red\x1b[31m")
+    (own / "a\x1b]0;title\x07.txt").write_text("x")
+    assert call(monkeypatch, own, "--reference", own, "--metrics", "stats", "--cache", tmp_path / "c") == 0
+    out, err = capsys.readouterr()
+    assert "\x1b" not in out + err and "\x07" not in err and "red\\x1b[31m: 9 seen" in err
+    (own / "bad\x1b[2J.png").write_bytes(b"x")
+    assert call(monkeypatch, own, "--metrics", "stats", "--cache", tmp_path / "c") == 5
+    assert "\x1b" not in capsys.readouterr().err
+
+
 def test_a_full_disk_at_the_end_leaves_the_table_on_stdout(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

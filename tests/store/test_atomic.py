@@ -79,3 +79,10 @@ def test_replacing_a_file_keeps_the_old_one_on_failure(tmp_path: Path, monkeypat
         atomic.write_text(path, "new")
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["results.csv"]
+
+
+def test_text_is_utf8_whatever_a_file_name_brought_in(tmp_path: Path) -> None:
+    named = "é→".encode().decode("ascii", "surrogateescape")  # as a POSIX locale reads it
+    for text, written in ((named, "é→"), ("\udcff", "\\xff"), ("\ud800", "\\ud800")):
+        atomic.write_text(tmp_path / "a", text)
+        assert (tmp_path / "a").read_bytes() == written.encode()
