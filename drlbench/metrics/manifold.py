@@ -5,17 +5,21 @@ A set's manifold is the union of balls around its points reaching their k-th nea
     generated ball;  density = mean number of reference balls around a generated point, over k;  coverage = share of
     reference balls that hold a generated point.
 
-Resampling works on neighbour tables made once. Precision and density are means over generated samples and are
-resampled as such. Recall and coverage ask whether any sample that serves a reference point was drawn; ball radii stay
-those of the full set. Leaving samples out can only lower these two, so their replicates are shifted to be centred on
-the estimate: the interval describes spread, not that bias. A table keeps at most 32 servers of a point; that all of
-them are missing from a resample has probability e⁻³².
+Precision and density are means over generated samples and are resampled as such. Recall depends on who a sample's
+neighbours are, and a resample with repetitions would lay samples on top of each other: its replicates are measured on
+random halves of the generated samples, with every ball's radius taken anew within the half (the delete-half jackknife,
+whose spread is that of the full set to first order). Neighbours are looked up among the nearest 8 k in the full set;
+fewer than k = 3 of 24 are in a half with probability 2e-5. Coverage asks whether any sample that serves a reference
+point was drawn. Replicates of both are shifted to be centred on the estimate: the interval describes spread, not the
+bias of fewer samples. A table keeps at most 32 servers of a point; that all are missing has probability e⁻³².
+The half of replicate r is that of the samples that resample r draws most often, so that cells stay paired.
 
 Shapes: n generated, m reference samples, R resamples, T = 32 servers kept per reference point.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -26,13 +30,14 @@ from drlbench.errors import UserError, did_you_mean
 from drlbench.metrics.base import Evidence, Measurement, Metric
 from drlbench.metrics.bootstrap import counts_or_default, mean_replicates, measurement
 from drlbench.metrics.inputs import check_features, same_dimension
-from drlbench.metrics.neighbours import Index, Points, blocks, pairs_within, radii
+from drlbench.metrics.neighbours import Index, Points, blocks, nearest, pair_distances, pairs_within, radii
 
 Array = NDArray[np.float64]
 Features = NDArray[np.floating[Any]]
 Counts = NDArray[np.integer[Any]]
 
 SERVERS = 32
+AROUND = 8  # times k: neighbours of a generated sample that halves are looked up in
 CONVENTIONS = {"clovaai": True, "torch-fidelity": False, "adm": False}  # True: strictly inside the ball
 
 
@@ -77,6 +82,52 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Balls:
+    """What recall needs of every half: who lies near whom.
+
+    Attributes:
+        neighbours, distances: (n, A) nearest other generated samples, in order, and their squared distances.
+        row, column, reach: (p,) pairs of a reference point and a generated sample, by reference point, and their
+            squared distance; all pairs that any half can bring together.
+        points: number of reference points.
+        k: which neighbour a ball reaches to.
+        strict: whether a point on the edge is outside.
+    """
+
+    neighbours: Index
+    distances: Array
+    row: Index
+    column: Index
+    reach: Array
+    points: int
+    k: int
+    strict: bool
+
+    def replicates(self, value: float, counts: Counts) -> Array:
+        """(R,) recall of halves, centred on `value`."""
+        found = np.empty(len(counts))
+        for r, own in enumerate(halves(counts)):
+            here = own[self.neighbours]  # (n, A)
+            rank = here.cumsum(1)
+            place = (rank >= self.k).argmax(1)
+            place[rank[:, -1] < self.k] = here.shape[1] - 1
+            radius = self.distances[np.arange(len(place)), place]
+            edge = radius[self.column]
+            inside = own[self.column] & (self.reach < edge if self.strict else self.reach <= edge)
+            found[r] = len(np.unique(self.row[inside])) / self.points
+        return np.clip(value + _centred(found), 0.0, 1.0)
+
+
+def halves(counts: Counts) -> Iterator[NDArray[np.bool_]]:
+    """For every resample (n,) the half of the samples that it draws most often, ties by lot."""
+    for r, row in enumerate(counts):
+        order = np.random.default_rng(r).permutation(len(row))
+        chosen = np.zeros(len(row), dtype=bool)
+        chosen[order[np.argsort(-row[order].astype(np.int64), kind="stable")[: len(row) // 2]]] = True
+        yield chosen
+
+
+@dataclass(frozen=True)
 class Neighbourhoods:
     """Everything the four numbers need, from one pass over the pairs."""
 
@@ -84,6 +135,7 @@ class Neighbourhoods:
     balls: Array  # (n,) number of reference balls of the density k around a generated sample
     recall: Table
     coverage: Table
+    balls_of_halves: Balls
 
 
 def _centred(values: Array) -> Array:
@@ -111,10 +163,12 @@ def neighbourhoods(
     x, y = Points(generated, centre), Points(reference, centre)
     ks = (k_precision, k_density)
     y_radii = radii(y, ks)  # (2, m)
-    x_radii = radii(x, (k_precision,))[0]  # (n,)
+    around = min(AROUND * k_precision, len(x) - 1)
+    near, near2 = nearest(x, around)
+    x_radii = near2[:, k_precision - 1]  # (n,)
     precise = np.zeros(len(x), dtype=bool)
     balls = np.zeros(len(x))
-    recall, coverage = [], []
+    recall, coverage, wide = [], [], []
     for rows, d2, bound in blocks(y, x):
         dense = pairs_within(y, x, rows, d2, bound, y_radii[1, rows, None], strict)
         balls += np.bincount(dense[1], minlength=len(x))
@@ -123,8 +177,12 @@ def neighbourhoods(
             dense = pairs_within(y, x, rows, d2, bound, y_radii[0, rows, None], strict)
         precise[dense[1]] = True
         recall.append(_first_servers(*pairs_within(y, x, rows, d2, bound, x_radii[None], strict), len(d2)))
+        row, column = pairs_within(y, x, rows, d2, bound, near2[:, -1][None], strict)
+        wide.append((row + rows.start, column))
+    row, column = (np.concatenate(part) for part in zip(*wide, strict=True))
+    kept = Balls(near, near2, row, column, pair_distances(y, x, row, column), len(y), k_precision, strict)
     return Neighbourhoods(
-        precise.astype(np.float64), balls, Table(np.concatenate(recall)), Table(np.concatenate(coverage))
+        precise.astype(np.float64), balls, Table(np.concatenate(recall)), Table(np.concatenate(coverage)), kept
     )
 
 
@@ -146,6 +204,12 @@ def _mean_measurement(metric: str, values: Array, counts: Counts | None) -> Meas
 def _share_measurement(metric: str, table: Table, n: int, counts: Counts | None) -> Measurement:
     value, replicates = table.share(counts)
     return measurement(metric, value, n, "higher", replicates)
+
+
+def _recall(found: Neighbourhoods, n: int, counts: Counts | None) -> Measurement:
+    value, _ = found.recall.share(None)
+    replicates = None if counts is None else found.balls_of_halves.replicates(value, counts)
+    return measurement("recall", value, n, "higher", replicates)
 
 
 def precision_recall(
@@ -170,7 +234,7 @@ def precision_recall(
     resampling = counts_or_default(counts, len(x), resamples)
     return PrecisionRecall(
         _mean_measurement("precision", found.precise, resampling),
-        _share_measurement("recall", found.recall, len(x), resampling),
+        _recall(found, len(x), resampling),
     )
 
 
@@ -253,7 +317,7 @@ class PRDC(Metric):
         counts = counts_or_default(evidence.counts, len(x), 0)
         results = [
             _mean_measurement("precision", found.precise, counts),
-            _share_measurement("recall", found.recall, len(x), counts),
+            _recall(found, len(x), counts),
             _mean_measurement("density", found.balls / 5, counts),
             _share_measurement("coverage", found.coverage, len(x), counts),
         ]

@@ -23,7 +23,7 @@ VERSIONS = {
     "finetune": 4,
     "samples": 1,
     "features": 1,
-    "scores": 1,
+    "scores": 2,
     "preference": 1,
     "kl": 1,
     "trajectory": 1,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from drlbench.errors import UserError
 from drlbench.metrics import Evidence, class_coverage, density_coverage, precision_recall, resample_counts
-from drlbench.metrics.manifold import PRDC, neighbourhoods
+from drlbench.metrics.manifold import PRDC, halves, neighbourhoods
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "metrics"
 EXPECTED = json.loads((GOLDEN / "prdc_expected.json").read_text())["cases"]
@@ -141,3 +141,23 @@ def test_metric_and_its_messages():
         precision_recall(x, y, convention="adn")
     with pytest.raises(UserError, match="do not fit"):
         class_coverage(x, labels[:-1], y, np.arange(60) % 2)
+
+
+def recall_of_half(x, reference, own, k):
+    """Recall of the samples `own` alone, by the definition."""
+    return brute_force(x[own], reference, k, True)[1]
+
+
+def test_recalls_replicates_are_those_of_halves_with_radii_of_their_own():
+    rng = np.random.default_rng(3)
+    x, y, counts = rng.normal(size=(120, 4)), rng.normal(size=(80, 4)) + 0.5, resample_counts(120, 12)
+    recall = precision_recall(x, y, counts=counts).recall
+    direct = np.array([recall_of_half(x, y, own, 3) for own in halves(counts)])
+    assert recall.replicates == pytest.approx(np.clip(recall.value + direct - direct.mean(), 0, 1), abs=1e-12)
+
+
+def test_halves_are_of_the_samples_that_a_resample_draws_most():
+    counts = resample_counts(50, 5)
+    for row, own in zip(counts, halves(counts), strict=True):
+        assert own.sum() == 25
+        assert row[own].min() >= row[~own].max()
