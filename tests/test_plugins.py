@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -10,6 +11,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "tests" / "plugin_package"
@@ -25,6 +27,7 @@ backbones:
     family: dummy-backbone
     architecture: {in_channels: 1, input_size: 8, num_classes: 10}
     pretrain: {steps: 20, batch: 16}
+  theirs: {family: dummy-backbone, checkpoint: weights.pt}
 rewards:
   light: {kind: dummy-reward, gain: 2.0}
 algorithms:
@@ -32,7 +35,7 @@ algorithms:
 runs:
   base: {}
   prl: {reward: light, algorithm: shrink, lambda: [1]}
-sampling: {sampler: euler, steps: 2, n: 20}
+sampling: {sampler: official, steps: 2, n: 20}
 metrics: [fd, dummy-ink]
 preferences: [light]
 resamples: 20
@@ -51,7 +54,7 @@ def installed(tmp_path: Path) -> dict[str, str]:
     ]
     (info / "entry_points.txt").write_text("\n".join(groups))
     (tmp_path / "site" / "drlbench_dummy").symlink_to(PACKAGE / "src" / "drlbench_dummy")
-    return {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
+    return {**os.environ, "PYTHONPATH": f"{tmp_path / 'site'}{os.pathsep}{ROOT}"}
 
 
 def drlbench(environment: dict[str, str], folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -62,8 +65,24 @@ def drlbench(environment: dict[str, str], folder: Path, *arguments: str) -> subp
 def test_a_suite_can_use_one_of_each(installed: dict[str, str], tmp_path: Path) -> None:
     assert "dummy-ink" in drlbench(installed, tmp_path, "list", "metrics").stdout
     (tmp_path / "plugged.yaml").write_text(SUITE)
+    average = {"offset.weight": torch.ones(11, 64), "matrix.weight": torch.zeros(64, 64), "matrix.bias": torch.ones(64)}
+    raw = {name: 0 * value for name, value in average.items()}
+    torch.save({"model": raw, "ema": {f"module.{n}": v for n, v in average.items()}}, tmp_path / "weights.pt")
     done = drlbench(installed, tmp_path, "run", "plugged.yaml", "--workers", "1")
     assert done.returncode == 0, done.stderr
+    run = json.loads((tmp_path / "reports" / "plugged" / "run.json").read_text())
+    assert any("took ema, an average" in line for line in run["warnings"])
+    # v = 2 everywhere, so that every image of its authors' procedure is noise + 2, which the clamp makes nearly white.
+    ink = [r.split(",") for r in (tmp_path / "reports" / "plugged" / "results.csv").read_text().splitlines()]
+    row = next(r for r in ink if r[1:3] == ["theirs", "base"] and "dummy-ink" in r)
+    assert float(row[row.index("dummy-ink") + 1]) > 0.9
+    listed = {kind: drlbench(installed, tmp_path, "list", kind).stdout for kind in ("sizes", "checkpoints")}
+    assert "dummy-backbone: dummy-backbone-s" in listed["sizes"]
+    assert "dummy-backbone-s-digits: dummy-backbone-s, autoencoder pixels" in listed["checkpoints"]
+    assert "fid 31.4" in listed["checkpoints"]
+    picture = drlbench(installed, tmp_path, "sample", "weights.pt", "--sampler", "official", "-n", "4")
+    assert picture.returncode == 0, picture.stderr
+    assert "took ema" in picture.stderr
     rows = (tmp_path / "reports" / "plugged" / "results.csv").read_text()
     assert ",dummy-ink," in rows
     assert ",light," in rows

@@ -10,15 +10,20 @@ Shapes: B batch, C channels, H and W height and width of the latent (the image i
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import Any, ClassVar, Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from drlbench.backbones.keys import FINGERPRINTS, MARKS
+from drlbench.backbones.keys import FINGERPRINTS, marks
+from drlbench.errors import UserError, did_you_mean
 from drlbench.weights.copies import choose
 from drlbench.weights.strict import load_strict
+
+if TYPE_CHECKING:
+    from drlbench.backbones.cards import Card
 
 
 class Autoencoder(Protocol):
@@ -41,11 +46,98 @@ class PixelRange:
         return (latents + 1) / 2
 
 
-class Backbone(nn.Module, ABC):
-    """A network in the convention of its own authors; what `drlbench.backbones.create` returns.
+@dataclass(frozen=True)
+class Request:
+    """What `official_sample` was asked for, with the authors' defaults filled in.
 
     Attributes:
-        procedure: whose sampling procedure `official_sample` reproduces for it ("sit", "jit", "repa", "rae").
+        net: in its authors' convention.
+        noise: standard normal (B, C, H, W); y: labels (B,) int64.
+        method, num_steps: named as `Procedure.named` returns, counted as the authors count.
+        cfg_scale, cfg_interval: guidance and its (low, high) in the authors' own time.
+        draw: index of a noisy step -> standard normal (B, C, H, W).
+        guide: a weaker network of autoguidance.
+    """
+
+    net: Backbone
+    noise: Tensor
+    y: Tensor
+    method: str
+    num_steps: int
+    cfg_scale: float
+    cfg_interval: tuple[float, float]
+    draw: Callable[[int], Tensor]
+    guide: Backbone | None
+
+    @property
+    def null(self) -> Tensor:
+        """Labels (B,) of "no label"."""
+        return torch.full_like(self.y, self.net.num_classes)
+
+
+class Procedure(ABC):
+    """How a family's authors sample, step for step, and round to uint8.
+
+    Attributes:
+        methods: names of their methods, lower-case.
+        usual: method and number of steps of their own evaluation.
+        least_steps: the least number of steps, as they count.
+        interval: whether guidance can be limited to an interval of times.
+        autoguidance: whether a weaker network can guide.
+        data_at: the authors' time of the data, 1 or 0.
+        decodes_signed: whether their decoder gives images in [-1, 1], which is what `to_uint8` then takes.
+    """
+
+    methods: ClassVar[tuple[str, ...]]
+    usual: ClassVar[tuple[str, int]]
+    least_steps: ClassVar[int] = 1
+    interval: ClassVar[bool] = True
+    autoguidance: ClassVar[bool] = False
+    data_at: ClassVar[int] = 1
+    decodes_signed: ClassVar[bool] = True
+
+    def named(self, method: str) -> str:
+        """A method as `methods` writes it; empty takes the usual one, and "ode_" may stand in front.
+
+        Raises:
+            UserError: there is none of that name.
+        """
+        name = method.lower().removeprefix("ode_") or self.usual[0]
+        if name not in self.methods:
+            family = type(self).__name__.removesuffix("Procedure").lower()
+            near = did_you_mean(name, self.methods)
+            raise UserError(f"{family} has no sampling method '{method}'{near}; valid: {', '.join(self.methods)}")
+        return name
+
+    @abstractmethod
+    def sample(self, r: Request) -> Tensor:
+        """The final latents (B, C, H, W)."""
+
+    @abstractmethod
+    def evaluations(self, method: str, steps: int) -> int:
+        """Evaluations of one label for one sample, without guidance, in that many steps."""
+
+    @abstractmethod
+    def to_uint8(self, images: Tensor) -> Tensor:
+        """uint8 images (B, C, H, W) as the authors' scripts round theirs."""
+
+
+class Backbone(nn.Module, ABC):
+    """A network in the convention of its own authors, and all that is known of its family.
+
+    What `drlbench.create` returns. A package adds a family by one such class under the entry point
+    `drlbench.backbones`; a subclass states what differs from the defaults here.
+
+    Attributes:
+        fingerprint: one name that only its weights have, by which a checkpoint is told from others'; empty, and a
+            suite says `family` and `architecture`.
+        sizes: published sizes by name, as constructor arguments; names are lower-case with hyphens.
+        autoencoder: what the published sizes work on: "pixels" or the name of an autoencoder's card.
+        cards: published checkpoints, with the numbers their authors measured.
+        recipe: `preset: paper` by kind of algorithm; algorithms without an entry take batch, learning_rate, warmup and
+            gradient_clip of adjoint-matching's.
+        family: the registered name, for messages.
+        official: how its authors sample, for `sampler: official`; None where nobody published a way.
         official_average: of several averages in a training checkpoint the one that the authors evaluate; empty where
             their checkpoints hold one at most.
         official_prefix: what the authors' checkpoints put before every name; JiT's "net.".
@@ -55,7 +147,13 @@ class Backbone(nn.Module, ABC):
         time_floor: as of `VelocityModel`.
     """
 
-    procedure: ClassVar[str]
+    family: ClassVar[str]
+    official: ClassVar[Procedure | None] = None
+    fingerprint: ClassVar[str] = ""
+    sizes: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    autoencoder: ClassVar[str] = "pixels"
+    cards: ClassVar[tuple[Card, ...]] = ()
+    recipe: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     official_average: ClassVar[str] = ""
     official_prefix: ClassVar[str] = ""
     latent_shape: tuple[int, int, int]
@@ -85,9 +183,18 @@ class Backbone(nn.Module, ABC):
         Raises:
             UserError: a key is missing, unexpected or mis-shaped, or a weight is not finite; nothing is loaded.
         """
-        chosen = choose(content, ema, f"{self.procedure} checkpoint", MARKS, lambda _: self.official_average)
+        chosen = choose(content, ema, f"{self.family} checkpoint", marks(), lambda _: self.official_average)
         self.load_weights(chosen.state)
         return chosen.note
+
+    @classmethod
+    def infer_architecture(cls, state: Mapping[str, Tensor], given: Mapping[str, Any]) -> dict[str, Any]:
+        """Constructor arguments of the network that official names and tensors fit; `given` ones are taken as they are.
+
+        The default reads nothing off the weights. A KeyError is told as a tensor that is missing.
+        """
+        del state
+        return dict(given)
 
     def official_state_dict(self) -> dict[str, Tensor]:
         """The network's tensors under the names that its authors' code loads."""
@@ -95,7 +202,7 @@ class Backbone(nn.Module, ABC):
 
     def load_weights(self, state: Mapping[str, Tensor]) -> None:
         """Put official names and tensors into the network, strictly; families that rename do so here."""
-        load_strict(self, state, self.procedure, marks=FINGERPRINTS)
+        load_strict(self, state, self.family, marks=FINGERPRINTS)
 
     @abstractmethod
     def velocity_model(self, autoencoder: Autoencoder) -> VelocityModel:

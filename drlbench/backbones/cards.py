@@ -6,8 +6,10 @@ values times four; a checksum is empty where the authors publish none and nobody
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from drlbench.backbones.known import Known
 from drlbench.backbones.protocols import JIT_REFERENCE, Protocol
 from drlbench.errors import UserError, did_you_mean
 from drlbench.weights.asset import Asset
@@ -180,7 +182,9 @@ _CARDS = (
     ),
     _rae("rae-ditdh-s-512", "rae-ditdh-s-512", "DiTDH-S_ep20", 197_143_892, 512),
 )
-CARDS: dict[str, Card] = {card.name: card for card in _CARDS}
+CARDS: Mapping[str, Card] = Known(
+    {card.name: card for card in _CARDS}, lambda _, kind: {card.name: card for card in kind.cards}
+)
 
 
 def _sd_vae(name: str) -> AutoencoderCard:

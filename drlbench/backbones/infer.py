@@ -5,7 +5,7 @@ Shapes: D width, N tokens, C channels, p patch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import isqrt
 from typing import Any
 
@@ -14,22 +14,22 @@ from torch import Tensor
 from drlbench.backbones.keys import FINGERPRINTS
 from drlbench.backbones.sizes import JITS, TRANSFORMERS
 from drlbench.errors import UserError
+from drlbench.registry import BACKBONES
 
-BACKBONES = ("jit", "repa", "rae", "sit")
 HEADS = {width: heads for _, width, heads in TRANSFORMERS.values()}
 CONTEXT_START = {(depth, width): start for depth, width, _, _, start in JITS.values()}
 
 
 def family_of(state: Mapping[str, Tensor]) -> str | None:
     """The backbone whose names these weights carry, or None."""
-    return next((name for name in BACKBONES if FINGERPRINTS[name] in state), None)
+    return next((name for name, mark in FINGERPRINTS.items() if mark in state and name in BACKBONES.names()), None)
 
 
 def infer_architecture(family: str, state: Mapping[str, Tensor], given: Mapping[str, Any]) -> dict[str, Any]:
     """Constructor arguments of the network that these weights fit; `given` ones are taken as they are.
 
     Args:
-        family: "sit", "jit", "repa" or "rae".
+        family: a registered backbone.
         state: official names to tensors, unwrapped.
         given: what the user says; some arguments leave no trace in the weights (the number of heads of a width that
             no official size has).
@@ -38,7 +38,10 @@ def infer_architecture(family: str, state: Mapping[str, Tensor], given: Mapping[
         UserError: the weights lack what the family always has, or an argument that must be given is not.
     """
     try:
-        found = {"sit": _sit, "repa": _repa, "jit": _jit, "rae": _rae}[family](state, given)
+        if family in _OWN:
+            found = _OWN[family](state, given)
+        else:
+            found = BACKBONES.get(family).infer_architecture(state, given)
     except KeyError as error:
         raise UserError(f"state dict does not fit {family}: 1 missing: {error.args[0]}") from None
     return {**found, **given}
@@ -148,3 +151,11 @@ def _rae(state: Mapping[str, Tensor], given: Mapping[str, Any]) -> dict[str, Any
         "use_pos_embed": "pos_embed" in state,
         "use_qknorm": qk,
     }
+
+
+_OWN: Mapping[str, Callable[[Mapping[str, Tensor], Mapping[str, Any]], dict[str, Any]]] = {
+    "sit": _sit,
+    "repa": _repa,
+    "jit": _jit,
+    "rae": _rae,
+}

@@ -12,7 +12,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from drlbench.backbones.base import Autoencoder, Backbone, VelocityModel
+from drlbench.backbones.base import Autoencoder, Backbone, Procedure, VelocityModel
 from drlbench.backbones.layers import (
     AdaLNBlock,
     Attention,
@@ -26,6 +26,9 @@ from drlbench.backbones.layers import (
     sincos_position_embedding,
     unpatchify,
 )
+from drlbench.backbones.official.jit import JiTProcedure
+from drlbench.backbones.recipe import JIT as JIT_RECIPE
+from drlbench.backbones.recipe import Recipe
 from drlbench.backbones.sit import check_sizes
 from drlbench.errors import UserError
 
@@ -54,7 +57,9 @@ class JiT(Backbone):
         attn_drop, proj_drop: have no effect; the authors' dropout acts in their training only.
     """
 
-    procedure: ClassVar[str] = "jit"
+    family: ClassVar[str] = "jit"
+    official: ClassVar[Procedure | None] = JiTProcedure()
+    recipe: ClassVar[Recipe] = JIT_RECIPE
     official_average: ClassVar[str] = "model_ema1"
     official_prefix: ClassVar[str] = "net."
     time_floor = T_EPS

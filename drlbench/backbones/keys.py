@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-FINGERPRINTS = {
+from collections.abc import Mapping
+
+from drlbench.backbones.known import Known
+
+_OWN = {
     "jit": "x_embedder.proj1.weight",
     "repa": "projectors.0.0.weight",
     "rae": "s_embedder.proj.weight",
@@ -11,4 +15,9 @@ FINGERPRINTS = {
     # Timm's vision transformers, too, have `blocks.0.attn.qkv.weight`, and lie in the same files as encoders.
     "sit": "blocks.0.adaLN_modulation.1.weight",
 }
-MARKS = tuple(FINGERPRINTS.values())
+FINGERPRINTS: Mapping[str, str] = Known(_OWN, lambda name, kind: {name: kind.fingerprint} if kind.fingerprint else {})
+
+
+def marks() -> tuple[str, ...]:
+    """Every such name."""
+    return tuple(FINGERPRINTS.values())

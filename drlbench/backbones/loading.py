@@ -18,9 +18,8 @@ from drlbench.backbones.cards import CARDS, autoencoder_card
 from drlbench.backbones.checkpoints import find
 from drlbench.backbones.exported import read_exported
 from drlbench.backbones.folders import RAE, SMALL_RAE, kind_of
-from drlbench.backbones.infer import BACKBONES as INFERRED
 from drlbench.backbones.infer import family_of, infer_architecture
-from drlbench.backbones.keys import MARKS
+from drlbench.backbones.keys import FINGERPRINTS, marks
 from drlbench.backbones.origin import autoencoder_for
 from drlbench.backbones.rae_folder import load_rae, load_rae_folder
 from drlbench.backbones.sit import SiT
@@ -136,7 +135,7 @@ def load_network(
         described = None
     wanted = _family(name) if name else None
     chosen = chosen_weights(path, ema)
-    if described is None and (wanted is None or wanted in INFERRED):
+    if described is None and (wanted is None or wanted in FINGERPRINTS):
         state = chosen.state
         family = family_of(state)
         if family is None and wanted is None:
@@ -163,7 +162,7 @@ def _family(name: str) -> str:
 
 def chosen_weights(path: Path, ema: str | bool | None = None) -> Chosen:
     """The weights of a file that are meant, and in words which; see `drlbench.weights.copies.choose`."""
-    return choose(read_checkpoint(path), ema, str(path), MARKS, _official_average)
+    return choose(read_checkpoint(path), ema, str(path), marks(), _official_average)
 
 
 def _official_average(state: Mapping[str, Tensor]) -> str:

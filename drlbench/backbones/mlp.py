@@ -25,7 +25,7 @@ class MLP(Backbone):
         hidden_size, depth: D, and the number of residual layers.
     """
 
-    procedure: ClassVar[str] = "sit"
+    family: ClassVar[str] = "mlp"
 
     def __init__(
         self, shape: tuple[int, int, int] = (1, 1, 2), hidden_size: int = 32, depth: int = 2, num_classes: int = 1

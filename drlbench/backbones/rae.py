@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from drlbench.backbones.base import Autoencoder, Backbone, VelocityModel
+from drlbench.backbones.base import Autoencoder, Backbone, Procedure, VelocityModel
 from drlbench.backbones.layers import (
     AdaLNBlock,
     Attention,
@@ -32,6 +32,9 @@ from drlbench.backbones.layers import (
     sincos_position_embedding,
     unpatchify,
 )
+from drlbench.backbones.official.rae import RAEProcedure
+from drlbench.backbones.recipe import RAE as RAE_RECIPE
+from drlbench.backbones.recipe import Recipe
 from drlbench.backbones.sit import check_sizes
 from drlbench.errors import UserError
 
@@ -79,7 +82,9 @@ class DiTDH(Backbone):
         class_dropout_prob: 0 leaves out the null row of the label table.
     """
 
-    procedure: ClassVar[str] = "rae"
+    family: ClassVar[str] = "rae"
+    official: ClassVar[Procedure | None] = RAEProcedure()
+    recipe: ClassVar[Recipe] = RAE_RECIPE
 
     def __init__(
         self,

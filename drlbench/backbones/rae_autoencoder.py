@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +21,7 @@ from drlbench.errors import UserError
 from drlbench.weights.copies import choose
 from drlbench.weights.strict import load_strict
 
-DECODER_MARK = FINGERPRINTS["rae-autoencoder decoder"]
+DECODER_MARK = "decoder_pred.weight"
 DECODER_EPS = 1e-12  # of every LayerNorm of the decoder
 DINOV2_BASE = {
     "hidden_size": 768,
@@ -154,7 +154,6 @@ class RAEAutoencoder(nn.Module):
         latent_mean, latent_var: (C, H, W) statistics of the latents; None leaves them as they are.
     """
 
-    procedure: ClassVar[str] = "rae"  # whose rounding to uint8 is official for its images
     image_mean: Tensor
     image_std: Tensor
     latent_mean: Tensor

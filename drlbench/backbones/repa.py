@@ -14,8 +14,11 @@ from typing import ClassVar, Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from drlbench.backbones.base import Autoencoder, VelocityModel
+from drlbench.backbones.base import Autoencoder, Procedure, VelocityModel
 from drlbench.backbones.layers import initialise
+from drlbench.backbones.official.repa import REPAProcedure
+from drlbench.backbones.recipe import REPA as REPA_RECIPE
+from drlbench.backbones.recipe import Recipe
 from drlbench.backbones.sit import SiT
 from drlbench.errors import UserError
 
@@ -36,8 +39,9 @@ class REPA(SiT):
         qk_norm: LayerNorm on queries and keys, off in every released model.
     """
 
-    procedure: ClassVar[str] = "repa"
-    label: ClassVar[str] = "repa"
+    family: ClassVar[str] = "repa"
+    official: ClassVar[Procedure | None] = REPAProcedure()
+    recipe: ClassVar[Recipe] = REPA_RECIPE
 
     def __init__(
         self,

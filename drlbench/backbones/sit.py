@@ -13,7 +13,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from drlbench.backbones.base import Autoencoder, Backbone, VelocityModel
+from drlbench.backbones.base import Autoencoder, Backbone, Procedure, VelocityModel
 from drlbench.backbones.layers import (
     AdaLNBlock,
     Attention,
@@ -27,6 +27,9 @@ from drlbench.backbones.layers import (
     sincos_position_embedding,
     unpatchify,
 )
+from drlbench.backbones.official.sit import SiTProcedure
+from drlbench.backbones.recipe import SIT as SIT_RECIPE
+from drlbench.backbones.recipe import Recipe
 from drlbench.errors import UserError
 
 GUIDED_CHANNELS = 3  # the official guidance leaves the fourth latent channel conditional
@@ -55,8 +58,9 @@ class SiT(Backbone):
         class_dropout_prob: 0 leaves out the null row of the label table; the dropping itself is the trainer's.
     """
 
-    procedure: ClassVar[str] = "sit"
-    label: ClassVar[str] = "sit"
+    family: ClassVar[str] = "sit"
+    official: ClassVar[Procedure | None] = SiTProcedure()
+    recipe: ClassVar[Recipe] = SIT_RECIPE
     qk_norm: type[nn.Module] | None = None
 
     def __init__(
@@ -73,7 +77,7 @@ class SiT(Backbone):
         learn_sigma: bool = True,
     ) -> None:
         super().__init__()
-        check_sizes(self.label, input_size, patch_size, hidden_size, num_heads)
+        check_sizes(self.family, input_size, patch_size, hidden_size, num_heads)
         self.patch_size, self.in_channels, self.learn_sigma = patch_size, in_channels, learn_sigma
         self.num_classes = num_classes
         self.latent_shape = (in_channels, input_size, input_size)

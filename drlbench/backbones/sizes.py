@@ -6,9 +6,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from drlbench.backbones.known import Known
 from drlbench.errors import UserError, did_you_mean
+from drlbench.registry import BACKBONES
 
 TRANSFORMERS = {  # depth, hidden_size, num_heads
     "s": (12, 384, 6),
@@ -81,7 +84,9 @@ def _sizes() -> dict[str, tuple[str, dict[str, Any]]]:
     return named
 
 
-SIZES = _sizes()
+SIZES: Mapping[str, tuple[str, dict[str, Any]]] = Known(
+    _sizes(), lambda name, kind: {size: (name, dict(arguments)) for size, arguments in kind.sizes.items()}
+)
 
 
 def size_key(name: str) -> str:
@@ -107,6 +112,12 @@ def resolve(name: str, known: list[str]) -> tuple[str, dict[str, Any]]:
 def default_autoencoder(name: str) -> str:
     """The autoencoder an official size was trained on; small models of one's own are taken to work on pixels."""
     key = size_key(name)
-    if key not in SIZES or SIZES[key][0] not in LATENT_AUTOENCODERS:
+    if key not in SIZES:
         return "pixels"
-    return "rae-dinov2-b-512" if key.startswith("rae") and key.endswith("-512") else LATENT_AUTOENCODERS[SIZES[key][0]]
+    family = SIZES[key][0]
+    if family in BACKBONES.plugins:
+        found: str = BACKBONES.get(family).autoencoder
+        return found
+    if family not in LATENT_AUTOENCODERS:
+        return "pixels"
+    return "rae-dinov2-b-512" if family == "rae" and key.endswith("-512") else LATENT_AUTOENCODERS[family]

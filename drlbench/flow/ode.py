@@ -14,6 +14,9 @@ from torch import Tensor
 
 from drlbench.errors import UserError, did_you_mean
 
+# torchdiffeq's: first those that step from grid time to grid time, then the adaptive ones.
+SOLVERS = ("euler", "midpoint", "heun2", "heun3", "rk4", "dopri5", "dopri8", "bosh3", "fehlberg2", "adaptive_heun")
+
 Velocity = Callable[[Tensor, Tensor], Tensor]
 """(x (B, C, H, W), t (B,)) -> velocity (B, C, H, W); labels and guidance are already inside."""
 

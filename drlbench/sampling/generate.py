@@ -21,7 +21,7 @@ from drlbench.flow.ode import sampler as ode_sampler
 from drlbench.flow.ode import time_grid
 from drlbench.sampling.counts import STEPS
 from drlbench.sampling.guidance import Autoguidance, ClassifierFree, Guidance
-from drlbench.sampling.official import official_sample, to_uint8_official
+from drlbench.sampling.official import official_sample, procedure_of, to_uint8_official
 
 SEED_STREAM = 0x5A  # keeps sample seeds apart from other seeds derived from the same run seed
 
@@ -113,8 +113,7 @@ def generate_batches(
         with torch.no_grad():
             images = model.decode(latents)
         if is_official(sampler) and isinstance(model.net, Backbone):
-            # The authors' decoders give [-1, 1], except RAE's.
-            images = images if model.net.procedure == "rae" else images * 2 - 1
+            images = images * 2 - 1 if procedure_of(model.net).decodes_signed else images
             yield to_uint8_official(model.net, images).cpu().numpy()
         else:
             yield to_uint8(images).cpu().numpy()
@@ -173,16 +172,15 @@ def _official(
 ) -> Tensor:
     if not isinstance(model.net, Backbone):
         raise UserError("sampler 'official': this model's network has no procedure of its own; take 'heun'")
-    weak = None
+    procedure, weak = procedure_of(model.net), None
     if isinstance(guidance, Autoguidance):
-        if model.net.procedure != "rae" or not isinstance(guidance.base.net, Backbone):
-            raise UserError("sampler 'official': autoguidance is no part of this backbone's own procedure (RAE's only)")
+        if not procedure.autoguidance or not isinstance(guidance.base.net, Backbone):
+            raise UserError("sampler 'official': autoguidance is no part of this backbone's own procedure")
         weak, guidance = guidance.base.net, ClassifierFree(guidance.weight)
     guidance = guidance or ClassifierFree()
     whole = (guidance.low, guidance.high) == (0.0, 1.0)
-    # REPA and RAE count time from the data.
-    reverse = model.net.procedure in ("repa", "rae")
-    interval = (1 - guidance.high, 1 - guidance.low) if reverse else (guidance.low, guidance.high)
+    from_data = procedure.data_at == 0
+    interval = (1 - guidance.high, 1 - guidance.low) if from_data else (guidance.low, guidance.high)
     draws = PathNoise(seeds, model.latent_shape)
     return official_sample(
         model.net,
@@ -193,5 +191,5 @@ def _official(
         cfg_scale=guidance.scale,
         cfg_interval=None if whole else interval,
         sde_noise=lambda _: draws.next(),
-        net_ag=weak,
+        guide=weak,
     )

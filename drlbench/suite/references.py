@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from drlbench.backbones.cards import published_fid
 from drlbench.data.kinds import KINDS
 from drlbench.errors import UserError, did_you_mean, shown
-from drlbench.finetune.presets import ADJOINT_MATCHING
+from drlbench.finetune.presets import has_preset
 from drlbench.registry import ALGORITHMS, BACKBONES, ENCODERS, METRICS, REWARDS, Registry
 from drlbench.suite.document import Location
 from drlbench.suite.parts import BackboneSpec, GateSpec
@@ -146,7 +146,7 @@ def _run(spec: SuiteSpec, name: str, run: RunSpec) -> Iterator[Found]:
     elif spec.algorithms[run.algorithm].preset:
         for name_ in run.backbones or spec.backbones:
             family = spec.backbones[name_].family if name_ in spec.backbones else "sit"
-            if family not in ADJOINT_MATCHING:
+            if family in BACKBONES.names() and not has_preset(family):
                 yield (*at, "algorithm"), f"{run.algorithm!r} takes the paper's preset, which has none for {family!r}"
     yield from _objective(spec, name, run)
     if run.reward is not None and run.reward not in spec.rewards:

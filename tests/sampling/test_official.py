@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import load_file
 
 from drlbench.backbones import create
+from drlbench.backbones.official.jit import jit_guided_velocity
 from drlbench.errors import UserError
+from drlbench.flow.ode import SOLVERS
 from drlbench.sampling import official_sample, to_uint8_official
-from drlbench.sampling.official import SOLVERS
-from drlbench.sampling.procedures import jit_guided_velocity
 
 FIXED_STEP, ADAPTIVE = 2e-5, 1e-3
 # SiT and RAE, JiT, REPA: how their golden entries are named.
@@ -63,14 +63,12 @@ def options(name: str, data: Any, match: re.Match[str]) -> dict[str, Any]:
             "cfg_scale": sampler["cfg_scale"] if guided else 1.0,
             "cfg_interval": (sampler["guidance_low"], sampler["guidance_high"]),
             "sde_noise": data.io["sde_noise"],
-            "path_type": "cosine" if option == "_cosine" else None,
         }
     weak = create("rae", **config["guidance_model_args"]).eval()
     weak.load_official_state_dict(load_file(data.folder / config["guidance_model_weights"]))
     return {
         "cfg_scale": config["cfg_scale"] if option in ("_cfg", "_ag") else 1.0,
-        "time_dist_shift": 1.0 if option == "_noshift" else config["time_dist_shift"],
-        "net_ag": weak if option == "_ag" else None,
+        "guide": weak if option == "_ag" else None,
     }
 
 
@@ -81,9 +79,15 @@ def test_final_states_match_the_official_code(nets: dict[str, tuple[Any, Any]], 
     found = list(entries(data, name))
     assert len(found) == COUNTS[name]
     for key, match in found:
-        final = official_sample(
-            net, noise, data.io["y_sample"], match["method"], int(match["steps"]), **options(name, data, match)
-        )
+        asked = (noise, data.io["y_sample"], match["method"], int(match["steps"]))
+        with pytest.MonkeyPatch.context() as trained:
+            # A network brings its path and its schedule.
+            if match["option"] == "_cosine":
+                trained.setattr(net, "path_type", "cosine")
+            if name == "rae_dit":
+                shift = 1.0 if match["option"] == "_noshift" else data.config["time_dist_shift"]
+                trained.setattr(net, "time_shift", shift)
+            final = official_sample(net, *asked, **options(name, data, match))
         error = (final - data.io[key]).abs().max().item()
         assert error <= (ADAPTIVE if "dopri5" in key else FIXED_STEP), (key, error)
 
@@ -162,21 +166,13 @@ def test_repa_interval_includes_grid_times(nets: dict[str, tuple[Any, Any]]) -> 
     assert seen == [2] * 3 + [4] * 5 + [2] * 2
 
 
-def test_stochastic_methods_repeat_with_a_generator(nets: dict[str, tuple[Any, Any]]) -> None:
-    net, data = nets["repa"]
-    z, y = data.io["z"], data.io["y_sample"]
-    runs = [official_sample(net, z, y, "sde", 4, generator=torch.Generator().manual_seed(s)) for s in (1, 1, 2)]
-    assert torch.equal(runs[0], runs[1])
-    assert not torch.equal(runs[0], runs[2])
-
-
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
         ("sit", {"method": "heun"}, "sit has no sampling method 'heun' .did you mean"),
         ("sit", {"cfg_interval": (0.1, 1.0)}, "sit's official procedure has no cfg_interval"),
-        ("sit", {"method": "sde", "num_steps": 4}, "needs sde_noise or a generator"),
-        ("sit", {"method": "sde", "diffusion_form": "SBDM", "num_steps": 4}, "infinite at t = 0"),
+        ("sit", {"method": "sde", "num_steps": 4}, "needs sde_noise, so that it can be repeated"),
+        ("sit", {"method": "sde_euler_sbdm_mean", "num_steps": 4}, "infinite at t = 0"),
         (
             "sit",
             {"method": "sde_euler_sgma_mean", "num_steps": 4},
@@ -185,9 +181,8 @@ def test_stochastic_methods_repeat_with_a_generator(nets: dict[str, tuple[Any, A
         ("sit", {"method": "sde", "num_steps": 9, "sde_noise": torch.zeros(2, 2, 4, 8, 8)}, "holds 2 draws"),
         ("sit", {"method": "euler", "num_steps": 1}, "num_steps must be at least 2, not 1"),
         ("jit", {"method": "dopri5"}, "jit has no sampling method 'dopri5'"),
-        ("jit", {"net_ag": torch.nn.Identity()}, "jit's official procedure has no net_ag"),
+        ("jit", {"guide": torch.nn.Identity()}, "jit's official procedure has no guide"),
         ("rae_dit", {"method": "sde"}, "rae has no sampling method 'sde'"),
-        ("rae_dit", {"time_dist_shift": 0.5}, "time_dist_shift must be at least 1"),
     ],
 )
 def test_options_a_procedure_does_not_have(
@@ -209,31 +204,17 @@ def test_every_sde_form_and_last_step_runs(nets: dict[str, tuple[Any, Any]]) -> 
     net, data = nets["sit"]
     z, y, noise = data.io["z"], data.io["y_sample"], data.io["sde_noise"]
     finals = {
-        (m, form, last, path): official_sample(
-            net, z, y, f"sde_{m}_{form}_{last}", 5, sde_noise=noise, diffusion_norm=0.5, path_type=path
-        )
+        (m, form, last): official_sample(net, z, y, f"sde_{m}_{form}_{last}", 5, sde_noise=noise)
         for m in ("Euler", "Heun")
         for form in ("constant", "linear", "increasing-decreasing")
         for last in ("Mean", "Euler", "Tweedie")
-        for path in ("linear", "GVP")
     }
     assert all(torch.isfinite(final).all() for final in finals.values())
     # On the linear path the posterior mean is a whole Euler step; everything else differs.
-    for (m, form, last, path), final in finals.items():
-        if (last, path) == ("Tweedie", "linear"):
-            torch.testing.assert_close(final, finals[m, form, "Euler", path], atol=1e-5, rtol=1e-5)
-    different = {round(f.sum().item(), 3) for key, f in finals.items() if key[2:] != ("Tweedie", "linear")}
-    assert len(different) == 30
-
-
-@torch.no_grad()
-def test_jits_floor_of_one_minus_t_is_an_option(nets: dict[str, tuple[Any, Any]]) -> None:
-    net, data = nets["jit"]
-    z, y = data.io["z_unit"], data.io["y_sample"]
-    # With one step from t = 0 the floor does nothing below 1 and halves the step at 2.
-    usual, large = (official_sample(net, z, y, "euler", 1, t_eps=e) for e in (None, 2.0))
-    torch.testing.assert_close(usual, net(z, torch.zeros(2), y), atol=1e-5, rtol=0)
-    torch.testing.assert_close(large - z, (usual - z) / 2, atol=1e-5, rtol=0)
+    for (m, form, last), final in finals.items():
+        if last == "Tweedie":
+            torch.testing.assert_close(final, finals[m, form, "Euler"], atol=1e-5, rtol=1e-5)
+    assert len({round(f.sum().item(), 3) for key, f in finals.items() if key[2] != "Tweedie"}) == 12
 
 
 @torch.no_grad()
@@ -241,36 +222,25 @@ def test_every_solver_of_torchdiffeq_comes_to_the_same_end(nets: dict[str, tuple
     for name, adaptive in (("sit", 50), ("rae_dit", 50)):
         net, data = nets[name]
         z, y = data.io["z"], data.io["y_sample"]
-        exact = official_sample(net, z, y, "dopri5", adaptive, atol=1e-6, rtol=1e-6)
+        exact = official_sample(net, z, y, "rk4", adaptive)
         for method in SOLVERS[1:]:
-            end = official_sample(net, z, y, method, adaptive, atol=1e-5, rtol=1e-5)
-            assert (end - exact).abs().max() < 0.05, (name, method)
-
-
-@torch.no_grad()
-def test_the_paths_of_sit(nets: dict[str, tuple[Any, Any]]) -> None:
-    net, data = nets["sit"]
-    z, y = data.io["z"], data.io["y_sample"]
-    linear, gvp, vp = (official_sample(net, z, y, "euler", 11, path_type=p) for p in (None, "GVP", "vp"))
-    assert torch.equal(linear, gvp)  # the ODE of a velocity asks nothing of the path but where it ends
-    assert 0 < (linear - vp).abs().max() < 0.02  # 0.999
-    with pytest.raises(UserError, match="'vp' is SiT's"):
-        official_sample(*[nets["repa"][0], nets["repa"][1].io["z"], y], "euler", 2, path_type="VP")
+            end = official_sample(net, z, y, method, adaptive)
+            assert (end - exact).abs().max() < 0.15, (name, method)  # at the authors' tolerances; latents reach 3
 
 
 @torch.no_grad()
 def test_autoguidance_acts_inside_its_interval(nets: dict[str, tuple[Any, Any]]) -> None:
     net, data = nets["rae_dit"]
     z, y = data.io["z"], data.io["y_sample"]
-    weak = options("rae_dit", data, re.fullmatch(ENTRY["rae_dit"], "ode_euler_n50_ag"))["net_ag"]  # type: ignore[arg-type]
+    weak = options("rae_dit", data, re.fullmatch(ENTRY["rae_dit"], "ode_euler_n50_ag"))["guide"]  # type: ignore[arg-type]
     plain = official_sample(net, z, y, "euler", 11)
     for interval, acts in (((0.0, 0.005), False), ((0.9, 1.0), True)):
-        found = official_sample(net, z, y, "euler", 11, 1.42, interval, net_ag=weak)
+        found = official_sample(net, z, y, "euler", 11, 1.42, interval, guide=weak)
         assert torch.equal(found, plain) != acts
 
 
 def test_options_without_effect_are_taken(nets: dict[str, tuple[Any, Any]]) -> None:
     net, data = nets["sit"]
     z, y = data.io["z"], data.io["y_sample"]
-    found = official_sample(net, z, y, "euler", 3, cfg_interval=(0.0, 1.0), noise_scale=1.0)
+    found = official_sample(net, z, y, "euler", 3, cfg_interval=(0.0, 1.0))
     assert torch.equal(found, official_sample(net, z, y, "euler", 3))

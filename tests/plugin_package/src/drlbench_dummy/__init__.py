@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import math
+from typing import ClassVar
+
 import numpy as np
 import torch
 from torch import nn
 
-from drlbench.backbones.base import Autoencoder, Backbone, VelocityModel
+from drlbench.backbones.base import Autoencoder, Backbone, Procedure, Request, VelocityModel
+from drlbench.backbones.cards import Card, Published
 from drlbench.encoders.base import Encoder
 from drlbench.finetune.base import Algorithm
 from drlbench.metrics.base import Evidence, Measurement, Metric
 from drlbench.metrics.bootstrap import mean_replicates, measurement
 from drlbench.rewards.base import Reward
+from drlbench.weights.asset import Asset
 
 
 # [metric]
@@ -81,10 +86,49 @@ class ShrinkTowardsReference(Algorithm):
 
 
 # [backbone]
+class LinearProcedure(Procedure):
+    """Its authors' sampling: `leap` goes `num_steps` equal steps of Euler's method from noise at 0 to data at 1."""
+
+    methods = ("leap",)
+    usual = ("leap", 10)
+
+    def sample(self, r: Request) -> torch.Tensor:
+        x = r.noise
+        for step in range(r.num_steps):
+            t = torch.full((len(x),), step / r.num_steps, device=x.device)
+            v = r.net(x, t, r.y)
+            if r.cfg_scale != 1 and r.cfg_interval[0] <= step / r.num_steps <= r.cfg_interval[1]:
+                unlabelled = r.net(x, t, r.null)
+                v = unlabelled + r.cfg_scale * (v - unlabelled)
+            x = x + v / r.num_steps
+        return x
+
+    def evaluations(self, method: str, steps: int) -> int:
+        return steps
+
+    def to_uint8(self, images: torch.Tensor) -> torch.Tensor:
+        return ((images + 1) * 127.5).clamp(0, 255).round().to(torch.uint8)  # images in [-1, 1]
+
+
 class Linear(Backbone):
     """A velocity linear in x, with one offset per class: v = W x + b(y)."""
 
-    procedure = "sit"
+    family = "dummy-backbone"
+    fingerprint = "matrix.weight"
+    official = LinearProcedure()
+    sizes: ClassVar = {"dummy-backbone-s": {"in_channels": 1, "input_size": 8, "num_classes": 10}}
+    cards = (
+        Card(
+            name="dummy-backbone-s-digits",
+            size="dummy-backbone-s",
+            asset=Asset("dummy-backbone-s-digits", "s.pt", page="https://example.org/dummy-backbone", size=20_000),
+            autoencoder="pixels",
+            format="training checkpoint",
+            ema="ema",
+            published=(Published("fid", 31.4, "5,000 samples, leap in 10 steps", "their README"),),
+        ),
+    )
+    recipe: ClassVar = {"adjoint-matching": {"batch": 32, "learning_rate": 1e-3, "warmup": 5, "gradient_clip": None}}
 
     def __init__(self, in_channels: int, input_size: int, num_classes: int) -> None:
         super().__init__()
@@ -95,8 +139,18 @@ class Linear(Backbone):
     def forward(self, x: torch.Tensor, t: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return (self.linear(x.flatten(1)) + self.offset(y)).view_as(x)
 
-    def load_official_state_dict(self, state, ema=None) -> None:
-        self.load_state_dict(state)
+    @classmethod
+    def infer_architecture(cls, state, given):
+        classes, size = state["offset.weight"].shape
+        channels = given.get("in_channels", 1)
+        side = math.isqrt(size // channels)
+        return {"in_channels": channels, "input_size": side, "num_classes": classes - 1, **given}
+
+    def load_weights(self, state) -> None:
+        super().load_weights({name.replace("matrix.", "linear."): value for name, value in state.items()})
+
+    def official_state_dict(self) -> dict[str, torch.Tensor]:
+        return {name.replace("linear.", "matrix."): value for name, value in self.state_dict().items()}
 
     def velocity_model(self, autoencoder: Autoencoder) -> VelocityModel:
         return LinearVelocity(self, autoencoder)
