@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, create_model
 from pydantic.errors import PydanticSchemaGenerationError
 
 from drlbench.errors import did_you_mean, shown
-from drlbench.registry import Registry
+from drlbench.registry import ALGORITHMS, Registry
 from drlbench.settings import Settings, faults, read_settings
 from drlbench.suite.parts import EncoderSpec, RewardSpec
 
@@ -38,6 +38,8 @@ def record_of(registry: Registry, kind: str) -> type[Settings]:
     """
     found = registry.get(kind)
     own: type[Settings] | None = getattr(found, "Record", None)
+    if own is None and registry is ALGORITHMS:
+        return _Open  # an algorithm gets its settings as one mapping and checks them itself
     return own if own is not None else _record_of_constructor(found)
 
 
@@ -98,6 +100,8 @@ def in_full(registry: Registry, kind: str, given: Mapping[str, Any]) -> dict[str
     found = registry.get(kind)
     if getattr(found, "Record", None) is not None:
         return record_in_full(found.Record, given)
+    if registry is ALGORITHMS:
+        return dict(given)
     defaults = {n: p.default for n, p in inspect.signature(found).parameters.items() if _is_plain(p.default)}
     return {**defaults, **given}
 

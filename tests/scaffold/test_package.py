@@ -65,9 +65,11 @@ def test_what_it_writes_runs(kind: str, tmp_path: Path) -> None:
 def test_every_suite_is_well_formed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for kind, registry in KINDS.items():
         new_package(kind, "my-own", tmp_path / kind)
-        monkeypatch.setitem(registry.builtin, "my-own", "nowhere:Nothing")
-        assert load_suite(tmp_path / kind / "suite.yaml").spec.suite == "my-own"
-        monkeypatch.delitem(registry.builtin, "my-own")
+        with monkeypatch.context() as there:
+            there.syspath_prepend(str(tmp_path / kind / "src"))
+            there.setitem(registry.builtin, "my-own", "drlbench_my_own:MyOwn")
+            assert load_suite(tmp_path / kind / "suite.yaml").spec.suite == "my-own"
+        sys.modules.pop("drlbench_my_own", None)
 
 
 @pytest.mark.parametrize(
