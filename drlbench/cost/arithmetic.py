@@ -26,6 +26,7 @@ DECODER_TFLOP = {"sd-vae": 0.622, "rae": 0.222}
 
 ENCODER_TFLOP = {
     "inception-v3": 0.0114,
+    "inception-v3-trunk": 0.0114,
     "dinov2-vitb14": 0.046,
     "dinov2-vitl14": 0.162,
     "dinov3-vits16": 0.009,
