@@ -236,8 +236,9 @@ def list_names(kind: Annotated[str | None, typer.Argument(help="backbones, rewar
     """List what a suite can name, drlbench's own and plug-ins'."""
     from drlbench.backbones.listing import LISTINGS
     from drlbench.registry import REGISTRIES
+    from drlbench.suite.shipped import described_suites
 
-    valid = [*REGISTRIES, *LISTINGS]
+    valid = [*REGISTRIES, *LISTINGS, "suites"]
     if kind is not None and kind not in valid:
         raise UserError(f"unknown kind {kind!r}{did_you_mean(kind, valid)}; valid: {', '.join(valid)}")
     for name, registry in REGISTRIES.items():
@@ -249,6 +250,9 @@ def list_names(kind: Annotated[str | None, typer.Argument(help="backbones, rewar
         elif kind is None:
             heads = [line.partition(":")[0] for line in lines() if not line.startswith(" ")]
             print(f"{name}: {', '.join(heads)}   (`drlbench list {name}` says more)")
+    if kind in (None, "suites"):
+        suites = described_suites()
+        print("suites: " + ", ".join(suites) if kind is None else "\n".join(f"{n}: {t}" for n, t in suites.items()))
 
 
 @app.command()
@@ -269,12 +273,15 @@ def doctor() -> None:
 
 
 @app.command()
-def schema(what: Annotated[str, typer.Argument(help="suite, run or results")] = "suite") -> None:
+def schema(
+    what: Annotated[str, typer.Argument(help="suite, run or results")] = "suite",
+    markdown: Annotated[bool, typer.Option("--markdown", help="Of suite: docs/suite.md.")] = False,
+) -> None:
     """Print the JSON schema of suite files or of run.json, or the columns of results.csv."""
     if what == "suite":
-        from drlbench.suite.schema import SuiteSpec
+        from drlbench.suite.handbook import handbook, schema_text
 
-        print(json.dumps(SuiteSpec.model_json_schema(), indent=1))
+        print(handbook() if markdown else schema_text(), end="")
     elif what == "run":
         from drlbench.report.record import RunRecord
 

@@ -15,6 +15,15 @@ def shipped_suites() -> dict[str, Path]:
     return {p.stem: p for folder in (root, root / "paper") for p in sorted(folder.glob("*.yaml"))}
 
 
+def described_suites() -> dict[str, str]:
+    """Name -> title of every shipped suite."""
+    lines = {name: path.read_text(encoding="utf-8").splitlines() for name, path in shipped_suites().items()}
+    titles = {
+        n: (line.removeprefix("title:") for line in text if line.startswith("title:")) for n, text in lines.items()
+    }
+    return {name: next(title, "").strip().strip("\"'") for name, title in titles.items()}
+
+
 def find_suite(name: str | Path) -> Path:
     """The file itself, or the shipped suite of that name.
 
