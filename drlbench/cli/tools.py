@@ -262,11 +262,26 @@ def _bench_text(found: BenchResult) -> str:
 
 
 def new(
-    kind: Annotated[str, typer.Argument(help="backbone, reward, encoder, algorithm or metric.")],
-    name: Annotated[str, typer.Argument(help="The name a suite will use, e.g. my-reward.")],
-    out: Annotated[Path | None, typer.Option("--out", help="Folder to write; drlbench-NAME when left out.")] = None,
+    kind: Annotated[str, typer.Argument(help="suite, backbone, reward, encoder, algorithm or metric.")],
+    name: Annotated[str | None, typer.Argument(help="The name a suite will use, e.g. my-reward.")] = None,
+    data: Annotated[str | None, typer.Option("--data", help="Of a suite: a folder, npz, ... of images.")] = None,
+    checkpoint: Annotated[str | None, typer.Option("--checkpoint", help="Of a suite: a card or weights file.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="What to write; drlbench-NAME, or suite.yaml, when left out.")
+    ] = None,
 ) -> None:
-    """Start a package of your own: a working example of its kind, its entry point, and a suite that uses it."""
+    """Start a suite for your own images, or a package: a working example of its kind and a suite that uses it."""
+    if kind == "suite":
+        if data is None or name is not None:
+            raise UserError("write it as: drlbench new suite --data PATH [--checkpoint FILE] [--out FILE]")
+        from drlbench.scaffold.suite import new_suite
+
+        target = out or Path("suite.yaml")
+        print(f"{target}: {new_suite(data, checkpoint, target)}")
+        print(f"next: drlbench plan {target}")
+        return
+    if name is None or data is not None or checkpoint is not None:
+        raise UserError(f"write it as: drlbench new {kind} NAME [--out FOLDER]")
     from drlbench.scaffold.package import new_package
 
     folder = out or Path(f"drlbench-{name}")

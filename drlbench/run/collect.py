@@ -194,7 +194,7 @@ def _grids(plan: Plan, store: Store, cell: CellPlan, run: Path) -> dict[str, str
         with np.load(folder / "samples.npz", allow_pickle=False) as data:
             picture = draw_grid(data["images"], data["labels"], plan.spec.grid.classes, plan.spec.grid.columns)
         slug = cell.cell.id.replace("/", "--") + f"--{guidance}"
-        name = "samples/" + "".join(c if c.isalnum() or c in "-=.+_" else "_" for c in slug) + ".png"
+        name = "samples/" + "".join(c if c.isalnum() or c in "-=.+_@" else "_" for c in slug) + ".png"
         buffer = io.BytesIO()
         picture.save(buffer, "PNG", optimize=True)
         atomic.write_bytes(run / name, buffer.getvalue())

@@ -1,4 +1,4 @@
-"""docs/suite.md and suites/suite.schema.json, made from the schema: `drlbench schema suite --markdown`, `schema suite`."""
+"""docs/suite.md and suites/suite.schema.json, made from the schema by `drlbench schema suite [--markdown]`."""
 
 from __future__ import annotations
 
@@ -9,19 +9,24 @@ from typing import Any
 from drlbench.registry import ALGORITHMS, ENCODERS, REWARDS, Registry
 from drlbench.settings import Settings
 from drlbench.suite.document import MAX_BYTES, MAX_DEPTH, MAX_VALUES
-from drlbench.suite.kinds import record_of
+from drlbench.suite.kinds import MAX_SETTING, record_of
+from drlbench.suite.load import MAX_CELLS
+from drlbench.suite.networks import MAX_DEPTH as MAX_LAYERS
+from drlbench.suite.networks import MAX_SIZE
 from drlbench.suite.schema import SuiteSpec
 
 HEAD = f"""\
 # Every key of a suite
 
-Made by `drlbench schema suite --markdown` from the schema that `validate` checks with; `drlbench schema suite` prints the
-same as a JSON schema for editors (the shipped suites name `suites/suite.schema.json` in their first line).
+Made by `drlbench schema suite --markdown` from the schema that `validate` checks with; `drlbench schema suite` prints
+the same as a JSON schema for editors (the shipped suites name `suites/suite.schema.json` in their first line).
 
-A suite is one YAML 1.2 document of at most {MAX_BYTES:,} bytes, {MAX_DEPTH} levels and {MAX_VALUES:,} values with aliases
-written out; tags and control characters are refused. Values are strict: `1e-3` is a number, `'1e-3'` and `true` are not,
-and `1.0` is no whole number. Names (of the suite, encoders, backbones, rewards, algorithms, runs and guidances) are 1 to
-80 letters, digits and `. _ + @ -`, the first a letter or digit. No value stands twice in a list.
+A suite is one YAML 1.2 document of at most {MAX_BYTES:,} bytes, {MAX_DEPTH} levels and {MAX_VALUES:,} values with
+aliases written out; tags and control characters are refused. Values are strict: `1e-3` is a number, `'1e-3'` and `true`
+are not, and `1.0` is no whole number. Names (of the suite, encoders, backbones, rewards, algorithms, runs, guidances)
+are 1 to 80 letters, digits and `. _ + @ -`, the first a letter or digit, without `--`. No value stands twice in a list.
+There are at most {MAX_CELLS:,} cells; a setting is at most {MAX_SETTING:,}, a network's size at most {MAX_SIZE:,}, its
+depth at most {MAX_LAYERS}.
 """
 
 Schema = Mapping[str, Any]
@@ -41,10 +46,13 @@ def handbook() -> str:
     """docs/suite.md."""
     schema = suite_schema()
     lines = [HEAD, *_section("The file", "", schema)]
-    named = {"DataSpec": "data", "OriginSpec": "data.origin", "EncoderSpec": "encoders.NAME", "RewardSpec": "rewards.NAME",
-             "AlgorithmSpec": "algorithms.NAME", "WatchSpec": "algorithms.NAME.watch", "BackboneSpec": "backbones.NAME",
-             "LatentSpec": "backbones.NAME.latent", "GateSpec": "backbones.NAME.gate", "RunSpec": "runs.NAME",
-             "HeadlineSpec": "runs.NAME.headline", "StartSpec": "runs.NAME.start", "TeacherSpec": "runs.NAME.teacher",
+    named = {"DataSpec": "data", "OriginSpec": "data.origin", "EncoderSpec": "encoders.NAME",
+             "RewardSpec": "rewards.NAME", "AlgorithmSpec": "algorithms.NAME", "WatchSpec": "algorithms.NAME.watch",
+             "BackboneSpec": "backbones.NAME",
+             "LatentSpec": "backbones.NAME.latent", "GateSpec": "backbones.NAME.gate",
+             "RunSpec": "runs.NAME",
+             "HeadlineSpec": "runs.NAME.headline", "StartSpec": "runs.NAME.start",
+             "TeacherSpec": "runs.NAME.teacher",
              "SamplingSpec": "sampling", "GuidanceSpec": "guidance[]", "GridSpec": "grid"}  # fmt: skip
     for name, title in named.items():
         lines += _section(f"`{title}`", title, schema["$defs"][name])
@@ -91,7 +99,7 @@ def _kind_of(key: Schema) -> str:
         return " or ".join(map(str, key.get("enum", [key.get("const")])))
     if "anyOf" in key:
         return " or ".join(dict.fromkeys(t for part in key["anyOf"] if (t := _kind_of(part)) != "nothing")) or "any"
-    words = {
+    words: dict[str, str] = {
         "integer": "whole number",
         "string": "text",
         "boolean": "true or false",
@@ -106,4 +114,4 @@ def _kind_of(key: Schema) -> str:
         for name, sign in (("exclusiveMinimum", ">"), ("minimum", "≥"), ("exclusiveMaximum", "<"), ("maximum", "≤"))
         if name in key
     ]
-    return " ".join([words.get(found, found), ", ".join(ranges)]).strip()
+    return " ".join([words.get(found, str(found)), ", ".join(ranges)]).strip()

@@ -8,13 +8,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import PydanticUndefined
 
 # Names become parts of cell ids, of file names and of columns, so that they are safe in all of them.
-NAME = r"^[A-Za-z0-9][A-Za-z0-9._+@-]{0,79}$"
+# Pictures write the / of a cell's id as --, so that no name holds that.
+NAME = r"^[A-Za-z0-9](-?[A-Za-z0-9._+@])*-?$"
 MAX_IMAGES = 10_000_000  # of one sample set: at 256 pixels 2 TB
 MAX_STEPS = 100_000  # of one sampling or SDE
 MAX_UPDATES = 10_000_000
 MAX_SEED = 2**32 - 1
 
-Name = Annotated[str, Field(pattern=NAME)]
+Name = Annotated[str, Field(pattern=NAME, max_length=80)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Images = Annotated[int, Field(gt=1, le=MAX_IMAGES)]
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]

@@ -33,7 +33,7 @@ def read_spec(document: Document) -> tuple[SuiteSpec | None, list[Problem]]:
             new = [p for p in found if p.at not in removed]  # what was taken out is now missing, where it must be there
             problems += new
             values = copy.deepcopy(values)
-            if not new or not all([_take_out(values, problem.at, removed) for problem in found]):
+            if not all([_take_out(values, problem.at, removed) for problem in found]):
                 return None, problems
             continue
         names = {repr(at[-1]) for at in removed}
@@ -78,7 +78,9 @@ def problems_of(error: ValidationError, model: type[BaseModel]) -> list[Problem]
             message = f"the key {at[-1]!r} is missing"
         elif found["type"] == "string_pattern_mismatch" and found["ctx"]["pattern"] == NAME:
             given = shown(repr(found["input"]), 100)
-            message = f"{given} is not a name: 1 to 80 letters, digits and . _ + @ -, the first a letter or digit"
+            message = (
+                f"{given} is not a name: 1 to 80 letters, digits and . _ + @ -, the first a letter or digit, without --"
+            )
         elif found["type"] == "value_error":
             message = message.removeprefix("value error, ")
         elif not isinstance(found["input"], dict | list):

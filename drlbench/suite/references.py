@@ -98,7 +98,8 @@ def _repeated(spec: SuiteSpec) -> Iterator[Found]:
         seen: set[object] = set()
         for i, value in enumerate(values):
             if value in seen:
-                yield (*at, i), f"{shown(value)} is given twice"
+                told = f"{value:g}" if isinstance(value, float) else shown(value)
+                yield (*at, i), f"{told} is given twice"
             seen.add(value)
     for section in ("encoders", "backbones", "rewards", "algorithms", "runs"):
         folded: dict[str, str] = {}

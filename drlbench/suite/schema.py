@@ -121,6 +121,13 @@ class GridSpec(Spec):
     columns: Annotated[int, Field(gt=0, le=1000)] = key(10, about="samples of each", unit="images", example=12)
 
 
+ENCODERS = {
+    "contrastive": EncoderSpec(kind="small-contrastive", seed=1),
+    "dae": EncoderSpec(kind="small-dae", seed=2),
+    "pixels": EncoderSpec(kind="pixels"),
+}
+
+
 class SuiteSpec(Spec):
     """A whole suite file."""
 
@@ -130,10 +137,14 @@ class SuiteSpec(Spec):
     data: DataSpec = key(about="the real images", example={"kind": "digits"})
     base_seeds: Seeds = key([0], about="seeds of the base models that are trained here", example=[0, 1, 2])
     encoders: dict[Name, EncoderSpec] = key(
-        about="representations, by a name of your own", example={"inception": {"kind": "inception-v3"}}
+        ENCODERS,
+        about="representations, by a name of your own; left out: three that are fitted on the train images",
+        example={"inception": {"kind": "inception-v3"}},
     )
     spaces: Annotated[list[str], Field(min_length=1)] = key(
-        about="encoders that distances are measured in", example=["inception", "dinov2-l"]
+        list(ENCODERS),
+        about="encoders that distances are measured in; left out: all",
+        example=["inception", "dinov2-l"],
     )
     backbones: Annotated[dict[Name, BackboneSpec], Field(min_length=1)] = key(
         about="base models, by a name of your own", example={"sit": {"family": "sit", "checkpoint": "sit-xl-2-256"}}
@@ -152,12 +163,18 @@ class SuiteSpec(Spec):
         about="families of cells, by the name that tables show",
         example={"base": {}, "drl": {"reward": "drl", "algorithm": "am", "lambda": [1]}},
     )
-    sampling: SamplingSpec = key(about="how cells are sampled", example={"sampler": "heun", "steps": 50, "n": 50000})
+    sampling: SamplingSpec = key(
+        SamplingSpec(steps=50, n=5000),
+        about="how cells are sampled",
+        example={"sampler": "heun", "steps": 50, "n": 50000},
+    )
     guidance: Annotated[list[GuidanceSpec], Field(min_length=1)] = key(
         [GuidanceSpec(name="none")], about="guidances every cell is sampled under", example=[{"name": "none"}]
     )
     metrics: Annotated[list[str], Field(min_length=1)] = key(
-        about="registered metrics (`drlbench list metrics`)", example=["fd", "kd", "prdc", "stats"]
+        ["fd", "kd", "prdc", "stats"],
+        about="registered metrics (`drlbench list metrics`)",
+        example=["fd", "kd", "prdc", "stats"],
     )
     preferences: list[str] = key(
         [], about="rewards every cell is measured with, optimised or not", example=["imagereward", "pickscore"]
@@ -187,3 +204,11 @@ class SuiteSpec(Spec):
         200, about="bootstrap resamples behind every interval", example=1000
     )
     grid: GridSpec = key(GridSpec(), about="the sample grids", example={"classes": 10, "columns": 12})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _all_spaces(cls, values: Any) -> Any:
+        """Without `spaces`, distances are measured in every encoder."""
+        if isinstance(values, dict) and "spaces" not in values and isinstance(values.get("encoders"), dict):
+            return {**values, "spaces": list(values["encoders"])}
+        return values

@@ -26,9 +26,9 @@ from drlbench.suite.shipped import shipped_suites
 
 SECONDS = 1.0  # of CPU time, for one mutation
 VALUES: list[Any] = [
-    None, True, False, 0, -1, 1, 1.0, 0.5, -0.5, 1e308, 10**18, 10**30, "", "x", "1e-3", "yes", "..", "-rf", "=cmd|x", "a\nb",
-    "\x1b[31m", "\u202e", "x" * 5000, [], {}, [[]], [1, 1], [1, 1.0000001], {"a": 1}, ["x", "x"], [None], "2020-01-01", "data",
-    [0, 0, 0], "sit", "/dev/zero", 65537, 7, 3,
+    None, True, False, 0, -1, 1, 1.0, 0.5, -0.5, 1e308, 10**18, 10**30, "", "x", "1e-3", "yes", "..", "-rf", "=cmd|x",
+    "a\nb", "\x1b[31m", "\u202e", "x" * 5000, [], {}, [[]], [1, 1], [1, 1.0000001], {"a": 1}, ["x", "x"], [None],
+    "2020-01-01", "data", [0, 0, 0], "sit", "/dev/zero", 65537, 7, 3,
 ]  # fmt: skip
 
 

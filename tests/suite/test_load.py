@@ -70,7 +70,7 @@ BOMB = "a: &a [1,1,1,1,1,1,1,1,1,1]\n" + "".join(
 BAD = {
     "unknown key": (GOOD.replace("spaces:", "space:"), ":6:1", "did you mean 'spaces'"),
     "unknown nested key": (GOOD.replace("steps: 4,", "step: 4,"), ":21:12", "did you mean 'steps'"),
-    "missing key": (GOOD.replace("metrics: [fd]\n", ""), ":1:1", "the key 'metrics' is missing"),
+    "missing key": (GOOD.replace("data: {kind: digits}\n", ""), ":1:1", "the key 'data' is missing"),
     "wrong type": (GOOD.replace("n: 20", "n: many"), ":21:22", "valid integer"),
     "quoted number": (GOOD.replace("n: 20", "n: '20'"), ":21:22", "not '20'"),
     "out of range": (GOOD.replace("n: 20", "n: 1"), ":21:22", "greater than 1"),
