@@ -109,11 +109,11 @@ class Plan:
         return node
 
     def _text(self, settings: Mapping[str, Any]) -> str:
-        """Settings as the key sees them: where weights and images lie is no part of what they are."""
+        """Settings, whose names are plain words, as the key sees them: where weights and images lie is no part of it."""
         parts = []
         for name in sorted(settings):
             if name != "where":
                 value = settings[name]
                 known = self._shared.get(id(value))
-                parts.append(f"{canonical(name)}:{known[1] if known is not None else canonical(value)}")
+                parts.append(f'"{name}":{known[1] if known is not None else canonical(value)}')
         return "{" + ",".join(parts) + "}"

@@ -7,9 +7,12 @@ import json
 from typing import Any
 
 
+ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
+
+
 def canonical(value: Any) -> str:
     """JSON with sorted keys and no spaces; NaN, infinity and anything JSON has no word for are refused."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
+    return ENCODER.encode(value)
 
 
 def stage_key(kind: str, version: int, settings: dict[str, Any], inputs: dict[str, str]) -> str:
