@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
 from drlbench.errors import UserError
 from drlbench.finetune.ranks import all_sum, world
 from drlbench.finetune.settings import Settings
-from drlbench.finetune.sharding import give_back, own_part, whole
+from drlbench.finetune.sharding import give_back, is_divided, own_part, whole
 
 
 class Diverged(UserError):
@@ -34,7 +33,7 @@ class Updater:
             raise UserError("the policy has no trainable parameters")
         self.names = [name for name, _ in named]
         self.parameters = [p for _, p in named]
-        self.network, self.sharded = network, any(isinstance(p, DTensor) for p in self.parameters)
+        self.network, self.sharded = network, any(is_divided(p) for p in self.parameters)
         self.parts = [own_part(p) for p in self.parameters]
         self.settings = settings
         self.optimiser = torch.optim.AdamW(

@@ -6,7 +6,6 @@ import hashlib
 import json
 from typing import Any
 
-
 ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
 
 
