@@ -109,7 +109,7 @@ class Plan:
         return node
 
     def _text(self, settings: Mapping[str, Any]) -> str:
-        """Settings, whose names are plain words, as the key sees them: where weights and images lie is no part of it."""
+        """Settings, whose names are plain words, as the key sees them: without where weights and images lie."""
         parts = []
         for name in sorted(settings):
             if name != "where":
