@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from drlbench.data.kinds import PLACES
-from drlbench.plan.node import Node
+from drlbench.plan.node import Node, Ref
 from drlbench.stages import VERSIONS
 from drlbench.store.keys import canonical
 from drlbench.suite.cells import Cell
@@ -70,6 +70,7 @@ class Plan:
         self.encoders: dict[str, Node] = {}
         self.rewards: dict[str, Node] = {}
         self._made: dict[Hashable, Any] = {}
+        self._refs: dict[str, Ref] = {}
         # Settings that many stages share, and their part of a key: written out once. The value keeps the id taken.
         self._shared: dict[int, tuple[Mapping[str, Any], str]] = {}
         self.images: Mapping[str, Any] = suite.images.keyed
@@ -103,9 +104,10 @@ class Plan:
         key = hashlib.sha256(content.encode()).hexdigest()
         node = self.nodes.get(key)
         if node is None:
-            links = {name: (given.kind, given.key) for name, given in inputs.items()}
-            waits = ((after.kind, after.key),) if after else ()
+            links = {name: self._refs[given.key] for name, given in inputs.items()}
+            waits = (self._refs[after.key],) if after else ()
             node = self.nodes[key] = Node(key, kind, VERSIONS[kind], settings, links, label, waits)
+            self._refs[key] = (kind, key)
         return node
 
     def _text(self, settings: Mapping[str, Any]) -> str:
