@@ -7,7 +7,8 @@ import math
 import numpy as np
 from matplotlib.axes import Axes
 
-from drlbench.report.effects import fd_ratio, mean_over_seeds
+from drlbench.frontier.uncertainty import Estimate, estimate
+from drlbench.report.effects import fd_ratio, generator, mean_over_seeds
 from drlbench.report.figures.style import (
     DAGGER,
     MUTED,
@@ -26,9 +27,9 @@ from drlbench.report.figures.style import (
     weighted,
     widen,
 )
-from drlbench.report.fronts import BASE
+from drlbench.report.fronts import BASE, family_points
 from drlbench.report.headline import headline_lambda
-from drlbench.report.rundata import RunData
+from drlbench.report.rundata import CellKey, RunData
 from drlbench.report.words import metric_name
 
 SEVEN = ("fd", "fd_val", "kd_x1000", "precision", "recall", "density", "coverage")
@@ -188,29 +189,44 @@ def precision_coverage(run: RunData, guidance: str) -> list[Picture]:
             ends: Ends = []
             paths: list[Trail] = []
             for name in run.runs:
-                points = []
-                for lambda_ in [*([None] if name != BASE else []), *run.lambdas(backbone, name)]:
-                    owner = BASE if lambda_ is None and None not in run.lambdas(backbone, name) else name
-                    at = (backbone, owner, lambda_, guidance, space)
-                    both = [mean_over_seeds(run, *at, m) for m in ("precision", "coverage")]
-                    if all(math.isfinite(e.value) for e in both):
-                        points.append((both[0].value, both[1].value, lambda_))
-                if not points or (name not in (BASE, "sft") and name.startswith("drl+")):
-                    continue
+                points = [
+                    p for cells in family_points(run, backbone, name) if (p := _point(run, cells, guidance, space))
+                ]
+                own = any(c.run == name for cells, _, _ in points for c in cells)
+                if not own:
+                    continue  # nothing but the model it starts from was measured here
                 style = look[name]
-                x, y = [p[0] for p in points], [p[1] for p in points]
+                x, y = [p.value for _, p, _ in points], [c.value for _, _, c in points]
                 axes.plot(x, y, marker=style.marker, color=style.light, ms=4.5, lw=1.2, mfc="white")
+                for _, precision, coverage in points:
+                    low, high = (coverage.low, coverage.high)
+                    axes.plot([precision.value] * 2, [low, high], color=style.light, lw=0.8, alpha=0.6)
+                    axes.plot(
+                        [precision.low, precision.high], [coverage.value] * 2, color=style.light, lw=0.8, alpha=0.6
+                    )
                 paths.append(list(zip(x, y, strict=True)))
                 ends.append((x[-1], y[-1], name, style.light))
             axes.set_title(f"{backbone}: {space_name(run, space)}" if rows > 1 else space_name(run, space), loc="left")
-            axes.set_xlabel("precision")
-            axes.set_ylabel("coverage" if space == run.spaces[0] else "")
+            axes.set_xlabel("precision (right is better)")
+            axes.set_ylabel("coverage (up is better)" if space == run.spaces[0] else "")
             axes.margins(0.1)
             drawn.append((axes, paths, ends))
     footnote(
         figure,
-        f"Each path starts at the base and follows lambda upwards; its label is at the largest. {DAGGER} held out.",
+        "Each path begins at the model its run starts from and follows lambda upwards; its label is at the largest. "
+        f"Mean over seeds, bars 95 % sampling interval. {DAGGER} held out. Guidance: {guidance}.",
     )
     settle_and_name(figure, drawn)
     caption = "Precision against coverage along lambda in each feature space"
     return [Picture("precision_coverage", caption, figure)]
+
+
+def _point(
+    run: RunData, cells: dict[str, CellKey], guidance: str, space: str
+) -> tuple[tuple[CellKey, ...], Estimate, Estimate] | None:
+    """Precision and coverage of one point of a family, mean over seeds, and the cells it is of; None if unmeasured."""
+    found = []
+    for metric in ("precision", "coverage"):
+        values, draws, kept = run.sample(cells.values(), guidance, space, metric)
+        found.append(estimate(values, draws, generator()))
+    return (kept, found[0], found[1]) if all(math.isfinite(e.value) for e in found) else None

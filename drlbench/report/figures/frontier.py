@@ -20,7 +20,7 @@ from drlbench.report.figures.style import (
     run_styles,
     settle_and_name,
 )
-from drlbench.report.fronts import Axis, Front, axes, shown
+from drlbench.report.fronts import BASE, Axis, Front, axes, shown
 from drlbench.report.headline import preference_families
 from drlbench.report.rundata import RunData
 from drlbench.report.summary import all_fronts
@@ -71,10 +71,13 @@ def _figure(run: RunData, guidance: str, pairs: list[tuple[Axis, Axis]], name: s
             drawn.append((panel, *draw_front(run, panel, all_fronts(run, backbone, guidance, x, y), x, y)))
             if len(run.backbones) > 1:
                 panel.set_title(backbone, loc="left")
+    several = any(len(run.seeds(c.backbone, c.run, c.lambda_)) > 1 for c in run.cells)
+    shaded = "Shaded: attained by one seed, not by all. " if several else ""
     footnote(
         figure,
-        "Large marks: mean over seeds, path in order of lambda from the model each run starts from; bars 95 %. "
-        "Small: seeds. Dashed: joint front. Shaded: attained by one seed, not by all. "
+        "Large marks: mean over seeds, path in order of lambda (small figures) from the model each run starts from; "
+        "bars 95 %. "
+        f"Small: seeds. Dashed: joint front. {shaded}"
         f"Dotted: real images. {DAGGER} held out. Guidance: {guidance}.",
     )
     settle_and_name(figure, drawn)
@@ -107,12 +110,18 @@ def draw_front(run: RunData, panel: Axes, fronts: dict[str, Front], x: Axis, y: 
             panel.errorbar(
                 mx, my, xerr=bars[0], yerr=bars[1], fmt="none", ecolor=style.light, elinewidth=0.8, alpha=0.6
             )
-        panel.plot(mx, my, "-", marker=style.marker, color=style.light, ms=5.5, lw=1.4)
+        above = 3 if name == BASE else 2  # every path starts on the base's mark: it stays in sight
+        panel.plot(mx, my, "-", marker=style.marker, color=style.light, ms=5.5, lw=1.4, zorder=above)
         own = [p for p, lam in enumerate(f.lambdas) if lam is not None or len(f.cells) == 1]
         if len(f.seeds) > 1:
             panel.plot(
                 seen[0][:, own].ravel(), seen[1][:, own].ravel(), style.marker, color=style.light, ms=2.5, alpha=0.5
             )
+        for at, lam in enumerate(f.lambdas):
+            if lam is not None:
+                panel.annotate(
+                    f"{lam:g}", (mx[at], my[at]), (3, -8), textcoords="offset points", fontsize=6, color=style.light
+                )
         paths.append(list(zip(mx, my, strict=True)))
         ends.append((float(mx[-1]), float(my[-1]), name, style.light))
     if not means:
@@ -126,14 +135,17 @@ def draw_front(run: RunData, panel: Axes, fronts: dict[str, Front], x: Axis, y: 
         real = run.data_row(axis.space, axis.metric)
         if real is not None:
             line(0.0 if axis.kind == "drift" else real.value, color=MUTED, lw=0.8, ls=":", zorder=0)
+    if x.kind == "fd" and _crammed([v for _, v, _ in means]):
+        panel.set_xscale("log")
     panel.margins(x=0.06, y=0.1)
     panel.set_xlabel(axis_title(run, x))
     panel.set_ylabel(axis_title(run, y))
     return paths, ends
 
 
-def _shown(run: RunData, axis: Axis, values: Floats) -> Floats:
-    return np.array([[shown(run, axis, v) for v in row] for row in values])
+def _crammed(values: list[float]) -> bool:
+    """Whether a few large distances would press the small ones together; the page's frontier has the same rule."""
+    return min(values) > 0 and max(values) / min(values) > 3
 
 
 def _band(panel: Axes, f: Front, x: Axis, y: Axis, colour: str) -> None:
