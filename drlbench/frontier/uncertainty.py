@@ -137,8 +137,11 @@ def estimate(values: Floats, replicates: Floats, rng: np.random.Generator) -> Es
     if not len(values) or replicates.shape[1] == 0 or not np.isfinite(replicates).all() or not np.isfinite(value):
         return _unknown(len(values), value)
     centred = recentre(values, replicates)
-    low, high = np.percentile(centred.mean(axis=0), _TAILS)
-    seed_low, seed_high = np.percentile(recipe_draws(values, centred, rng), _TAILS)
+    if len(values) < 2:  # one seed: nothing is known about training, and there is nothing to draw
+        low, high = np.percentile(centred.mean(axis=0), _TAILS)
+        return Estimate(value, float(low), float(high), float("nan"), float("nan"), len(values))
+    both = np.stack([centred.mean(axis=0), recipe_draws(values, centred, rng)], axis=1)  # (R, 2)
+    (low, seed_low), (high, seed_high) = np.percentile(both, _TAILS, axis=0)
     return Estimate(value, float(low), float(high), float(seed_low), float(seed_high), len(values))
 
 
