@@ -98,7 +98,7 @@ METRICS = {
     "tilt_*": (
         "the metric after the prefix, of the exact optimum: base samples weighted by exp(l), l the reward terms",
         "self-normalised importance weights; `tilt_effective_share` is (sum w)^2 / (n sum w^2)",
-        "ours; `design/metrics.md`",
+        "ours",
     ),
     "tilt_gap_nats": ("distance to the exact optimum", "J_tilt - J = KL(model \\|\\| tilt)", "ours"),
     "nats_per_reward": ("what the reward's gain cost", "kl_nats / (E r - E_start r)", "ours"),
