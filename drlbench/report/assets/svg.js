@@ -23,9 +23,10 @@ class SvgRecorder {
   bezierCurveTo(a, b, c, d, x, y) { this.path += `C${this.at(a, b)} ${this.at(c, d)} ${this.at(x, y)}`; }
   closePath() { this.path += "Z"; }
   rect(x, y, w, h) { this.moveTo(x, y); this.lineTo(x + w, y); this.lineTo(x + w, y + h); this.lineTo(x, y + h); this.closePath(); }
-  arc(x, y, r, from, to) {
+  arc(x, y, r, from, to) { this.ellipse(x, y, r, r, 0, from, to); }
+  ellipse(x, y, across, up, turned, from, to) { // unturned is all that Chart.js asks for
     const steps = 24;
-    for (let i = 0; i <= steps; i++) { const a = from + ((to - from) * i) / steps; this.lineTo(x + r * Math.cos(a), y + r * Math.sin(a)); }
+    for (let i = 0; i <= steps; i++) { const a = from + ((to - from) * i) / steps; this.lineTo(x + across * Math.cos(a), y + up * Math.sin(a)); }
   }
   clip() { this.clipId = `clip${this.clips++}`; this.parts.push(`<clipPath id="${this.clipId}"><path d="${this.path}"/></clipPath>`); }
   paint(attributes) { if (this.path) this.parts.push(`<path d="${this.path}" opacity="${this.globalAlpha}"${this.clipId ? ` clip-path="url(#${this.clipId})"` : ""} ${attributes}/>`); }
