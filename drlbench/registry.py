@@ -152,6 +152,7 @@ METRICS = Registry(
         "fd": "drlbench.metrics.frechet:FrechetDistance",
         "kd": "drlbench.metrics.kernel:KernelDistance",
         "prdc": "drlbench.metrics.manifold:PRDC",
+        "spread": "drlbench.metrics.spread:ClassSpread",
         "stats": "drlbench.metrics.statistics:ImageStatistics",
         "inception-score": "drlbench.metrics.inception_score:InceptionScore",
         "cmmd": "drlbench.metrics.cmmd:CMMD",

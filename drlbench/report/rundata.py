@@ -125,7 +125,7 @@ class RunData:
     @cached_property
     def drifts(self) -> tuple[str, ...]:
         """Image statistics: metrics that are best where the real images are."""
-        return tuple(dict.fromkeys(r.metric for r in self.rows if r.better == "closer"))
+        return tuple(dict.fromkeys(r.metric for r in self.rows if r.better == "closer" and not r.space))
 
     @cached_property
     def guidances(self) -> tuple[str, ...]:
