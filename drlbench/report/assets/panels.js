@@ -14,17 +14,16 @@
   let chart = null;
   const dashes = [[6, 4], [2, 3], [9, 3, 2, 3]];
   const shades = () => (isDark() ? ["#e3c440", "#62bbf0", "#ec9fcb", "#3dcf9f"] : ["#7a6000", "#0067a3", "#9c3f77", "#00704f"]);
-  // Both axes put zero at the same height: the share of the axis below zero is the larger of the two.
+  // Both axes put zero at the same height: each has the room above and below zero that either needs, as shares of its size.
   function limits(sets) {
     const spans = ["y", "y2"].map((id) => {
       const values = sets.filter((s) => s.yAxisID === id).flatMap((s) => s.data.map((p) => p.y)).filter(Number.isFinite);
-      return [Math.min(0, ...values), Math.max(0, ...values)].map((v) => 1.1 * v);
+      const [low, high] = [Math.min(0, ...values), Math.max(0, ...values)];
+      return { low, high, size: Math.max(high, -low) || 1 };
     });
-    const below = Math.max(...spans.map(([low, high]) => (high - low ? -low / (high - low) : 0)));
-    return spans.map(([low, high]) => {
-      const size = Math.max(below > 0 ? -low / below : 0, below < 1 ? high / (1 - below) : 0) || 1;
-      return { min: -below * size, max: (1 - below) * size };
-    });
+    const below = 1.1 * Math.max(...spans.map((s) => -s.low / s.size));
+    const above = 1.1 * Math.max(...spans.map((s) => s.high / s.size));
+    return spans.map((s) => ({ min: -below * s.size, max: above * s.size }));
   }
 
   function draw() {

@@ -53,8 +53,12 @@ function chartAsSvg(chart) {
   const recorder = new SvgRecorder(chart.ctx, chart.width, chart.height);
   const controllers = chart.data.datasets.map((_, i) => chart.getDatasetMeta(i).controller);
   const owners = [[chart, "ctx"], ...chart.boxes.filter((b) => b.ctx).map((b) => [b, "ctx"]), ...controllers.map((c) => [c, "_ctx"])];
+  // A line with segments is drawn call by call; otherwise as a Path2D, which cannot be read.
+  for (const line of chart.data.datasets.map((_, i) => chart.getDatasetMeta(i).dataset).filter(Boolean)) {
+    owners.push([line, "options"]);
+  }
   const kept = owners.map(([owner, key]) => owner[key]);
-  owners.forEach(([owner, key]) => { owner[key] = recorder; });
+  owners.forEach(([owner, key], i) => { owner[key] = key === "options" ? Object.create(kept[i], { segment: { value: {} } }) : recorder; });
   try { chart.draw(); } finally { owners.forEach(([owner, key], i) => { owner[key] = kept[i]; }); }
   return recorder.text();
 }
