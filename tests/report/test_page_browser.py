@@ -111,7 +111,7 @@ def test_the_page_works_and_stays_at_home(page, browser):
     assert browser.get_log("browser") == []
     sent = [json.loads(e["message"])["message"] for e in browser.get_log("performance")]
     urls = [m["params"]["request"]["url"] for m in sent if m["method"] == "Network.requestWillBeSent"]
-    assert [u for u in urls if not u.startswith(("data:", "file:", "chrome:"))] == []
+    assert [u for u in urls if not u.startswith(("data:", "file:", "chrome:", "chrome-untrusted:"))] == []
     text = browser.find_element(By.TAG_NAME, "body").text
     assert ("<script>alert(1)</script>" in text and "=cmd()" in text and "onerror=alert(2)>" in text) == hostile
 
