@@ -18,6 +18,7 @@ from torch import Tensor
 from drlbench.backbones.base import VelocityModel
 from drlbench.backbones.repa import REPAVelocity, projection_loss
 from drlbench.errors import UserError
+from drlbench.flow.path import column, interpolate, shift_time
 from drlbench.settings import Settings, parse_settings
 from drlbench.training import TrainingLog, seeded, sent, warmup_then_linear
 
@@ -31,7 +32,7 @@ class PretrainSettings(Settings):
         label_drop: share of a batch whose label becomes the null class (for classifier-free guidance).
         time: "uniform", or "logit-normal": sigmoid of a normal with mean time_mean and deviation time_std.
         alignment_weight: of the projection loss of a REPA model (its authors' 0.5), where tokens are given.
-        time_shift: alpha of t -> t / (alpha - (alpha - 1) t), which favours noise when above 1 (RAE).
+        time_shift: alpha of `shift_time`, which favours noise when above 1 (RAE).
     """
 
     steps: int = Field(8000, ge=1)
@@ -108,9 +109,8 @@ def flow_matching_loss(
     """
     count, device = len(x1), x1.device
     t = sent(sample_times(count, settings, generator), device)
-    t_ = t[:, None, None, None]
     x0 = sent(torch.randn(x1.shape, generator=generator), device) * model.noise_scale
-    x_t = t_ * x1 + (1 - t_) * x0
+    x_t = interpolate(x0, x1, t)
     dropped = sent(torch.rand(count, generator=generator) < settings.label_drop, device)
     given = y.masked_fill(dropped, model.null_class)
     penalty: Tensor | float = 0.0
@@ -119,7 +119,8 @@ def flow_matching_loss(
         penalty = settings.alignment_weight * projection_loss(projections, [tokens])
     else:
         v = model.velocity(x_t, t, given)
-    target = (x1 - x_t) / (1 - t_).clamp(min=settings.min_noise_level) if settings.min_noise_level else x1 - x0
+    floor = settings.min_noise_level
+    target = (x1 - x_t) / column(1 - t, x1).clamp(min=floor) if floor else x1 - x0
     return (v - target).square().mean() + penalty
 
 
@@ -130,7 +131,7 @@ def sample_times(count: int, settings: PretrainSettings, generator: torch.Genera
     if settings.time == "logit-normal":
         normal = torch.special.ndtri(u.double().clamp(1e-6, 1 - 1e-6)).float()
         u = torch.sigmoid(settings.time_mean + settings.time_std * normal)
-    return u / (settings.time_shift - (settings.time_shift - 1) * u)
+    return shift_time(u, settings.time_shift)
 
 
 def _train(

@@ -26,6 +26,7 @@ from drlbench.finetune.ranks import all_sum
 from drlbench.finetune.settings import Settings
 from drlbench.flow.memoryless import Velocity
 from drlbench.flow.ode import sampler, time_grid
+from drlbench.flow.path import interpolate, shift_time
 
 
 class EndpointSettings(Settings):
@@ -209,9 +210,9 @@ class MatchingLearner(EndpointLearner[Rows]):
 
     def times_of(self, update: int) -> Tensor:
         """Times (batch, T) up to t_max: stratified uniform, then the backbone's own shift towards noise."""
-        s, shift = self.settings, self.policy.time_shift
+        s = self.settings
         t = (torch.arange(s.times, device=self.device) + self.drawn("uniform", (s.batch, s.times), update, 1)) / s.times
-        return s.t_max * t / (shift - (shift - 1) * t)
+        return shift_time(t, self.policy.time_shift, s.t_max)
 
     def rows(self, places: Tensor, positions: Tensor) -> Rows:
         update = self.updater.updates
@@ -220,10 +221,9 @@ class MatchingLearner(EndpointLearner[Rows]):
         noise = self.drawn("normal", (self.settings.batch, times, *self.policy.latent_shape), update, 0)[positions]
         x1 = self.x1[places].repeat_interleave(times, 0)  # (R, C, H, W)
         x0 = self.policy.noise_scale * noise.flatten(0, 1)
-        wide = t.reshape(-1, *[1] * (x1.ndim - 1))
         advantage = self.advantage[self.own[places]].repeat_interleave(times)
         y = self.y[places].repeat_interleave(times)
-        return Rows(t.flatten(), y, advantage, x1, x1 - x0, wide * x1 + (1 - wide) * x0)
+        return Rows(t.flatten(), y, advantage, x1, x1 - x0, interpolate(x0, x1, t.flatten()))
 
     @staticmethod
     def no_grad(velocity: Velocity, rows: Rows) -> Tensor:

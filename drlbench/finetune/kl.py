@@ -16,6 +16,7 @@ from torch import Tensor
 
 from drlbench.backbones.base import VelocityModel
 from drlbench.flow.memoryless import derive_seed
+from drlbench.flow.path import interpolate
 
 ROWS_AT_ONCE = 512
 
@@ -65,8 +66,7 @@ def kl_nats(
             offsets.append(torch.rand(times_per_sample, generator=generator, device=device))
             noise.append(torch.randn(times_per_sample, *x1.shape[1:], generator=generator, device=device))
         t = (strata + torch.stack(offsets)) * (t_max / times_per_sample)  # (n, J)
-        wide = t.reshape(n, times_per_sample, *[1] * (x1.ndim - 1))
-        xt = wide * x1[:, None] + (1 - wide) * policy.noise_scale * torch.stack(noise)
+        xt = interpolate(policy.noise_scale * torch.stack(noise), x1[:, None], t)  # (n, J, C, H, W)
         flat, rows_t = xt.flatten(0, 1), t.flatten()
         rows_y = labels.repeat_interleave(times_per_sample)
         with torch.no_grad():

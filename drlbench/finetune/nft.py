@@ -20,6 +20,7 @@ from drlbench.finetune.endpoints import EndpointSettings, MatchingLearner, Rows,
 from drlbench.finetune.snapshot import Snapshot
 from drlbench.flow.memoryless import Velocity
 from drlbench.flow.ode import time_grid
+from drlbench.flow.path import column
 
 ADVANTAGE_CLIP = 5.0
 SMALLEST_ERROR = 1e-5
@@ -69,7 +70,7 @@ class NFT(MatchingLearner):
         s = self.settings
         v = self.policy_velocity(rows.xt, rows.t, rows.y)
         old = self.no_grad(self.old.velocity, rows)
-        noise = (1 - rows.t).reshape(-1, *[1] * (v.ndim - 1))
+        noise = column(1 - rows.t, v)
 
         def matching(mixed: Tensor) -> Tensor:
             error = rows.xt + noise * mixed - rows.x1

@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from drlbench.finetune.endpoints import EndpointSettings, MatchingLearner, Rows, mean_square
+from drlbench.flow.path import column
 
 
 class RAM(MatchingLearner):
@@ -27,5 +28,5 @@ class RAM(MatchingLearner):
     def row_loss(self, rows: Rows) -> Tensor:
         v = self.policy_velocity(rows.xt, rows.t, rows.y)
         anchor = self.no_grad(self.reference_velocity, rows)
-        weight = rows.advantage.reshape(-1, *[1] * (v.ndim - 1))
+        weight = column(rows.advantage, v)
         return mean_square(v - (anchor + weight * (rows.target - v)).detach())

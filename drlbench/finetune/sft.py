@@ -19,6 +19,7 @@ from drlbench.finetune.evaluations import Evaluations, rows
 from drlbench.finetune.learner import ORDER, Learner
 from drlbench.finetune.ranks import all_sum
 from drlbench.finetune.settings import Settings
+from drlbench.flow.path import column, interpolate, shift_time
 
 
 class SFTSettings(Settings):
@@ -67,18 +68,15 @@ class FlowMatchingSFT(Learner):
     def noised(self, x1: Tensor, positions: Tensor, stream: int) -> tuple[Tensor, Tensor, Tensor]:
         """X_t (b, C, H, W), t (b,) and the target (b, C, H, W) of latents at these positions of this update's batch."""
         s, update = self.settings, self.updater.updates
-        scale = self.policy.noise_scale
-        x0 = scale * self.drawn("normal", (s.batch, *x1.shape[1:]), update, stream)[positions]
+        x0 = self.policy.noise_scale * self.drawn("normal", (s.batch, *x1.shape[1:]), update, stream)[positions]
         if s.time == "uniform":
             t = self.drawn("uniform", (s.batch,), update, stream + 1)[positions]
         else:
             t = (s.time_mean + s.time_std * self.drawn("normal", (s.batch,), update, stream + 1)[positions]).sigmoid()
-        t = t / (self.policy.time_shift - (self.policy.time_shift - 1) * t)  # as the backbone was trained
-        wide = t.reshape(-1, *[1] * (x1.ndim - 1))
-        xt = wide * x1 + (1 - wide) * x0
-        floor = self.policy.time_floor
-        target = (x1 - x0) * ((1 - wide) / (1 - wide).clamp_min(floor)) if floor > 0 else x1 - x0
-        return xt, t, target
+        t = shift_time(t, self.policy.time_shift)  # as the backbone was trained
+        floor, left = self.policy.time_floor, column(1 - t, x1)
+        target = (x1 - x0) * (left / left.clamp_min(floor)) if floor > 0 else x1 - x0
+        return interpolate(x0, x1, t), t, target
 
     def _epoch_rows(self, visits: list[int]) -> Tensor:
         """Rows of the data for the n-th, ... visits: each epoch is its own permutation."""

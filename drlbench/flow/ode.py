@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from drlbench.errors import UserError, did_you_mean
+from drlbench.flow.path import shift_time
 
 # torchdiffeq's: first those that step from grid time to grid time, then the adaptive ones.
 SOLVERS = ("euler", "midpoint", "heun2", "heun3", "rk4", "dopri5", "dopri8", "bosh3", "fehlberg2", "adaptive_heun")
@@ -22,15 +23,14 @@ Velocity = Callable[[Tensor, Tensor], Tensor]
 
 
 def time_grid(steps: int, time_shift: float = 1.0) -> Tensor:
-    """Times 0 = t_0 < ... < t_N = 1, float64, on the schedule t -> t / (alpha - (alpha - 1) t).
+    """Times 0 = t_0 < ... < t_N = 1, float64, on the schedule of `shift_time`.
 
     Raises:
         UserError: fewer than one step.
     """
     if steps < 1:
         raise UserError(f"a sampler needs at least 1 step, not {steps}")
-    t = torch.linspace(0, 1, steps + 1, dtype=torch.float64)
-    return t / (time_shift - (time_shift - 1) * t)
+    return shift_time(torch.linspace(0, 1, steps + 1, dtype=torch.float64), time_shift)
 
 
 def euler(velocity: Velocity, x: Tensor, grid: Tensor) -> Tensor:

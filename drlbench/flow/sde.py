@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from drlbench.errors import UserError, did_you_mean
+from drlbench.flow.path import column
 
 Drift = Callable[[Tensor, Tensor], Tensor]
 """(x (B, C, H, W), t (B,)) -> (B, C, H, W)."""
@@ -102,7 +103,7 @@ class Path:
 
 def score_from_velocity(path: Path, v: Tensor, x: Tensor, t: Tensor) -> Tensor:
     """Score of x_t (B, C, H, W) from the velocity v (B, C, H, W) at t (B,) (arXiv 2401.08740, equation 9)."""
-    alpha, d_alpha, sigma, d_sigma = path.coefficients(_column(t, x))
+    alpha, d_alpha, sigma, d_sigma = path.coefficients(column(t, x))
     ratio = alpha / d_alpha
     return (ratio * v - x) / (sigma**2 - ratio * d_sigma * sigma)
 
@@ -133,7 +134,7 @@ def sde_drift(path: Path, form: str, v: Tensor, x: Tensor, t: Tensor, norm: floa
 
     Time running towards noise, the reverse-time drift v - w score is meant.
     """
-    w = diffusion(path, form, _column(t, x), norm)
+    w = diffusion(path, form, column(t, x), norm)
     return v + (w if path.data_at == 1 else -w) * score_from_velocity(path, v, x, t)
 
 
@@ -203,9 +204,5 @@ class SDE:
             return x + sde_drift(path, self.form, v, x, t, self.norm) * self.last_step_size
         if self.last_step == "Euler":
             return x + v * self.last_step_size
-        alpha, _, sigma, _ = path.coefficients(_column(t, x))
+        alpha, _, sigma, _ = path.coefficients(column(t, x))
         return x / alpha + sigma**2 / alpha * score_from_velocity(path, v, x, t)
-
-
-def _column(t: Tensor, x: Tensor) -> Tensor:
-    return t.reshape(-1, *[1] * (x.ndim - 1))
