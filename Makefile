@@ -31,7 +31,6 @@ $(VENV)/.installed: pyproject.toml $(CONSTRAINTS)
 run: $(VENV)/.installed
 	$(BIN)/drlbench run suites/digits.yaml
 
-# Long files first, so that no core waits at the end.
 TESTS = python -m pytest --numprocesses 2 --dist worksteal
 ## make test         the tests, without the long ones, on two cores
 test: $(VENV)/.installed
@@ -58,7 +57,7 @@ test-lowest:
 	.venv-lowest/bin/$(TESTS)
 
 $(VENV)/.bench: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet $(PINNED) --editable '.[test,bench]'
+	$(BIN)/python -m pip install --quiet --editable '.[test,bench]'  # its peers need an older scipy than the pins
 	@touch $@
 
 ## make bench        measurements side by side with the peers
@@ -78,11 +77,12 @@ lint: $(VENV)/.dev
 ## make constraints  constraints.txt anew: the newest versions that go together, to be tested and then committed
 constraints:
 	rm -rf .venv-pins
-	$(call install,.venv-pins,--upgrade,test$(COMMA)dev$(COMMA)bench$(COMMA)pretrained$(COMMA)tracking)
-	{ echo '# Made by `make constraints`; what `make run`, `make test` and CI install.'; .venv-pins/bin/python -m pip freeze --exclude-editable; } > constraints.txt
+	$(PYTHON) -m venv .venv-pins
+	.venv-pins/bin/python -m pip install --quiet --upgrade pip
+	.venv-pins/bin/python -m pip install --quiet '.[test,dev,docs,browser,pretrained,tracking]'
+	echo '# Made by `make constraints`: what `make run`, `make test` and CI install.' > constraints.txt
+	.venv-pins/bin/python -m pip list --format freeze --exclude drlbench --exclude pip --exclude setuptools >> constraints.txt
 	rm -rf .venv-pins
-
-COMMA := ,
 
 clean:
 	rm -rf $(VENV) .venv-newest .venv-lowest .venv-pins .drlbench build dist *.egg-info
