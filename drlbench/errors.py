@@ -12,7 +12,7 @@ from collections.abc import Iterable
 class UserError(Exception):
     """A mistake the user can mend: says what is wrong, where, and what would be right."""
 
-    exit_code = 2
+    exit_code: int = 2
 
 
 class CellsFailed(UserError):

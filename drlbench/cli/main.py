@@ -24,9 +24,11 @@ from drlbench.cli import weights as cli_weights
 from drlbench.cli.store import DEFAULT_STORE, StoreOption
 from drlbench.cli.tools import offline_from_now
 from drlbench.errors import UserError, did_you_mean, for_terminal, shown
+from drlbench.store.disk import refusal
 
 if TYPE_CHECKING:
     from drlbench.report.summary import Summary
+    from drlbench.suite.load import Suite
 
 app = typer.Typer(
     add_completion=True,
@@ -83,8 +85,21 @@ def main() -> NoReturn:
         if hasattr(error, "format_message") and hasattr(error, "exit_code"):
             print(f"drlbench: {error.format_message()}", file=sys.stderr)
             sys.exit(2)
-        raise
+        if (known := refusal(error)) is None:
+            raise
+        print(f"drlbench: {known}", file=sys.stderr)
+        sys.exit(known.exit_code)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def announce(suite: Suite, pattern: str, folder: Path) -> None:
+    """What a run will make, and where."""
+    from fnmatch import fnmatchcase
+
+    from drlbench.suite.cells import cells
+
+    count = sum(fnmatchcase(c.id, pattern) for c in cells(suite.spec))
+    print(f"{suite.spec.suite}: {count} cells to {folder}", file=sys.stderr, flush=True)
 
 
 def tell(summary: Summary, folder: Path) -> None:
@@ -121,6 +136,9 @@ def run(
     limit: Annotated[
         int | None, typer.Option("--limit", min=1, help="First N cells only; marks the result partial.")
     ] = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="First make again what is damaged, and what was made from it.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run a suite; running it again continues it."""
@@ -128,42 +146,44 @@ def run(
         offline_from_now()
     if executor != "local":
         raise UserError(f"--executor {executor!r} is not available{did_you_mean(executor, ['local'])}; valid: local")
+    device, ranks = device or ("cuda" if gpus else "cpu"), gpus or 1
+    print(f"{suite}: reading the suite; store {store}, on {device}", file=sys.stderr, flush=True)
+    from drlbench.suite.load import load_suite
+
+    loaded = load_suite(suite, tuple(overrides))
+    folder = out or Path("reports") / loaded.spec.suite
+    announce(loaded, cells, folder)
     from drlbench.plan.pipeline import lay_out
     from drlbench.plan.prerequisites import check_ready
-    from drlbench.report.build import build_report
     from drlbench.run.executors import torchrun
     from drlbench.run.executors.local import default_workers
     from drlbench.run.machine import check_device
     from drlbench.run.perform import Options, perform
     from drlbench.store.layout import Store
-    from drlbench.suite.load import load_suite
     from drlbench.tracking import check_tracker
 
-    loaded = load_suite(suite, tuple(overrides))
-    device, ranks = device or ("cuda" if gpus else "cpu"), gpus or 1
     check_device(device, ranks)
     if tracker:
         check_tracker(tracker)
     check_ready(loaded, offline)
-    folder = out or Path("reports") / loaded.spec.suite
     partial = limit is not None or cells != "*"
     command = shlex.join(["drlbench", *sys.argv[1:]])
     # Ranks take every GPU of a fine-tune, so stages then follow one another unless the user says otherwise.
-    options = Options(workers or default_workers(device, ranks), device, command, partial, ranks, tracker)
+    options = Options(workers or default_workers(device, ranks), device, command, partial, ranks, tracker, repair)
     if torchrun.started():
         if gpus:
             raise UserError("--gpus starts ranks itself; under torchrun leave it out")
         with torchrun.group(device) as rank:
             if rank > 0:
                 return torchrun.serve(device)
-            record = perform(loaded, lay_out(loaded, cells, limit), Store(store), folder, replace(options, workers=1))
+            done = perform(loaded, lay_out(loaded, cells, limit), Store(store), folder, replace(options, workers=1))
     else:
-        record = perform(loaded, lay_out(loaded, cells, limit), Store(store), folder, options)
-    summary = build_report(folder)
+        done = perform(loaded, lay_out(loaded, cells, limit), Store(store), folder, options)
+    headline = done.summary.in_short()
     if as_json:
-        print(json.dumps({"run": str(folder), "status": record["status"], "headline": summary.in_short()}, indent=1))
+        print(json.dumps({"run": str(folder), "status": done.record["status"], "headline": headline}, indent=1))
     else:
-        tell(summary, folder)
+        tell(done.summary, folder)
 
 
 @app.command()
@@ -223,10 +243,15 @@ def report(
     from drlbench.report.build import build_report
     from drlbench.report.leaderboard import write_leaderboard
     from drlbench.report.load import find_runs, load_run
+    from drlbench.store import manifest
 
     runs = [f for folder in folders for f in find_runs(folder)]
     if len(runs) == 1:
-        tell(build_report(runs[0]), runs[0])
+        manifest.check(runs[0], manifest.measured)
+        summary = build_report(runs[0])
+        if (runs[0] / manifest.NAME).is_file():
+            manifest.seal(runs[0], manifest.made)
+        tell(summary, runs[0])
     else:
         print(f"leaderboard: {write_leaderboard(load_run(*runs), out)}")
 

@@ -23,15 +23,22 @@ def verify(
         bool, typer.Option("--peers", help="Also measure its FID by torch-fidelity and clean-fid, on its own images.")
     ] = False,
 ) -> None:
-    """Compare every stored artefact of a run with its checksum; exit code 5 when one does not match."""
+    """Compare every file of a run's folder and of its stages with its checksum; exit code 5 when one does not match."""
     from drlbench.run.events import run_keys
-    from drlbench.store import atomic
+    from drlbench.store import atomic, manifest
     from drlbench.store.layout import Store
 
+    beside = manifest.check(folder)
     keys = run_keys(folder)
     for kind, key in keys:
         atomic.check(Store(store).folder(kind, key), key)
     print(f"{len(keys)} artefacts match their checksums")
+    if beside is None:
+        print("the run's folder was written before manifests: its files have nothing to be compared with")
+    else:
+        print("the files of the run's folder match their checksums")
+    for name in beside or []:
+        print(f"not part of the run: {name}")
     if peers:
         _by_peers(folder, Store(store))
 
@@ -64,7 +71,8 @@ def cache_gc(
 ) -> None:
     """Delete every artefact that none of the kept runs uses."""
     from drlbench.run.events import run_keys
+    from drlbench.store.garbage import collect_garbage
     from drlbench.store.layout import Store
 
     wanted = {key for folder in keep for _, key in run_keys(folder)}
-    print(Store(store).collect_garbage(wanted))
+    print(collect_garbage(Store(store), wanted))

@@ -20,11 +20,13 @@ from torch import Tensor
 
 from drlbench.errors import IntegrityError, UserError
 from drlbench.finetune.base import Algorithm
+from drlbench.finetune.checkpoint import PROGRESS, check_state
+from drlbench.finetune.checkpoint import read as read_checkpoint
 from drlbench.finetune.ranks import gathered, largest, world
 from drlbench.finetune.updater import Diverged
 from drlbench.store.atomic import file_sha256, write_bytes, write_json, write_text
 
-PROGRESS, METRICS = "progress.json", "metrics.jsonl"
+METRICS = "metrics.jsonl"
 
 
 def train(
@@ -104,28 +106,20 @@ def _save(algorithm: Algorithm, folder: Path, rows: list[dict[str, Any]]) -> Non
 
 def _resume(algorithm: Algorithm, folder: Path) -> list[dict[str, Any]]:
     path, (rank, ranks) = folder / PROGRESS, world()
-    if not path.is_file():
+    found = read_checkpoint(folder)
+    if found is None:
         return []
-    try:
-        record = json.loads(path.read_text())
-        states, signature = [(folder / name, checksum) for name, checksum in record["states"]], record["signature"]
-        rows: list[dict[str, Any]] = record["rows"]
-    except (ValueError, KeyError, TypeError) as error:
+    if found.signature != algorithm.signature:
         raise IntegrityError(
-            f"{path}: not a checkpoint of drlbench ({error}); delete {folder} to start again"
-        ) from error
-    if signature != algorithm.signature:
-        raise IntegrityError(
-            f"{path}: was written under other settings\n  there: {signature}\n  here:  {algorithm.signature}\n"
+            f"{path}: was written under other settings\n  there: {found.signature}\n  here:  {algorithm.signature}\n"
             f"delete {folder} to start again"
         )
-    if len(states) != ranks:
+    if len(found.states) != ranks:
         raise UserError(
-            f"{path}: was written on {len(states)} ranks, this is a run on {ranks}; go on with --gpus {len(states)}, "
-            f"or delete {folder} to start again"
+            f"{path}: was written on {len(found.states)} ranks, this is a run on {ranks}; go on with --gpus "
+            f"{len(found.states)}, or delete {folder} to start again"
         )
-    state_path, checksum = states[rank]
-    if not state_path.is_file() or file_sha256(state_path) != checksum:
-        raise IntegrityError(f"{state_path}: missing or does not match its checksum; delete {folder} to start again")
-    algorithm.load_state_dict(safetensors.torch.load_file(state_path))
-    return rows
+    name, checksum = found.states[rank]
+    check_state(folder / name, checksum)
+    algorithm.load_state_dict(safetensors.torch.load_file(folder / name))
+    return [*found.rows]

@@ -7,13 +7,12 @@ its own marginals, the share says so by leaving [0, 1].
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from drlbench.run.reading import Reader, Score
 from drlbench.run.signatures import signature
-from drlbench.store.layout import Store
 
 if TYPE_CHECKING:
     from drlbench.plan.graph import CellPlan, Plan
@@ -23,39 +22,40 @@ Number = tuple[float, float]
 """A value and its standard error."""
 
 
-def bound_rows(plan: Plan, store: Store, cell: CellPlan) -> Iterator[dict[str, Any]]:
-    """Rows of results.csv of a cell's tilt, each with its `space`, and of what the cell attained of it.
+def bound_rows(plan: Plan, reader: Reader, cell: CellPlan) -> Iterator[tuple[Score, str]]:
+    """Numbers of a cell's tilt with their signatures, and of what the cell attained of it.
 
     The second kind needs the start to be the base that `kl_nats` is taken from, unguided samples, and every reward term
     among the suite's `preferences`, which judge by the first round's discriminator.
     """
     node = cell.tilt
-    if node is None or not store.has(node.kind, node.key):
+    if node is None or not reader.has(node):
         return
-    own = [row for row in _rows(store, node) if row["lambda"] == cell.cell.lambda_]
-    for row in own:
-        yield {**row, "signature": signature(plan, store, node, row)}
+    own = [score for score in _rows(reader, node) if score.lambda_ == cell.cell.lambda_]
+    for score in own:
+        yield score, signature(plan, reader, node, score)
     run = plan.spec.runs[cell.cell.run]
     terms = {**run.with_, str(run.reward): float(cell.cell.lambda_ or 1.0)}
     unguided = [m for g in plan.spec.guidance if g.cfg == 1 and (m := cell.measured.get(g.name))]
     judges = unguided[0].preference if unguided else {}
     nodes = [*(judges.get(name) for name in terms), cell.kl]
-    if run.start is not None or any(n is None or not store.has(n.kind, n.key) for n in nodes):
+    if run.start is not None or any(n is None or not reader.has(n) for n in nodes):
         return
-    found = {n.kind + n.settings.get("name", ""): _rows(store, n)[0] for n in nodes if n is not None}
-    tilt = {row["metric"]: _number(row) for row in own if not row["space"] and row["low"] is not None}
+    found = {n.kind + n.settings.get("name", ""): _rows(reader, n)[0] for n in nodes if n is not None}
+    tilt = {s.metric: _number(s) for s in own if not s.space and s.low is not None}
     rewards = {name: _number(found[f"preference{name}"]) for name in terms}
     for row in attained(tilt, rewards, terms, _number(found["kl"]), plan.spec.sampling.n):
-        yield {**row, "space": "", "signature": signature(plan, store, node, {**row, "space": ""})}
+        score = Score(**row)
+        yield score, signature(plan, reader, node, score)
 
 
-def _rows(store: Store, node: Node) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = json.loads((store.folder(node.kind, node.key) / "rows.json").read_text())
-    return rows
+def _rows(reader: Reader, node: Node) -> list[Score]:
+    return reader.record(node, "rows.json", list[Score])
 
 
-def _number(row: Mapping[str, Any]) -> Number:
-    return row["value"], (row["high"] - row["low"]) / (2 * 1.96)
+def _number(score: Score) -> Number:
+    low, high = score.low, score.high
+    return score.value, math.nan if low is None or high is None else (high - low) / (2 * 1.96)
 
 
 def attained(

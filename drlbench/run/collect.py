@@ -6,7 +6,6 @@ Only this file and the store know where numbers lie; `drlbench.report` reads the
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from drlbench.errors import IntegrityError
 from drlbench.report.results import COLUMNS, Row, write_results
 from drlbench.run.bound import bound_rows
-from drlbench.run.signatures import described, signature
+from drlbench.run.reading import Curve, Reader, Score
+from drlbench.run.signatures import signature
 from drlbench.store import atomic
-from drlbench.store.layout import Store
 from drlbench.suite.cells import origin, teacher
 
 if TYPE_CHECKING:
@@ -29,8 +29,11 @@ GAP, GAP_GREY = 2, 96  # pixels between tiles, so that neighbouring digits do no
 TILE_PIXELS = 24  # the smallest side a digit is recognised at on a phone
 
 
-def collect(plan: Plan, store: Store, run: Path) -> dict[str, Any]:
-    """Write everything a run measured; a cell with a missing stage keeps the numbers it has.
+def collect(plan: Plan, reader: Reader, run: Path) -> dict[str, Any]:
+    """Write everything a run measured; a cell with a missing or damaged stage keeps the numbers it has.
+
+    Args:
+        reader: notes the stages that are damaged; none of their numbers is written.
 
     Returns:
         run.json's `cells`, `spaces`, `rewards`, `backbones`, `guidances`, `warnings`, `teacher`, `results` (the length
@@ -49,40 +52,39 @@ def collect(plan: Plan, store: Store, run: Path) -> dict[str, Any]:
         sources.append((None, "none", plan.data))
     for cell, guidance, measured in sources:
         for node, space in _numbers(measured):
-            for row, draws in _read_scores(store, node):
-                if cell is None and space and row["metric"] != "fd":
+            for score, mark, draws in _scores(plan, reader, node):
+                if cell is None and space and score.metric != "fd":
                     continue  # the other distances are taken to the held-out images, which these are
-                row["signature"] = signature(plan, store, node, row)
-                rows.append(_row(plan, cell, guidance, space, row))
-                key = f"{cell.cell.id if cell else 'data'}|{guidance}|{space}|{row['metric']}"
+                rows.append(_row(plan, cell, guidance, space, score, mark))
+                key = f"{cell.cell.id if cell else 'data'}|{guidance}|{space}|{score.metric}"
                 if draws is not None:
                     replicates[key] = draws
-                if row.get("details"):
-                    details[key] = row["details"]
-                notes |= dict.fromkeys(row["notes"])
+                if score.details:
+                    details[key] = score.details
+                notes |= dict.fromkeys(score.notes)
     for cell in plan.cells:
-        if cell.kl is not None and store.has(cell.kl.kind, cell.kl.key):
-            row = _json(store, cell.kl, "rows.json")[0]
-            row["signature"] = signature(plan, store, cell.kl, row)
-            rows += [_row(plan, cell, guidance, "", row) for guidance in cell.measured]
-        rows += [_row(plan, cell, "none", row["space"], row) for row in bound_rows(plan, store, cell)]
-        cells.append(_cell(plan, store, cell, run))
+        kl = next((found for found in _scores(plan, reader, cell.kl)), None) if cell.kl is not None else None
+        if kl is not None:
+            rows += [_row(plan, cell, guidance, "", kl[0], kl[1]) for guidance in cell.measured]
+        for score, mark in _bound(plan, reader, cell):
+            rows.append(_row(plan, cell, "none", score.space, score, mark))
+        cells.append(_cell(plan, reader, cell, run, kl[0].value if kl is not None else None))
     written = write_results(run / "results.csv", rows)
     if plan.spec.data.kind == "toy":
-        _write_points(plan, store, run)
+        _write_points(plan, reader, run)
     buffer = io.BytesIO()
     # numpy's stub reads any ** as the flag allow_pickle.
     np.savez_compressed(buffer, **replicates)  # type: ignore[arg-type] # its stub takes the keywords for options
     atomic.write_bytes(run / "replicates.npz", buffer.getvalue())
-    atomic.write_json(run / "curves.json", {c.cell.id: list(_curves(store, c)) for c in plan.cells})
+    atomic.write_json(run / "curves.json", {c.cell.id: list(_curves(reader, c)) for c in plan.cells})
     return {
         "cells": cells,
-        "spaces": [_space(plan, store, name) for name in plan.spec.spaces],
-        "rewards": [_reward(plan, store, name) for name in plan.spec.rewards],
-        "backbones": [_backbone(plan, store, name) for name in plan.spec.backbones],
+        "spaces": [_space(plan, reader, name) for name in plan.spec.spaces],
+        "rewards": [_reward(plan, reader, name) for name in plan.spec.rewards],
+        "backbones": [_backbone(plan, reader, name) for name in plan.spec.backbones],
         "guidances": [{"name": g.name, "cfg": g.cfg, "cfg_low": g.low, "cfg_high": g.high} for g in plan.spec.guidance],
         "sampling": plan.spec.sampling.model_dump(mode="json", include={"sampler", "steps", "precision"}),
-        "warnings": sorted(notes | _weights_taken(plan, store)),
+        "warnings": sorted(notes | _weights_taken(plan, reader)),
         "teacher": plan.spec.data.teacher,
         "details": details,
         "results": written.model_dump(),
@@ -96,19 +98,26 @@ def _numbers(measured: Measured) -> Iterator[tuple[Node, str]]:
         yield node, ""
 
 
-def _json(store: Store, node: Node, name: str) -> Any:
-    return json.loads((store.folder(node.kind, node.key) / name).read_text())
+def _scores(plan: Plan, reader: Reader, node: Node) -> list[tuple[Score, str, np.ndarray | None]]:
+    """(score, signature, bootstrap replicates) of every metric of a stage; none of a damaged one."""
+    if not reader.has(node):
+        return []
+    try:
+        draws = reader.arrays(node, "replicates.npz")
+        found = reader.record(node, "rows.json", list[Score])
+        return [(score, signature(plan, reader, node, score), draws.get(score.metric)) for score in found]
+    except IntegrityError:
+        return []  # the reader has noted it, and the cell will say so
 
 
-def _read_scores(store: Store, node: Node) -> Iterator[tuple[dict[str, Any], np.ndarray | None]]:
-    if not store.has(node.kind, node.key):
-        return
-    with np.load(store.folder(node.kind, node.key) / "replicates.npz", allow_pickle=False) as draws:
-        for row in _json(store, node, "rows.json"):
-            yield row, draws.get(row["metric"])
+def _bound(plan: Plan, reader: Reader, cell: CellPlan) -> list[tuple[Score, str]]:
+    try:
+        return list(bound_rows(plan, reader, cell))
+    except IntegrityError:
+        return []  # noted
 
 
-def _row(plan: Plan, cell: CellPlan | None, guidance: str, space: str, row: dict[str, Any]) -> Row:
+def _row(plan: Plan, cell: CellPlan | None, guidance: str, space: str, score: Score, mark: str) -> Row:
     spec = plan.spec
     g = next((g for g in spec.guidance if g.name == guidance), spec.guidance[0])
     run = spec.runs[cell.cell.run] if cell else None
@@ -127,17 +136,17 @@ def _row(plan: Plan, cell: CellPlan | None, guidance: str, space: str, row: dict
         "cfg_low": g.low,
         "cfg_high": g.high,
         "space": space,
-        **{k: row[k] for k in ("metric", "value", "low", "high", "n", "better", "signature")},
+        **{k: getattr(score, k) for k in ("metric", "value", "low", "high", "n", "better")},
+        "signature": mark,
     }
     return Row(**{("lambda_" if c == "lambda" else c): values[c] for c in COLUMNS})
 
 
-def _cell(plan: Plan, store: Store, cell: CellPlan, run: Path) -> dict[str, Any]:
+def _cell(plan: Plan, reader: Reader, cell: CellPlan, run: Path, kl: float | None) -> dict[str, Any]:
     spec = plan.spec.runs[cell.cell.run]
     needed = [cell.model, *(n for m in cell.measured.values() for n, _ in _numbers(m)), *([cell.kl] if cell.kl else [])]
-    made = [store.has(n.kind, n.key) for n in needed]
-    trained = [n for _, n in cell.training if store.has(n.kind, n.key)]
-    kl = _json(store, cell.kl, "rows.json")[0]["value"] if cell.kl and store.has(cell.kl.kind, cell.kl.key) else None
+    trained = [n for _, n in cell.training if reader.has(n)]
+    grids = _grids(plan, reader, cell, run)
     terms = [*spec.with_, *([spec.reward] if spec.reward else [])]
     start = origin(plan.spec, cell.cell)
     if start is not None and (reward := plan.spec.runs[start.run].reward):
@@ -152,47 +161,58 @@ def _cell(plan: Plan, store: Store, cell: CellPlan, run: Path) -> dict[str, Any]
         "lambda": cell.cell.lambda_,
         "seed": cell.cell.seeds,
         "model": [cell.model.kind, cell.model.key],
-        "status": "ok" if all(made) else "missing",
+        "status": "ok" if all(map(reader.has, needed)) else "missing",
         "error": "",
         "optimised": terms,
         "start": None if start is None else start.id,
         "teacher": None if (source := teacher(plan.spec, cell.cell)) is None else source.id,
         "settings": {k: settings[k] for k in ("integrator", "steps") if k in settings},
-        "seconds": round(sum(_json(store, n, "seconds.json") for n in trained), 1),
+        "seconds": round(sum(_seconds(reader, n) for n in trained), 1),
         "training_seconds": round(
-            sum(described(store, n).get("training_seconds", 0.0) for n in trained if n.kind == "finetune"), 1
+            sum(reader.described(n).get("training_seconds", 0.0) for n in trained if n.kind == "finetune"), 1
         ),
         "kl_nats": kl,
-        "grids": _grids(plan, store, cell, run),
+        "grids": grids,
     }
 
 
-def _write_points(plan: Plan, store: Store, run: Path) -> None:
+def _seconds(reader: Reader, node: Node) -> float:
+    try:
+        return reader.record(node, "seconds.json", float)
+    except IntegrityError:
+        return 0.0  # noted
+
+
+def _samples(reader: Reader, node: Node) -> dict[str, np.ndarray] | None:
+    """`images` and `labels`, or None: not made, or damaged (which is noted)."""
+    try:
+        return reader.arrays(node, "samples.npz") if reader.has(node) else None
+    except IntegrityError:
+        return None
+
+
+def _write_points(plan: Plan, reader: Reader, run: Path) -> None:
     """points.npz of a toy run: `{cell id}|{guidance}` and `data|none` -> (n, 2) uint8, x and y on the plane's grid."""
     measured = {f"{c.cell.id}|{g}": m.samples for c in plan.cells for g, m in c.measured.items()}
     if plan.data is not None:
         measured["data|none"] = plan.data.samples
     points = {}
     for name, node in measured.items():
-        folder = store.folder(node.kind, node.key)
-        if atomic.is_complete(folder):
-            with np.load(folder / "samples.npz", allow_pickle=False) as kept:
-                points[name] = kept["images"].reshape(-1, 2)
+        if (kept := _samples(reader, node)) is not None:
+            points[name] = kept["images"].reshape(-1, 2)
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **points)
+    np.savez_compressed(buffer, **points)  # type: ignore[arg-type] # numpy stub, as above
     atomic.write_bytes(run / "points.npz", buffer.getvalue())
 
 
-def _grids(plan: Plan, store: Store, cell: CellPlan, run: Path) -> dict[str, str]:
+def _grids(plan: Plan, reader: Reader, cell: CellPlan, run: Path) -> dict[str, str]:
     if plan.spec.data.kind == "toy":
         return {}  # two grey pixels are no picture
     grids = {}
     for guidance, measured in cell.measured.items():
-        folder = store.folder(measured.samples.kind, measured.samples.key)
-        if not atomic.is_complete(folder):
+        if (data := _samples(reader, measured.samples)) is None:
             continue
-        with np.load(folder / "samples.npz", allow_pickle=False) as data:
-            picture = draw_grid(data["images"], data["labels"], plan.spec.grid.classes, plan.spec.grid.columns)
+        picture = draw_grid(data["images"], data["labels"], plan.spec.grid.classes, plan.spec.grid.columns)
         slug = cell.cell.id.replace("/", "--") + f"--{guidance}"
         name = "samples/" + "".join(c if c.isalnum() or c in "-=.+_@" else "_" for c in slug) + ".png"
         buffer = io.BytesIO()
@@ -220,33 +240,37 @@ def draw_grid(images: np.ndarray, labels: np.ndarray, classes: int, columns: int
     return Image.fromarray(canvas[..., 0] if channels == 1 else canvas)
 
 
-def _curves(store: Store, cell: CellPlan) -> Iterator[dict[str, Any]]:
-    for number, node in cell.training:
-        if store.has(node.kind, node.key):
-            kind = "discriminator" if node.kind == "reward" else "finetune"
-            yield {"round": number, "kind": kind, **_json(store, node, "curve.json")}
-    if (norms := cell.trajectory) is not None and store.has(norms.kind, norms.key):
-        yield {"round": 0, "kind": "trajectory", **_json(store, norms, "curve.json")}
+def _curves(reader: Reader, cell: CellPlan) -> Iterator[dict[str, Any]]:
+    parts = [(number, "discriminator" if n.kind == "reward" else "finetune", n) for number, n in cell.training]
+    if cell.trajectory is not None:
+        parts.append((0, "trajectory", cell.trajectory))
+    for number, kind, node in parts:
+        try:
+            curve = reader.record(node, "curve.json", Curve) if reader.has(node) else None
+        except IntegrityError:
+            continue  # noted
+        if curve is not None:
+            yield {"round": number, "kind": kind, **curve.model_dump(exclude_unset=True)}
 
 
-def _space(plan: Plan, store: Store, name: str) -> dict[str, Any]:
+def _space(plan: Plan, reader: Reader, name: str) -> dict[str, Any]:
     used = {e for r in _optimised(plan) for e in plan.spec.rewards[r].encoders}
-    about = described(store, plan.encoders[name])
+    about = reader.described(plan.encoders[name])
     return {
         "name": name,
         "kind": plan.spec.encoders[name].kind,
         "dim": about.get("dim"),
         "signature": about.get("signature", ""),
         "held_out": name not in used,
-        "kin": _kin(plan, store, name, used),
+        "kin": _kin(plan, reader, name, used),
     }
 
 
-def _kin(plan: Plan, store: Store, name: str, used: set[str]) -> str:
+def _kin(plan: Plan, reader: Reader, name: str, used: set[str]) -> str:
     """What a held-out space shares with the spaces that rewards look through; empty when nothing is known."""
 
     def taught(encoder: str) -> str:
-        return str(described(store, plan.encoders[encoder]).get("learned_from", ""))
+        return str(reader.described(plan.encoders[encoder]).get("learned_from", ""))
 
     others = [other for other in sorted(used - {name}) if taught(other) == taught(name)]
     return f"{taught(name)}, as {', '.join(others)}" if taught(name) and others and name not in used else ""
@@ -257,8 +281,8 @@ def _optimised(plan: Plan) -> set[str]:
     return {r for run in plan.spec.runs.values() for r in [*run.with_, *([run.reward] if run.reward else [])]}
 
 
-def _reward(plan: Plan, store: Store, name: str) -> dict[str, Any]:
-    about = described(store, plan.rewards[name]) if name in plan.rewards else {}
+def _reward(plan: Plan, reader: Reader, name: str) -> dict[str, Any]:
+    about = reader.described(plan.rewards[name]) if name in plan.rewards else {}
     settings = plan.spec.rewards[name].settings
     trained = {"scratch": "from scratch"}.get(settings.get("encoder_weights", ""), "fine-tuned")
     return {
@@ -273,17 +297,17 @@ def _reward(plan: Plan, store: Store, name: str) -> dict[str, Any]:
     }
 
 
-def _weights_taken(plan: Plan, store: Store) -> dict[str, None]:
+def _weights_taken(plan: Plan, reader: Reader) -> dict[str, None]:
     """Per base from a checkpoint, which copy of its weights was taken, where there was anything to choose."""
     found: dict[str, None] = {}
     for node in plan.nodes.values():
-        if node.kind == "base" and (note := described(store, node).get("weights")):
+        if node.kind == "base" and (note := reader.described(node).get("weights")):
             found[f"{node.label}: {note}"] = None
     return found
 
 
-def _backbone(plan: Plan, store: Store, name: str) -> dict[str, Any]:
+def _backbone(plan: Plan, reader: Reader, name: str) -> dict[str, Any]:
     spec = plan.spec.backbones[name]
     base = next((c.model for c in plan.cells if c.cell.backbone == name and not c.training), None)
-    about = described(store, base) if base else {}
+    about = reader.described(base) if base else {}
     return {"name": name, "family": spec.family, "parameters": about.get("parameters"), "description": spec.description}

@@ -3,40 +3,38 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
-import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from drlbench.data.sources import survey
-from drlbench.errors import CellsFailed, MissingPrerequisite, UserError, for_terminal
-from drlbench.report.record import SCHEMA
+from drlbench.errors import CellsFailed, IntegrityError, UserError, for_terminal
+from drlbench.report.record import FILE, SCHEMA, read_record
 from drlbench.run.collect import collect
-from drlbench.run.executors import local
+from drlbench.run.executors import torchrun
+from drlbench.run.executors.base import Executor, Outcome, Work
+from drlbench.run.executors.local import InProcessExecutor, LocalExecutor
+from drlbench.run.leftovers import clear_stale, snapshot
 from drlbench.run.progress import Watcher
-from drlbench.store import atomic, provenance
+from drlbench.run.reading import Reader
+from drlbench.run.repair import repair
+from drlbench.run.schedule import execute
+from drlbench.run.signals import Interrupted, promise, tell
+from drlbench.store import atomic, manifest, provenance
+from drlbench.store.disk import preflight
 from drlbench.store.layout import Store, run_lock
 from drlbench.tracking import Tracking
 
 if TYPE_CHECKING:
-    from drlbench.plan.graph import Plan
+    from drlbench.plan.graph import CellPlan, Plan
+    from drlbench.report.summary import Summary
     from drlbench.suite.load import Suite
 
 FREE_BYTES = 200_000_000  # below this a run is not started: the store of the embedded suite needs about half
-
-
-class Interrupted(BaseException):
-    """A signal asked the run to stop; `code` is the exit code."""
-
-    def __init__(self, code: int) -> None:
-        self.code = code
 
 
 @dataclass(frozen=True)
@@ -49,95 +47,114 @@ class Options:
     partial: bool
     ranks: int = 1
     tracker: str | None = None
+    repair: bool = False
 
 
-@contextmanager
-def _stoppable() -> Iterator[None]:
-    """SIGINT and SIGTERM once: stop after a clean flush; twice: at once."""
+@dataclass(frozen=True)
+class Finished:
+    """A run that is over: the content of run.json, and what the page says first."""
 
-    def stop(number: int, frame: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_DFL)
-        raise Interrupted(128 + number)
-
-    before = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for s, handler in before.items():
-            signal.signal(s, handler)
+    record: dict[str, Any]
+    summary: Summary
 
 
-def perform(suite: Suite, plan: Plan, store: Store, folder: Path, options: Options) -> dict[str, Any]:
+def perform(suite: Suite, plan: Plan, store: Store, folder: Path, options: Options) -> Finished:
     """Run a plan into a folder; running it again goes on where it stopped.
-
-    Returns:
-        the content of run.json.
 
     Raises:
         Locked: another process runs there. UserError: the folder belongs to another suite.
-        MissingPrerequisite: too little disk. CellsFailed: after everything else was finished and reported.
+        MissingPrerequisite: disk, permissions or memory do not allow it. CellsFailed: after everything else was
+        finished and reported. Interrupted: a signal; what there is was written down.
     """
-    with run_lock(folder), _stoppable():
-        _check_folder(folder, suite, store)
-        started = time.time()
-        accounts = survey({"kind": plan.spec.data.kind, **plan.spec.data.settings})
-        for account in accounts:
-            for text in account.lines() + account.warnings():
-                print(f"note: {for_terminal(text)}", file=sys.stderr)
-        record: dict[str, Any] = {
-            "schema": SCHEMA,
-            "suite": plan.spec.suite,
-            "title": plan.spec.title or plan.spec.suite,
-            "command": options.command,
-            "status": "started",
-            "started": _utc(started),
-            "finished": None,
-            "wall_seconds": 0.0,
-            "hardware": provenance.hardware(),
-            "versions": provenance.versions(),
-            "git": provenance.git(),
-            "suite_text": suite.text,
-            "suite_sha256": hashlib.sha256(suite.text.encode()).hexdigest(),
-            "overrides": list(suite.overrides),
-            "data": [account.document() for account in accounts],
-            "resamples": plan.spec.resamples,
-            "workers": options.workers,
-            "stages": [[n.kind, n.key, n.label] for n in plan.nodes.values()],
-            "grid": {
-                "rows": plan.spec.grid.classes,
-                "columns": plan.spec.grid.columns,
-                "seed": plan.spec.sampling.seed,
-            },
-        }
+    preflight(folder, 1_000_000)
+    preflight(store.root, FREE_BYTES)
+    with run_lock(folder), store.used_by_this_run(list(plan.nodes)):
+        _check_folder(folder, suite)
+        if options.repair:
+            for line in repair(list(plan.nodes.values()), store):
+                print(f"repair: {line}", file=sys.stderr)
+        started, before = time.time(), _spent(folder)
+        record = _about(suite, plan, options, started)
         nodes = list(plan.nodes.values())
-        outcomes: dict[str, local.Outcome] = {}
-        seconds_before = _spent(folder)
         shutil.rmtree(folder / "logs", ignore_errors=True)
-        watcher = Watcher(nodes, options.workers, folder / "events.jsonl")
+        watcher, reader = Watcher(nodes, options.workers, folder / manifest.LOG), Reader(store)
+        promise(f"interrupted; the same command goes on from here (log: {folder / manifest.LOG})")
         try:
             with watcher:
                 watcher.write("run", command=options.command, stages=len(nodes), workers=options.workers)
-                tracking = Tracking(options.tracker, folder.resolve(), plan.spec.suite) if options.tracker else None
-                outcomes = local.execute(
-                    nodes, store, options.workers, options.device, watcher, options.ranks, tracking
-                )
+                outcomes = execute(nodes, store, _executor(store, folder, plan, options), watcher)
+                watcher.reporting()
+                there = snapshot(folder)
+                record |= collect(plan, reader, folder)
+                damaged = {key: f"{plan.nodes[key].label}: {why}" for key, why in reader.damaged.items()}
+                causes = _mark_failures(record["cells"], plan, outcomes, damaged)
+                status = "failed" if causes else "partial" if options.partial else "complete"
+                summary = _report(folder, record, status, started, before)
+                clear_stale(folder, there)
+                watcher.reported()
         except Interrupted as stop:
-            record |= collect(plan, store, folder)
-            _finish(folder, record, "interrupted", started, seconds_before, watcher)
-            print(f"interrupted; the same command goes on from here (log: {folder / 'events.jsonl'})", file=sys.stderr)
-            raise SystemExit(stop.code) from None
-        failed = {k: o for k, o in outcomes.items() if o.status == "failed"}
-        record |= collect(plan, store, folder)
-        _mark_failures(record["cells"], plan, outcomes)
-        status = "failed" if failed else "partial" if options.partial else "complete"
-        _finish(folder, record, status, started, seconds_before, watcher)
-        if failed:
-            bad = [c["id"] for c in record["cells"] if c["status"] == "failed"]
-            lines = [f"  {plan.nodes[k].label}: {o.error}" for k, o in failed.items()]
-            raise CellsFailed(
-                f"{len(bad)} of {len(record['cells'])} cells failed; the others are in {folder}\n" + "\n".join(lines)
-            )
-        return record
+            watcher.write("interrupted", signal=stop.name)
+            tell()
+            record |= collect(plan, reader, folder)
+            _write_record(folder, record, "interrupted", started, before)
+            watcher.write("finished", status="interrupted")
+            manifest.seal(folder)
+            raise
+        watcher.write("finished", status=status)
+        manifest.seal(folder)
+        if causes:
+            raise _failure(record, causes, folder, options.command)
+        return Finished(record, summary)
+
+
+def _about(suite: Suite, plan: Plan, options: Options, started: float) -> dict[str, Any]:
+    """What run.json says before there are results."""
+    accounts = survey({"kind": plan.spec.data.kind, **plan.spec.data.settings})
+    for account in accounts:
+        for text in account.lines() + account.warnings():
+            print(f"note: {for_terminal(text)}", file=sys.stderr)
+    return {
+        "schema": SCHEMA,
+        "suite": plan.spec.suite,
+        "title": plan.spec.title or plan.spec.suite,
+        "command": options.command,
+        "status": "started",
+        "started": _utc(started),
+        "finished": None,
+        "wall_seconds": 0.0,
+        "hardware": provenance.hardware(),
+        "versions": provenance.versions(),
+        "git": provenance.git(),
+        "suite_text": suite.text,
+        "suite_sha256": hashlib.sha256(suite.text.encode()).hexdigest(),
+        "overrides": list(suite.overrides),
+        "data": [account.document() for account in accounts],
+        "resamples": plan.spec.resamples,
+        "workers": options.workers,
+        "stages": [[n.kind, n.key, n.label] for n in plan.nodes.values()],
+        "grid": {
+            "rows": plan.spec.grid.classes,
+            "columns": plan.spec.grid.columns,
+            "seed": plan.spec.sampling.seed,
+        },
+    }
+
+
+def _executor(store: Store, folder: Path, plan: Plan, options: Options) -> Executor:
+    tracking = Tracking(options.tracker, folder.resolve(), plan.spec.suite) if options.tracker else None
+    work = Work(store.root, options.device, options.ranks, tracking)
+    if torchrun.started():
+        return InProcessExecutor(work, torchrun.device_of(options.device))
+    return LocalExecutor(work, options.workers)
+
+
+def _report(folder: Path, record: dict[str, Any], status: str, started: float, before: float) -> Summary:
+    """run.json, then everything that is made of it and the other results."""
+    from drlbench.report.build import build_report
+
+    _write_record(folder, record, status, started, before)
+    manifest.seal(folder, manifest.measured)
+    return build_report(folder)
 
 
 def _utc(seconds: float) -> str:
@@ -147,52 +164,71 @@ def _utc(seconds: float) -> str:
 def _spent(folder: Path) -> float:
     """Wall seconds that earlier, interrupted attempts at this run took."""
     try:
-        before = json.loads((folder / "run.json").read_text())
-    except (OSError, ValueError):
+        before = read_record(folder / FILE)
+    except UserError:
         return 0.0
-    return float(before.get("wall_seconds", 0.0)) if before.get("status") == "interrupted" else 0.0
+    return before.wall_seconds or 0.0 if before.status == "interrupted" else 0.0
 
 
-def _finish(folder: Path, record: dict[str, Any], status: str, started: float, before: float, watcher: Watcher) -> None:
+def _write_record(folder: Path, record: dict[str, Any], status: str, started: float, before: float) -> None:
     record["status"], record["finished"] = status, _utc(time.time())
     record["wall_seconds"] = round(time.time() - started + before, 1)
-    atomic.write_json(folder / "run.json", record)
-    watcher.write("finished", status=status)
+    atomic.write_json(folder / FILE, record)
 
 
-def _check_folder(folder: Path, suite: Suite, store: Store) -> None:
-    """Refuse a folder that holds another suite's results, and a disk that is nearly full."""
-    record = folder / "run.json"
-    if record.is_file():
-        try:
-            name = json.loads(record.read_text()).get("suite")
-        except ValueError:
-            name = None
-        if name is not None and name != suite.spec.suite:
-            raise UserError(f"{folder} holds a run of suite {name!r}, not of {suite.spec.suite!r}; give another --out")
-    for place in (folder, store.root):
-        place.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(place).free
-        if free < FREE_BYTES:
-            raise MissingPrerequisite(
-                f"{place}: {free // 1_000_000} MB free, {FREE_BYTES // 1_000_000} MB needed; "
-                "free some space or put --store and --out elsewhere"
-            )
+def _check_folder(folder: Path, suite: Suite) -> None:
+    """Refuse a folder that holds another suite's results; a damaged record is written anew anyway."""
+    try:
+        name = read_record(folder / FILE).suite
+    except UserError:
+        return
+    if name != suite.spec.suite:
+        raise UserError(f"{folder} holds a run of suite {name!r}, not of {suite.spec.suite!r}; give another --out")
 
 
-def _mark_failures(cells: list[dict[str, Any]], plan: Plan, outcomes: Mapping[str, local.Outcome]) -> None:
-    """Say for each unfinished cell which of its stages failed and why."""
-    upstream = {key: [k for _, k in (*node.inputs.values(), *node.after)] for key, node in plan.nodes.items()}
+def _mark_failures(
+    cells: list[dict[str, Any]], plan: Plan, outcomes: Mapping[str, Outcome], damaged: Mapping[str, str]
+) -> dict[str, Outcome]:
+    """Say for each unfinished cell which of its stages failed or is damaged.
 
-    def reason(key: str) -> str | None:
-        if outcomes[key].status == "failed":
-            return f"{plan.nodes[key].label}: {outcomes[key].error}"
-        return next((r for k in upstream[key] if (r := reason(k))), None)
-
+    Returns:
+        key -> outcome of those stages.
+    """
+    causes = {key: Outcome("failed", error=why, code=IntegrityError.exit_code) for key, why in damaged.items()}
+    for key, outcome in outcomes.items():
+        if outcome.status == "failed":
+            causes[key] = Outcome("failed", error=f"{plan.nodes[key].label}: {outcome.error}", code=outcome.code)
+    below: dict[str, str | None] = {}
+    for key, node in plan.nodes.items():  # inputs come before their users
+        upstream = (k for _, k in (*node.inputs.values(), *node.after))
+        below[key] = causes[key].error if key in causes else next((w for k in upstream if (w := below[k])), None)
     for row, cell in zip(cells, plan.cells, strict=True):
-        keys = [cell.model.key, *([cell.kl.key] if cell.kl else [])]
-        for measured in cell.measured.values():
-            keys += [n.key for n in (*measured.scores.values(), *measured.preference.values())]
-        error = next((r for k in keys if (r := reason(k))), None)
+        error = next((why for key in _stages_of(cell) if (why := below[key])), None)
         if error:
             row["status"], row["error"] = "failed", error
+    return causes
+
+
+def _stages_of(cell: CellPlan) -> list[str]:
+    keys = [cell.model.key, *(n.key for n in (cell.kl, cell.tilt) if n), *(node.key for _, node in cell.training)]
+    for measured in cell.measured.values():
+        stages = (measured.samples, *measured.scores.values(), *measured.preference.values())
+        keys += [node.key for node in stages]
+    return keys
+
+
+def _failure(record: dict[str, Any], causes: Mapping[str, Outcome], folder: Path, command: str) -> CellsFailed:
+    """The end of a run with gaps; damage outweighs a missing resource, and that any other failure."""
+    bad = [c["id"] for c in record["cells"] if c["status"] == "failed"]
+    code = max(outcome.code or 1 for outcome in causes.values())
+    code = code if code in (5, 6) else 1
+    if any(outcome.code == IntegrityError.exit_code for outcome in causes.values()):
+        code = IntegrityError.exit_code
+    lines = [f"{len(bad)} of {len(record['cells'])} cells failed; the others are in {folder / 'report.html'}"]
+    lines += [f"  {outcome.error}" for outcome in causes.values()]
+    if code == IntegrityError.exit_code:
+        again = command if "--repair" in command else f"{command} --repair"
+        lines.append(f"what is damaged, and what was made from it, is made again by: {again}")
+    failed = CellsFailed("\n".join(lines))
+    failed.exit_code = code
+    return failed

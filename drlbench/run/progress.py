@@ -17,9 +17,11 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Column
 
 from drlbench.plan.node import Node
-from drlbench.run.executors.local import Outcome
+from drlbench.run.executors.base import Outcome
+from drlbench.store.disk import refusal
 
 # Seconds of one stage before any of its kind was seen, on a laptop core with the embedded suite; the estimate
 # corrects itself from the second stage of a kind on.
@@ -37,16 +39,19 @@ class Watcher:
         self.bars: dict[str, TaskID] = {}
         console = Console(stderr=True)
         self.live = console.is_terminal
+        clip = Column(ratio=1, no_wrap=True, overflow="ellipsis")  # a long label never pushes the clock out
         self.bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
+            TextColumn("{task.description}", table_column=clip),
+            BarColumn(bar_width=12),
             TextColumn("{task.percentage:>3.0f}%"),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[left]}"),
+            TextColumn("{task.fields[left]}", table_column=Column(no_wrap=True)),
             console=console,
             disable=not self.live,
+            expand=True,
         )
-        self.total = self.bar.add_task("all stages", total=len(nodes), left="")
+        # The page is one more piece of work: what is not on it yet is not finished.
+        self.total = self.bar.add_task("all stages", total=len(nodes) + 1, left="")
 
     def __enter__(self) -> Watcher:
         self.bar.start()
@@ -58,10 +63,27 @@ class Watcher:
         self.bar.stop()
 
     def write(self, event: str, **facts: Any) -> None:
-        """Append one line to events.jsonl."""
+        """Append one line to events.jsonl; a line that a kill has cut is dropped first."""
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        with self.events.open("a") as file:
-            file.write(json.dumps({"at": stamp, "event": event, **facts}, ensure_ascii=False) + "\n")
+        line = json.dumps({"at": stamp, "event": event, **facts}, ensure_ascii=False) + "\n"
+        try:
+            with self.events.open("ab+") as file:
+                if event == "run":
+                    file.seek(0)
+                    file.truncate(file.read().rfind(b"\n") + 1)
+                file.write(line.encode("utf-8", "backslashreplace"))
+        except OSError as error:
+            raise refusal(error, self.events, len(line)) or error from error
+
+    def reporting(self) -> None:
+        """All stages have ended; the tables and the page are being made."""
+        self.bar.update(self.total, description="tables, figures and page", left="")
+        if not self.live:
+            print("writing the results, figures and page", file=sys.stderr)
+
+    def reported(self) -> None:
+        """The page is there."""
+        self.bar.update(self.total, advance=1)
 
     def estimate(self) -> float:
         """Seconds until the run is done, from the stages seen so far."""
@@ -72,8 +94,12 @@ class Watcher:
             total += expected * (1 - self.done.get(key, 0.0))
         return total / self.workers
 
-    def __call__(self, what: str, node: Node, outcome: Outcome | float | None) -> None:
-        if what == "progress" and isinstance(outcome, float):
+    def __call__(self, what: str, node: Node, outcome: Outcome | float | str | None) -> None:
+        if what in ("wait", "takeover"):
+            said = "waits for" if what == "wait" else "takes over from dead"
+            self.write(what, stage=node.kind, key=node.key, label=node.label, owner=str(outcome))
+            print(f"{node.label}: {said} {outcome}", file=sys.stderr)
+        elif what == "progress" and isinstance(outcome, float):
             self.done[node.key] = outcome
             if node.key in self.bars:
                 self.bar.update(self.bars[node.key], completed=outcome)
@@ -91,7 +117,8 @@ class Watcher:
         if node.key in self.bars:
             self.bar.remove_task(self.bars.pop(node.key))
         left = self.estimate()
-        self.bar.update(self.total, advance=1, left=f"about {clock(left)} left")
+        done = outcome.status in ("made", "cached")
+        self.bar.update(self.total, advance=int(done), left=f"about {clock(left)} left" if self.left else "")
         facts: dict[str, Any] = {"stage": node.kind, "key": node.key, "label": node.label, "status": outcome.status}
         if outcome.error:
             facts["error"] = outcome.error
@@ -101,7 +128,7 @@ class Watcher:
             if outcome.detail:
                 log = self.events.parent / "logs" / f"{node.kind}-{node.key[:12]}.log"
                 log.parent.mkdir(exist_ok=True)
-                log.write_text(outcome.detail)
+                log.write_text(outcome.detail, encoding="utf-8", errors="backslashreplace")
                 print(f"  traceback in {log}", file=sys.stderr)
         elif not self.live and outcome.status == "made":
             count = len(self.nodes) - len(self.left)

@@ -5,34 +5,36 @@ Stages keep hashes of what they fitted; the signature is put together only here,
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from drlbench.metrics.signature import make_signature, sampler_part
 from drlbench.plan.graph import Plan
 from drlbench.plan.node import Node
+from drlbench.run.reading import Reader, Score
 from drlbench.stages import KL_T_MAX
-from drlbench.store import atomic
-from drlbench.store.layout import Store
 
 SHOWN = 8  # hex digits of a hash
 
 
-def signature(plan: Plan, store: Store, node: Node, row: dict[str, Any]) -> str:
-    """Everything a row of a `scores`, `preference`, `kl` or `tilt` stage depends on."""
+def signature(plan: Plan, reader: Reader, node: Node, score: Score) -> str:
+    """Everything a number of a `scores`, `preference`, `kl` or `tilt` stage depends on.
+
+    Raises:
+        IntegrityError: a stage that it names is damaged.
+    """
     parts: dict[str, str | int | float] = {}
     if node.kind == "preference":
-        parts["reward"] = str(described(store, _input(plan, node, "reward")).get("signature", ""))
+        parts["reward"] = str(_described(reader, _input(plan, node, "reward")).get("signature", ""))
     elif node.kind == "kl":
-        parts |= {"ref": f"base:{_weights(store, _input(plan, node, 'base'))}", "tmax": KL_T_MAX}
+        parts |= {"ref": f"base:{_weights(reader, _input(plan, node, 'base'))}", "tmax": KL_T_MAX}
         parts["sampler"] = sampler_part(node.settings["sampling"])
     elif node.kind == "tilt":
         rewards = sorted(name for name in node.inputs if name.startswith("reward:"))
         parts["reward"] = "+".join(
-            str(described(store, _input(plan, node, name)).get("signature", "")) for name in rewards
+            str(_described(reader, _input(plan, node, name)).get("signature", "")) for name in rewards
         )
-        if row["space"]:
-            parts["enc"] = str(described(store, plan.encoders[row["space"]]).get("signature", ""))
+        if score.space:
+            parts["enc"] = str(_described(reader, plan.encoders[score.space]).get("signature", ""))
         parts["ref"] = f"{node.settings['data']['kind']}:{node.settings['data']['fingerprint'][:SHOWN]}"
     else:
         part = ""
@@ -40,34 +42,29 @@ def signature(plan: Plan, store: Store, node: Node, row: dict[str, Any]) -> str:
             reference = _input(plan, node, "reference")
             part = reference.settings.get("limit", "")
             encoder = _input(plan, reference, "encoder")
-            parts["enc"] = str(described(store, encoder).get("signature", ""))
+            parts["enc"] = str(_described(reader, encoder).get("signature", ""))
         data = node.settings["data"]
         parts["ref"] = f"{data['kind']}:{data['fingerprint'][:SHOWN]}{f'/{part}' if part else ''}"
     if "samples" in node.inputs:
-        parts["sampler"] = str(described(store, _input(plan, node, "samples")).get("sampler", ""))
-    parts |= {"n": row["n"], "code": f"{node.kind}.{node.version}"}
-    return make_signature(row["metric"], parts)
-
-
-def described(store: Store, node: Node) -> dict[str, Any]:
-    """What a stage says of itself, or an empty mapping when it was not made."""
-    if not store.has(node.kind, node.key):
-        return {}
-    text: dict[str, Any] = json.loads((store.folder(node.kind, node.key) / "description.json").read_text())
-    return text
+        parts["sampler"] = str(_described(reader, _input(plan, node, "samples")).get("sampler", ""))
+    parts |= {"n": score.n, "code": f"{node.kind}.{node.version}"}
+    return make_signature(score.metric, parts)
 
 
 def _input(plan: Plan, node: Node, name: str) -> Node:
     return plan.nodes[node.inputs[name][1]]
 
 
-def _weights(store: Store, node: Node) -> str:
+def _described(reader: Reader, node: Node) -> dict[str, Any]:
+    return reader.record(node, "description.json", dict[str, Any]) if reader.has(node) else {}
+
+
+def _weights(reader: Reader, node: Node) -> str:
     """Hash of a base model's network, of its file where the weights stayed there."""
-    folder = store.folder(node.kind, node.key)
-    if not store.has(node.kind, node.key):
+    if not reader.has(node):
         return ""
-    files = atomic.read_marker(folder)["files"]
+    files = reader.marker(node).files
     if "weights.safetensors" in files:
-        return str(files["weights.safetensors"]["sha256"])[:SHOWN]
-    config = json.loads((folder / "config.json").read_text())
+        return files["weights.safetensors"].sha256[:SHOWN]
+    config = reader.record(node, "config.json", dict[str, Any])
     return str(config["checkpoint"]["sha256"])[:SHOWN]

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import socket
-import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-from filelock import FileLock, Timeout
-
 from drlbench.errors import Locked
-from drlbench.store import atomic
+from drlbench.store import atomic, lease
+from drlbench.store.disk import make_folder, refusal
+
+OWNER = ".owner.json"  # in a run's folder while a run goes on there
 
 
 @dataclass(frozen=True)
 class Store:
-    """A folder of stage results: `<root>/<kind>/<key[:2]>/<key>`, and `<root>/partial/<key>` for work under way."""
+    """A folder of stage results.
+
+    `<root>/<kind>/<key[:2]>/<key>` holds a result, `<root>/partial/<key>` work under way, `<root>/leases/<key>` who is
+    at it, `<root>/users/` the live runs with the keys they use, `<root>/trash/` what is being deleted.
+    """
 
     root: Path
 
@@ -33,6 +35,20 @@ class Store:
         """Where a stage keeps what it needs to go on after a kill; dropped when the stage is done."""
         return self.root / "partial" / key
 
+    def lease(self, key: str) -> Path:
+        """The lease of the process that makes a stage."""
+        return self.root / "leases" / key
+
+    @property
+    def users(self) -> Path:
+        """A lease per live run, with the keys it uses."""
+        return self.root / "users"
+
+    @property
+    def trash(self) -> Path:
+        """What was taken out of use in one rename and is deleted at leisure."""
+        return self.root / "trash"
+
     def has(self, kind: str, key: str) -> bool:
         """True when the result is there and was sealed."""
         return atomic.is_complete(self.folder(kind, key))
@@ -40,63 +56,78 @@ class Store:
     def entries(self) -> Iterator[tuple[str, Path]]:
         """(kind, folder) of every finished result."""
         for marker in sorted(self.root.glob(f"*/*/*/{atomic.MARKER}")):
-            yield marker.parent.parent.parent.name, marker.parent
+            if marker.parent.parent.parent != self.trash:
+                yield marker.parent.parent.parent.name, marker.parent
+
+    def discard(self, folder: Path) -> None:
+        """Take a folder out of the store in one step, then delete it."""
+        make_folder(self.trash)
+        grave = self.trash / uuid.uuid4().hex
+        try:
+            os.rename(folder, grave)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise refusal(error, folder) or error from error
+        shutil.rmtree(grave, ignore_errors=True)
+
+    @contextmanager
+    def settled(self) -> Iterator[None]:
+        """Nobody else enters as a user or deletes meanwhile."""
+        make_folder(self.root)
+        with lease.locked(self.root / "mutex"):
+            yield
+
+    @contextmanager
+    def used_by_this_run(self, keys: list[str]) -> Iterator[None]:
+        """Nobody deletes these stages while the run lives; what a kill has left of a deletion is cleared."""
+        with self.settled():
+            own = lease.acquire(self.users / f"{uuid.uuid4().hex}.json", keys)
+        try:
+            for grave in self.trash.glob("*"):
+                shutil.rmtree(grave, ignore_errors=True)
+            for path in self.users.glob("*.json"):
+                owner = lease.read_owner(path)
+                if owner is not None and not lease.lives(path, owner):
+                    path.unlink(missing_ok=True)
+            yield
+        finally:
+            own.release()
 
     def usage(self) -> str:
         """A line per kind: how many results, how many bytes."""
         sizes: dict[str, list[int]] = {}
         for kind, folder in self.entries():
-            sizes.setdefault(kind, []).append(sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()))
+            sizes.setdefault(kind, []).append(folder_size(folder))
         lines = [f"{kind:12} {len(s):5} results {sum(s) / 1e6:9.1f} MB" for kind, s in sorted(sizes.items())]
         return "\n".join(lines) or f"{self.root}: nothing stored yet"
 
-    def collect_garbage(self, wanted: set[str]) -> str:
-        """Delete every result whose key is not wanted, and temporary folders an hour old; marker first, data after."""
-        removed, freed = 0, 0
-        for _, folder in list(self.entries()):
-            if folder.name not in wanted:
-                freed += sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
-                (folder / atomic.MARKER).unlink()
-                shutil.rmtree(folder)
-                removed += 1
-        for scratch in self.root.glob("*/*/.*.tmp"):
-            if time.time() - scratch.stat().st_mtime > 3600:
-                shutil.rmtree(scratch, ignore_errors=True)
-        return f"{removed} results deleted, {freed / 1e6:.1f} MB freed"
+
+def folder_size(folder: Path) -> int:
+    """Bytes of all files of a folder; what vanishes meanwhile counts nothing."""
+    total = 0
+    for path in folder.rglob("*"):
+        try:
+            total += path.stat().st_size if path.is_file() else 0
+        except OSError:
+            continue
+    return total
 
 
 @contextmanager
-def run_lock(folder: Path) -> Iterator[None]:
-    """Own a run's folder; a second process is told who holds it.
+def run_lock(folder: Path) -> Iterator[lease.Lease]:
+    """Own a run's folder; a second process is told who holds it. Temporary files of a killed owner are cleared.
 
     Raises:
         Locked: another live process runs there.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    lock, owner = FileLock(folder / ".lock"), folder / ".owner.json"
     try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise Locked(f"{folder} is in use{_holder(owner)}; wait for it, or give another --out") from None
+        own = lease.acquire(folder / OWNER)
+    except lease.Held as held:
+        raise Locked(f"{folder} is in use by {held}; wait for it, or give another --out") from None
     try:
-        atomic.write_json(
-            owner,
-            {
-                "pid": os.getpid(),
-                "host": socket.gethostname(),
-                "since": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            },
-        )
-        yield
+        for left in [*folder.rglob(".*.tmp"), folder / ".lock"]:
+            left.unlink(missing_ok=True)
+        yield own
     finally:
-        owner.unlink(missing_ok=True)
-        lock.release()
-
-
-def _holder(owner: Path) -> str:
-    try:
-        who = json.loads(owner.read_text())
-        alive = "" if psutil.pid_exists(int(who["pid"])) else ", which is gone"
-        return f" by process {who['pid']} on {who['host']} since {who['since']}{alive}"
-    except (OSError, ValueError, KeyError):
-        return ""
+        own.release()

@@ -15,7 +15,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from drlbench.plan.graph import Plan
 from drlbench.plan.pipeline import lay_out
-from drlbench.run.executors import local
+from drlbench.run.executors.base import Outcome, Work
+from drlbench.run.executors.work import make
 from drlbench.store.layout import Store
 from drlbench.suite.load import load_suite
 
@@ -24,17 +25,11 @@ SUITE = Path(__file__).with_name("pretend_device.yaml")
 TOLD = ("curve.json", "rows.json", "gate.json")
 
 
-class _Unheard:
-    def put(self, report: Any) -> None:
-        """Nobody watches the progress."""
-
-
-def run(plan: Plan, store: Store, place: str) -> dict[str, local.Outcome]:
+def run(plan: Plan, store: Store, place: str) -> dict[str, Outcome]:
     """All stages one after the other in this process, as a worker does them."""
-    local._stay(_Unheard(), place)
     outcomes = {}
     for key, node in plan.nodes.items():
-        outcomes[key] = local._execute(node, store.root, 1, None)
+        outcomes[key] = make(node, Work(store.root, place), place, lambda done: None)
         told: dict[str, Any] = {"scenario": f"{place}: {node.kind}: {node.label}"}
         if outcomes[key].status != "made":
             told["error"] = f"{outcomes[key].error}\n{outcomes[key].detail}"

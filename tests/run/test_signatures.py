@@ -13,6 +13,7 @@ from drlbench.plan.graph import Plan
 from drlbench.plan.node import Node
 from drlbench.plan.pipeline import lay_out
 from drlbench.run.perform import Options, perform
+from drlbench.run.reading import Reader, Score
 from drlbench.run.signatures import signature
 from drlbench.stages import Job
 from drlbench.stages.encoder import run as fit_encoder
@@ -21,7 +22,7 @@ from drlbench.store.layout import Store
 from drlbench.suite.load import load_suite
 
 TINY = Path(__file__).parents[1] / "fault" / "tiny.yaml"
-ROW = {"metric": "fd", "n": 60}
+ROW = Score(metric="fd", value=1.0, low=None, high=None, n=60, better="lower")
 
 
 def encode(plan: Plan, store: Store, name: str) -> None:
@@ -52,7 +53,7 @@ def test_equal_settings_with_other_weights_have_other_signatures(
 
     monkeypatch.setattr(SmallEncoder, "_rescale", elsewhere)
     encode(plan, there, "dae")
-    one, same, other = (signature(plan, store, scores(plan, "dae"), ROW) for store in (here, again, there))
+    one, same, other = (signature(plan, Reader(store), scores(plan, "dae"), ROW) for store in (here, again, there))
     assert one == same
     (why,) = why_not_comparable(one, other)
     assert why.startswith("extractor: small-dae:")
@@ -66,7 +67,7 @@ def test_a_fitted_encoder_that_hides_its_weights_is_named_with_them(
     monkeypatch.setattr(SmallEncoder, "_sign", lambda self: setattr(self, "signature", "mine"))
     plan, store = lay_out(load_suite(TINY, ["spaces=[dae, pixels]"]), "*"), Store(tmp_path)
     encode(plan, store, "dae")
-    found = read_signature(signature(plan, store, scores(plan, "dae"), ROW))["enc"]
+    found = read_signature(signature(plan, Reader(store), scores(plan, "dae"), ROW))["enc"]
     assert found.startswith("mine:") and len(found) == len("mine:") + 12
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from drlbench.errors import IntegrityError
+from drlbench.errors import IntegrityError, MissingPrerequisite
 from drlbench.store import atomic
 
 KEY = "ab" * 32
@@ -75,7 +75,7 @@ def test_replacing_a_file_keeps_the_old_one_on_failure(tmp_path: Path, monkeypat
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(atomic.os, "fsync", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(MissingPrerequisite, match=r"disk is full; 3 bytes needed, .* free"):
         atomic.write_text(path, "new")
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["results.csv"]

@@ -11,6 +11,7 @@ import pytest
 
 from drlbench.errors import Locked
 from drlbench.store import atomic
+from drlbench.store.garbage import collect_garbage
 from drlbench.store.layout import Store, run_lock
 
 HOLD = """
@@ -44,6 +45,6 @@ def test_garbage_is_what_nobody_keeps(tmp_path: Path) -> None:
         with atomic.artefact(store.folder("encoder", key), {"key": key}) as out:
             (out / "data").write_bytes(b"1234")
     assert "2 results" in store.usage()
-    assert "1 results deleted" in store.collect_garbage({"aa" + "0" * 62})
+    assert "1 results deleted" in collect_garbage(store, {"aa" + "0" * 62})
     assert [f.name[:2] for _, f in store.entries()] == ["aa"]
     assert not store.folder("encoder", "bb" + "0" * 62).exists()

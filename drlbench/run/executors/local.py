@@ -1,4 +1,4 @@
-"""Run a graph of stages on this machine: one process a worker, one thread a process.
+"""Stages on this machine: one process a worker, one thread a process.
 
 Stages exchange nothing but store keys, so the order of execution, the number of workers and a kill at any
 instant leave no trace in the results.
@@ -9,40 +9,23 @@ from __future__ import annotations
 import multiprocessing
 import os
 import queue
-import shutil
+import resource
 import signal
-import time
-import traceback
-from collections import Counter
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-from drlbench.errors import UserError
 from drlbench.plan.node import Node
+from drlbench.run.executors.base import Outcome, Work, WorkerLost
 from drlbench.run.executors.orphan import end_with
-from drlbench.store import atomic
-from drlbench.store.layout import Store
-from drlbench.tracking import Tracking
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a stage ended: `made`, `cached`, `failed` or `skipped` (an input failed)."""
-
-    status: str
-    seconds: float = 0.0
-    error: str = ""
-    detail: str = ""
-
-
-Listener = Callable[[str, Node, Outcome | float | None], None]
+from drlbench.run.executors.work import make
+from drlbench.run.signals import STOPS, deferred, kill_children
+from drlbench.store.disk import refusal
 
 _reports: Any = None
 _place = "cpu"  # the device of this worker
+_unfit: BaseException | None = None  # why this worker cannot work
 
 
 def places(device: str, ranks: int = 1) -> list[str]:
@@ -66,64 +49,29 @@ def default_workers(device: str, ranks: int = 1) -> int:
 
 def _enter_worker(reports: Any, parent: int, free: Any) -> None:
     """A device of its own, one thread, no Ctrl-C (the parent decides), and no life after the parent."""
-    global _reports, _place
-    _reports, _place = reports, free.get()
+    global _reports, _place, _unfit
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a pool that has lost a worker ends the others with it
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
     end_with(parent)
-    import torch
-
-    from drlbench.run.executors.devices import prepare
-
-    torch.set_num_threads(1)
-    prepare(_place)
-
-
-def _stay(reports: Any, place: str) -> None:
-    """Do the stages' work in this very process."""
-    global _reports, _place
-    _reports, _place = reports, place
-
-
-def _execute(node: Node, root: Path, ranks: int, tracking: Tracking | None) -> Outcome:
-    """Make one stage's folder; what goes wrong comes back as text, so that other cells go on."""
-    from drlbench.run.executors import devices, torchrun
-    from drlbench.run.executors.ranks import run_on_ranks
-    from drlbench.stages import ON_RANKS, Job
-
-    store, started = Store(root), time.monotonic()
-    folder, partial = store.folder(node.kind, node.key), store.partial(node.key)
+    _reports, _place = reports, free.get()
     try:
-        for kind, key in node.inputs.values():
-            atomic.check(store.folder(kind, key), key)
-        record = {
-            "key": node.key,
-            "kind": node.kind,
-            "version": node.version,
-            "settings": dict(node.settings),
-            "inputs": {name: key for name, (_, key) in node.inputs.items()},
-            "label": node.label,
-        }
-        with atomic.artefact(folder, record) as out:
-            inputs = {name: store.folder(kind, key) for name, (kind, key) in node.inputs.items()}
-            shown = replace(tracking, label=node.label, key=node.key) if tracking else None
-            job = Job(node.settings, inputs, out, partial, _place, lambda x: _reports.put((node.key, x)), shown)
-            if torchrun.started() and node.kind in ON_RANKS:
-                torchrun.run_together(node.kind, job)
-            elif ranks > 1 and node.kind in ON_RANKS:
-                run_on_ranks(node.kind, job, ranks)
-            else:
-                devices.run_stage(node.kind, job)
-            atomic.write_json(out / "seconds.json", round(time.monotonic() - started, 3))
-        shutil.rmtree(partial, ignore_errors=True)
-        return Outcome("made", time.monotonic() - started)
+        import torch
+
+        from drlbench.run.executors.devices import prepare
+
+        torch.set_num_threads(1)
+        prepare(_place)
     except Exception as error:
-        # The boundary of a cell: whatever it was, it is told with its traceback and the other cells go on.
-        told = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-        return Outcome("failed", time.monotonic() - started, told, traceback.format_exc())
-    finally:
-        devices.release()
+        _unfit = error  # told by the first stage; raised here, it would only break the pool
+
+
+def _make(node: Node, work: Work) -> Outcome:
+    if _unfit is not None:
+        known = refusal(_unfit)
+        raise WorkerLost(str(known or _unfit), known.exit_code if known else 1)
+    return make(node, work, _place, lambda done: _reports.put((node.key, done)))
 
 
 def _worker_environment() -> None:
@@ -135,103 +83,102 @@ def _worker_environment() -> None:
         os.environ[name] = "1"
 
 
-def execute(
-    nodes: Sequence[Node],
-    store: Store,
-    workers: int,
-    device: str,
-    listen: Listener,
-    ranks: int = 1,
-    tracking: Tracking | None = None,
-) -> dict[str, Outcome]:
-    """Run every stage whose result is not in the store, inputs before users, up to `workers` at a time.
+class LocalExecutor:
+    """Worker processes of this machine; "cuda" spreads them over all GPUs."""
 
-    Args:
-        nodes: the stages in an order in which inputs come before their users.
-        device: "cuda" spreads workers over all GPUs.
-        listen: called with ("start" | "progress" | "end", node, outcome or fraction).
-        ranks: processes of a fine-tune, one GPU each where the device is cuda.
-        tracking: where fine-tunes show their rows.
+    def __init__(self, work: Work, workers: int) -> None:
+        self.work, self.slots = work, workers
+        _worker_environment()
+        self._context = multiprocessing.get_context("spawn")
+        self._reports: Any = self._context.Queue()
+        self._devices = places(work.device, work.ranks)
+        self._pool = self._new_pool()
 
-    Returns:
-        key -> outcome for every node. A failed stage never stops the others; its users are `skipped`.
-    """
-    from drlbench.run.executors import torchrun
+    def _new_pool(self) -> ProcessPoolExecutor:
+        free: Any = self._context.Queue()
+        for i in range(self.slots):
+            free.put(self._devices[i % len(self._devices)])
+        return ProcessPoolExecutor(self.slots, self._context, _enter_worker, (self._reports, os.getpid(), free))
 
-    outcomes: dict[str, Outcome] = {}
-    waiting = list(nodes)
-    _worker_environment()
-    context = multiprocessing.get_context("spawn")
-    by_key = {n.key: n for n in nodes}
-    reports = context.Queue()
-    running: dict[Future[Outcome], Node] = {}
-    deaths: Counter[str] = Counter()
+    def submit(self, node: Node) -> Future[Outcome]:
+        """See `Executor`."""
+        with deferred():  # a worker is born deaf to signals, so that none hits it half-made
+            try:
+                inner = self._pool.submit(_make, node, self.work)
+            except BrokenProcessPool:
+                self._pool.shutdown(wait=False, cancel_futures=True)
+                self._pool = self._new_pool()
+                inner = self._pool.submit(_make, node, self.work)
+        outer: Future[Outcome] = Future()
+        processes = getattr(self._pool, "_processes", None) or {}
+        inner.add_done_callback(lambda done: _pass_on(done, outer, processes))
+        return outer
 
-    devices = places(device, ranks)
-    # The process group that torchrun has made lives in this process.
-    inside = torchrun.started()
+    def progress(self) -> Iterable[tuple[str, float]]:
+        """See `Executor`."""
+        return _drain(self._reports)
 
-    def pool() -> Executor:
-        if inside:
-            _stay(reports, torchrun.device_of(device))
-            return ThreadPoolExecutor(1)
-        free = context.Queue()
-        for i in range(workers):
-            free.put(devices[i % len(devices)])
-        return ProcessPoolExecutor(workers, context, _enter_worker, (reports, os.getpid(), free))
+    def close(self, at_once: bool) -> None:
+        """See `Executor`."""
+        if at_once:
+            kill_children()
+            self._pool.shutdown(wait=False, cancel_futures=True)
+        else:
+            self._pool.shutdown()
 
-    def settle(node: Node, outcome: Outcome) -> None:
-        outcomes[node.key] = outcome
-        listen("end", node, outcome)
 
-    executor = pool()
-    try:
-        while waiting or running:
-            for node in list(waiting):
-                upstream = [*node.inputs.values(), *node.after]
-                states = [outcomes[key].status if key in outcomes else None for _, key in upstream]
-                if any(s in ("failed", "skipped") for s in states):
-                    waiting.remove(node)
-                    settle(node, Outcome("skipped", error="a stage it needs failed"))
-                elif all(s is not None for s in states) and store.has(node.kind, node.key):
-                    waiting.remove(node)
-                    settle(node, Outcome("cached"))
-                elif all(s is not None for s in states) and len(running) < (1 if inside else workers):
-                    waiting.remove(node)
-                    listen("start", node, None)
-                    running[executor.submit(_execute, node, store.root, ranks, tracking)] = node
-            done, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
-            broken = False
-            for future in done:
-                try:
-                    outcome = future.result()
-                except BrokenProcessPool:
-                    broken = True
-                    break
-                settle(running.pop(future), outcome)
-            while True:
-                try:
-                    key, fraction = reports.get_nowait()
-                except queue.Empty:
-                    break
-                listen("progress", by_key[key], fraction)
-            if broken:
-                # Nobody can say which stage killed its worker, so each gets a second chance in a new pool.
-                deaths.update(n.key for n in running.values())
-                for node in running.values():
-                    if deaths[node.key] > 1:
-                        settle(
-                            node, Outcome("failed", error="its worker process died twice (killed, or out of memory)")
-                        )
-                    else:
-                        waiting.insert(0, node)
-                running.clear()
-                executor.shutdown(wait=False, cancel_futures=True)
-                executor = pool()
-    except BaseException:
-        for process in list((getattr(executor, "_processes", None) or {}).values()):
-            process.terminate()
-        executor.shutdown(wait=False, cancel_futures=True)
-        raise
-    executor.shutdown()
-    return outcomes
+class InProcessExecutor:
+    """One stage at a time in this very process: rank 0 of the process group that torchrun has made lives here."""
+
+    slots = 1
+
+    def __init__(self, work: Work, place: str) -> None:
+        self.work, self.place = work, place
+        _worker_environment()
+        self._reports: Any = queue.Queue()
+        self._pool = ThreadPoolExecutor(1)
+
+    def submit(self, node: Node) -> Future[Outcome]:
+        """See `Executor`."""
+        return self._pool.submit(make, node, self.work, self.place, lambda done: self._reports.put((node.key, done)))
+
+    def progress(self) -> Iterable[tuple[str, float]]:
+        """See `Executor`."""
+        return _drain(self._reports)
+
+    def close(self, at_once: bool) -> None:
+        """See `Executor`."""
+        self._pool.shutdown(wait=not at_once, cancel_futures=True)
+
+
+def _drain(reports: Any) -> Iterator[tuple[str, float]]:
+    while True:
+        try:
+            yield reports.get_nowait()
+        except queue.Empty:
+            return
+
+
+def _pass_on(done: Future[Outcome], outer: Future[Outcome], processes: Any) -> None:
+    """Hand a result on; a broken pool becomes a lost worker, with what its exit code tells."""
+    if done.cancelled():
+        outer.cancel()
+        return
+    error = done.exception()
+    if isinstance(error, BrokenProcessPool):
+        # The pool ends the others with SIGTERM; the first to die is the cause.
+        codes = {p.exitcode for p in list(processes.values())} - {None, 0, -signal.SIGTERM}
+        outer.set_exception(_death(codes))
+    elif error is not None:
+        outer.set_exception(error)
+    else:
+        outer.set_result(done.result())
+
+
+def _death(codes: set[int | None]) -> WorkerLost:
+    limited = resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
+    killed = -signal.SIGKILL in codes
+    if killed or limited:
+        return WorkerLost("its worker process was killed (by hand, or because memory ran out)", 6)
+    names = ", ".join(signal.Signals(-c).name if c is not None and c < 0 else str(c) for c in codes) or "unknown"
+    return WorkerLost(f"its worker process died (exit code {names})", 1)

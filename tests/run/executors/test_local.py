@@ -15,7 +15,9 @@ import pytest
 
 from drlbench.plan.node import Node
 from drlbench.run.executors import local
-from drlbench.run.executors.local import Outcome, default_workers, execute, places
+from drlbench.run.executors.base import Outcome, Work
+from drlbench.run.executors.local import LocalExecutor, default_workers, places
+from drlbench.run.schedule import execute
 from drlbench.store.keys import stage_key
 from drlbench.store.layout import Store
 
@@ -31,36 +33,43 @@ def pixels(seed: int) -> Node:
     return node("encoder", {"kind": "pixels", "seed": seed, "settings": {}, "data": DATA})
 
 
-def quiet(what: str, about: Node, outcome: Outcome | float | None) -> None:
+def quiet(what: str, about: Node, outcome: Outcome | float | str | None) -> None:
     pass
+
+
+def run_all(nodes: list[Node], store: Store, workers: int) -> dict[str, Outcome]:
+    return execute(nodes, store, LocalExecutor(Work(store.root, "cpu"), workers), quiet)
 
 
 def test_inputs_come_first_failures_stay_local_and_results_are_kept(tmp_path: Path) -> None:
     good, bad = pixels(1), node("encoder", {"kind": "pixels", "seed": 1, "settings": {"no": 1}, "data": DATA})
     nodes = [good, bad, node("reference", {"data": DATA}, encoder=good), node("reference", {"data": DATA}, encoder=bad)]
-    outcomes = execute(nodes, Store(tmp_path), 2, "cpu", quiet)
+    outcomes = run_all(nodes, Store(tmp_path), 2)
     assert [outcomes[n.key].status for n in nodes] == ["made", "failed", "made", "skipped"]
     assert "unknown setting 'no'" in outcomes[bad.key].error
-    again = execute(nodes[:1] + nodes[2:3], Store(tmp_path), 1, "cpu", quiet)
+    again = run_all(nodes[:1] + nodes[2:3], Store(tmp_path), 1)
     assert {o.status for o in again.values()} == {"cached"}
 
 
 def test_an_altered_input_is_not_used(tmp_path: Path) -> None:
     store, good = Store(tmp_path), pixels(2)
-    execute([good], store, 1, "cpu", quiet)
+    run_all([good], store, 1)
     weights = store.folder(good.kind, good.key) / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"?")
     user = node("reference", {"data": DATA}, encoder=good)
-    outcomes = execute([good, user], store, 1, "cpu", quiet)
+    outcomes = run_all([good, user], store, 1)
     assert outcomes[user.key].status == "failed"
     assert "does not match its checksum" in outcomes[user.key].error
+    assert outcomes[user.key].code == 5
 
 
 SCRIPT = """
 import sys
 from pathlib import Path
 from drlbench.plan.node import Node
-from drlbench.run.executors.local import execute
+from drlbench.run.executors.base import Work
+from drlbench.run.executors.local import LocalExecutor
+from drlbench.run.schedule import execute
 from drlbench.store.layout import Store
 if __name__ == "__main__":
     def listen(what, node, outcome):
@@ -68,7 +77,8 @@ if __name__ == "__main__":
             print("ended", flush=True)
     settings = [{"kind": "pixels", "seed": i, "settings": {}, "data": {"kind": "digits"}} for i in range(400)]
     nodes = [Node(f"{i:064}", "encoder", 1, s, {}, str(i)) for i, s in enumerate(settings)]
-    execute(nodes, Store(Path(sys.argv[1])), 2, "cpu", listen)
+    store = Store(Path(sys.argv[1]))
+    execute(nodes, store, LocalExecutor(Work(store.root, "cpu"), 2), listen)
 """
 
 

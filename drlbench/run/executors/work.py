@@ -1,0 +1,70 @@
+"""Make one stage: check its inputs, call its function, seal its folder. What every worker of every executor does."""
+
+from __future__ import annotations
+
+import shutil
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import replace
+
+from drlbench.errors import UserError
+from drlbench.plan.node import Node
+from drlbench.run.executors.base import Outcome, Work
+from drlbench.store import atomic
+from drlbench.store.disk import refusal, size
+from drlbench.store.layout import Store, folder_size
+
+
+def make(node: Node, work: Work, place: str, progress: Callable[[float], None]) -> Outcome:
+    """Make one stage's folder; what goes wrong comes back as text, so that other cells go on.
+
+    Args:
+        place: the device of this worker.
+        progress: told the fraction done.
+    """
+    from drlbench.run.executors import devices, torchrun
+    from drlbench.run.executors.ranks import run_on_ranks
+    from drlbench.stages import ON_RANKS, Job
+
+    store, started = Store(work.store), time.monotonic()
+    folder, partial = store.folder(node.kind, node.key), store.partial(node.key)
+    written = 0
+    try:
+        for kind, key in node.inputs.values():
+            atomic.check(store.folder(kind, key), key)
+        record = {
+            "key": node.key,
+            "kind": node.kind,
+            "version": node.version,
+            "settings": dict(node.settings),
+            "inputs": {name: key for name, (_, key) in node.inputs.items()},
+            "label": node.label,
+        }
+        with atomic.artefact(folder, record) as out:
+            inputs = {name: store.folder(kind, key) for name, (kind, key) in node.inputs.items()}
+            shown = replace(work.tracking, label=node.label, key=node.key) if work.tracking else None
+            job = Job(node.settings, inputs, out, partial, place, progress, shown)
+            try:
+                if torchrun.started() and node.kind in ON_RANKS:
+                    torchrun.run_together(node.kind, job)
+                elif work.ranks > 1 and node.kind in ON_RANKS:
+                    run_on_ranks(node.kind, job, work.ranks)
+                else:
+                    devices.run_stage(node.kind, job)
+                atomic.write_json(out / "seconds.json", round(time.monotonic() - started, 3))
+            except BaseException:
+                written = folder_size(out)
+                raise
+        shutil.rmtree(partial, ignore_errors=True)
+        return Outcome("made", time.monotonic() - started)
+    except Exception as error:
+        # The boundary of a cell: whatever it was, it is told with its traceback and the other cells go on.
+        known = error if isinstance(error, UserError) else refusal(error, folder)
+        told = str(known) if known is not None else f"{type(error).__name__}: {error}"
+        if known is not None and known is not error and written:
+            told += f" ({size(written)} of this stage had been written)"
+        code = 1 if known is None or known.exit_code == 2 else known.exit_code
+        return Outcome("failed", time.monotonic() - started, told, traceback.format_exc(), code)
+    finally:
+        devices.release()
