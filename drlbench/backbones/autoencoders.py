@@ -88,6 +88,21 @@ def _by_channel(value: float | Sequence[float], like: Tensor) -> float | Tensor:
     return value if isinstance(value, int | float) else torch.tensor(value).to(like)[:, None, None]
 
 
+def sd_vae_without_weights() -> SDVAE:
+    """The published architecture, on the current device."""
+    from diffusers import AutoencoderKL
+
+    kinds = ("DownEncoderBlock2D",) * 4, ("UpDecoderBlock2D",) * 4
+    vae: Any = AutoencoderKL(
+        down_block_types=kinds[0],
+        up_block_types=kinds[1],
+        block_out_channels=(128, 256, 512, 512),
+        layers_per_block=2,
+        latent_channels=4,
+    )
+    return SDVAE(vae)
+
+
 def load_sd_vae(folder: Path) -> SDVAE:
     """The autoencoder in a folder as diffusers saves it: config.json and diffusion_pytorch_model.safetensors.
 

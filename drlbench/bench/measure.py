@@ -24,16 +24,17 @@ from drlbench.backbones import create, wrap
 from drlbench.backbones.base import Autoencoder, VelocityModel
 from drlbench.bench.phases import PHASES, NoReward, Phases, timed
 from drlbench.bench.result import BenchResult, Mode, Rate, result_with
-from drlbench.cost.arithmetic import PAPER_HOURS, SECOND_PASS, TRAINED, VJP
 from drlbench.cost.counting import operations
+from drlbench.cost.measured import PAPER_HOURS
 from drlbench.errors import MissingPrerequisite
-from drlbench.finetune.adjoint_matching import AdjointMatchingSettings
+from drlbench.finetune.adjoint_matching import SECOND_PASS, AdjointMatchingSettings
 from drlbench.finetune.presets import UPDATES, preset
 from drlbench.registry import BACKBONES
 from drlbench.rewards.base import Reward
 from drlbench.store.provenance import hardware
 
 SAMPLES, HEUN_EVALUATIONS = 50_000, 99
+VJP, TRAINED = 2, 3  # a forward with the product for its input, and with the gradient of its weights, in forwards
 FORWARDS = {"rollout": 1, "adjoint": VJP, "update": TRAINED, "sampling": 1}  # in one evaluation
 COMPILATION = 90.0  # seconds: with less than that left of a limit, nothing is compiled
 

@@ -47,7 +47,7 @@ class Phases:
     """Seconds of each phase through the engine itself, eager or compiled.
 
     The outlier mask is off, since its second pass depends on what the residuals are: on random weights it would time
-    something else than training does. `drlbench.cost.arithmetic.SECOND_PASS` accounts for it.
+    something else than training does. `drlbench.finetune.adjoint_matching.SECOND_PASS` accounts for it.
     """
 
     def __init__(

@@ -215,21 +215,36 @@ def plan(
     device: Annotated[
         str | None, typer.Option("--device", help="cpu or cuda, to estimate for (default: what is here).")
     ] = None,
+    gpus: Annotated[int | None, typer.Option("--gpus", min=1, help="Estimate for so many GPUs of each node.")] = None,
+    nodes: Annotated[int, typer.Option("--nodes", min=1, help="Machines with so many GPUs (or workers) each.")] = 1,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="Processes (default: one per GPU, or per core on cpu).")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show the stages, what is cached or missing, and what it will cost."""
+    from rich.console import Console
+
     from drlbench.cost.table import cost_table
     from drlbench.plan.pipeline import lay_out
     from drlbench.plan.prerequisites import has_gpu
+    from drlbench.run.executors.local import default_workers
     from drlbench.store.layout import Store
     from drlbench.suite.load import load_suite
 
     if device not in (None, "cpu", "cuda"):
         raise UserError(f"--device {device!r}: valid are cpu and cuda")
-
+    if gpus and device == "cpu":
+        raise UserError("--gpus counts GPUs; with --device cpu give --workers")
     loaded = load_suite(suite, tuple(overrides))
-    table = cost_table(lay_out(loaded, cells, absent_ok=True), Store(store), device or ("cuda" if has_gpu() else "cpu"))
-    print(json.dumps(table.to_json(), indent=1) if as_json else table.to_text())
+    where = device or ("cuda" if gpus or has_gpu() else "cpu")
+    each = gpus or workers or default_workers(where)
+    whole = lay_out(loaded, absent_ok=True) if cells != "*" else None
+    table = cost_table(lay_out(loaded, cells, absent_ok=True), Store(store), where, nodes * each, whole, nodes)
+    if as_json:
+        print(json.dumps(table.to_json(), indent=1))
+    else:
+        table.show(Console())
 
 
 @app.command()

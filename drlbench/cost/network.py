@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -25,65 +25,70 @@ from drlbench.finetune.memory import recompute_activations
 META = torch.device("meta")
 
 
-@dataclass(frozen=True)
 class Passes:
-    """Counts of one sample.
+    """Counts of one sample through a module on the meta device; each sort of pass is run when it is asked for.
+
+    Args:
+        call: a sample (1, *given) through `net`.
+        rank: of the low-rank updates that are trained instead of the weights (LoRA).
+        recompute: activations are, while training.
 
     Attributes:
-        forward: without gradient.
-        product: with the gradient of the input, weights frozen.
-        trained: with the gradient of the weights; none for a network that is never trained.
         shape: of what comes out for one sample.
         values: numbers that the weights are.
     """
 
-    forward: Count
-    product: Count
-    trained: Count
-    shape: tuple[int, ...]
-    values: int
+    def __init__(
+        self,
+        net: nn.Module,
+        call: Callable[[Tensor], Tensor],
+        given: tuple[int, ...],
+        rank: int | None = None,
+        recompute: bool = False,
+    ) -> None:
+        self._net, self._call, self._given, self._rank, self._recompute = net, call, given, rank, recompute
+        self._trainable = [p for p in net.parameters() if p.requires_grad]
+        self.values = sum(p.numel() for p in net.parameters())
+        self.shape: tuple[int, ...] = ()
+        self._groups = _alike(net, self._forward)
 
-
-def passes_of(
-    net: nn.Module,
-    call: Callable[[Tensor], Tensor],
-    shape: tuple[int, ...],
-    train: bool | int = False,
-    recompute: bool = False,
-) -> Passes:
-    """Count passes of a module on the meta device.
-
-    Args:
-        call: a sample (1, *shape) through `net`.
-        train: also with the gradient of the weights that take one; a number is the rank of the updates to train
-            instead (LoRA).
-        recompute: activations are, while training.
-    """
-    shapes: list[tuple[int, ...]] = []
-
-    def forward() -> None:
+    def _forward(self) -> None:
         with torch.no_grad():
-            shapes.append(tuple(call(torch.empty(1, *shape, device=META)).shape[1:]))
+            self.shape = tuple(self._call(torch.empty(1, *self._given, device=META)).shape[1:])
 
-    def trained() -> None:
-        trainable = [p for p in net.parameters() if p.requires_grad]
-        with recompute_activations(net, recompute):
-            y = call(torch.empty(1, *shape, device=META))
-        torch.autograd.grad(y, trainable, torch.empty_like(y), allow_unused=True)
-
-    def product() -> None:
-        x = torch.empty(1, *shape, device=META, requires_grad=True)
-        y = call(x)
+    def _product(self) -> None:
+        x = torch.empty(1, *self._given, device=META, requires_grad=True)
+        y = self._call(x)
         torch.autograd.grad(y, x, torch.empty_like(y))
 
-    values, groups = sum(p.numel() for p in net.parameters()), _alike(net, forward)
-    once, learned = _repeated(groups, forward), Count(0, 0, 0)
-    if train:
-        if train is not True:
-            add_low_rank(net, train, 1.0, 0)
-        learned = _repeated(groups, trained)
-    net.requires_grad_(False)
-    return Passes(once, _repeated(groups, product), learned, shapes[0], values)
+    def _trained(self) -> None:
+        with recompute_activations(self._net, self._recompute):
+            y = self._call(torch.empty(1, *self._given, device=META))
+        torch.autograd.grad(y, self._trainable, torch.empty_like(y), allow_unused=True)
+
+    @cached_property
+    def forward(self) -> Count:
+        """Without gradient."""
+        return _repeated(self._groups, self._forward)
+
+    @cached_property
+    def product(self) -> Count:
+        """With the gradient of the input, weights frozen."""
+        for p in self._trainable:
+            p.requires_grad_(False)
+        found = _repeated(self._groups, self._product)
+        for p in self._trainable:
+            p.requires_grad_(True)
+        return found
+
+    @cached_property
+    def trained(self) -> Count:
+        """With the gradient of the weights that take one."""
+        if self._rank is not None:
+            add_low_rank(self._net, self._rank, 1.0, 0)
+            self._trainable = [p for p in self._net.parameters() if p.requires_grad]
+            self._rank = None
+        return _repeated(self._groups, self._trained)
 
 
 def _repeated(groups: list[list[nn.Module]], run: Callable[[], None]) -> Count:

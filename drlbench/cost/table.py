@@ -1,163 +1,185 @@
-"""What a suite will cost before it is run: stages to make, time, disk, memory, and what has to be brought first."""
+"""The answer of `drlbench plan`: stages to make, time, disk, memory, and what has to be brought first."""
 
 from __future__ import annotations
 
-import json
-import math
-from collections import defaultdict
-from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
-from drlbench.cost.estimate import Estimate, estimate, is_known
-from drlbench.cost.measured import measured_tflops
-from drlbench.cost.throughput import ASSUMED, Throughput
-from drlbench.cost.workload import Workload, image_shape
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from drlbench.cost.estimate import Estimate, Estimator
+from drlbench.cost.work import HOUR, PEAK_TFLOPS
 from drlbench.plan.prerequisites import Missing, has_gpu, missing
-from drlbench.run.progress import FIRST_GUESS, clock
-from drlbench.store.layout import Store
+from drlbench.run.progress import clock
 
 if TYPE_CHECKING:
     from drlbench.plan.graph import Plan
-    from drlbench.plan.node import Node
+    from drlbench.store.layout import Store
 
-MARKS = {"measured": "", "counted": "*", "guess": "?"}
+MARKS = {"measured": "", "recorded": "'", "counted": "*", "unknown": "?"}
+MEANINGS = {
+    "measured": "no mark: counted work, scaled by what stages of the sort took in this store",
+    "recorded": "' counted work, scaled by what stages of the sort took",
+    "counted": "* counted work at the rates of the device",
+    "unknown": "? not all of them are counted",
+}
+DAY = 24 * HOUR
 
 
-@dataclass(frozen=True)
-class KindCost:
-    """Stages of one kind: how many in all, how many are in the store, and the time the others will take.
+def duration(seconds: float) -> str:
+    """A clock up to a day, then hours."""
+    return clock(seconds) if seconds < DAY else f"{seconds / HOUR:,.0f} h"
 
-    `seconds_each` is a mean. Its `basis`: "measured" on the stages of this kind that the store has seen; "counted", the
-    operations of those still to be made at the throughput of a device; or a laptop's "guess".
-    """
 
-    kind: str
-    stages: int
-    cached: int
-    seconds_each: float
-    basis: Literal["measured", "counted", "guess"]
-
-    @property
-    def seconds(self) -> float:
-        return (self.stages - self.cached) * self.seconds_each
+def size(count: float) -> str:
+    """Bytes in a unit that leaves one to three digits before the point."""
+    for unit in ("kB", "MB", "GB"):
+        count /= 1000
+        if count < 1000:
+            return f"{count:.1f} {unit}" if count < 10 else f"{count:.0f} {unit}"
+    return f"{count / 1000:.1f} TB"
 
 
 @dataclass(frozen=True)
 class Costs:
-    """The answer of `drlbench plan`.
+    """What a suite will cost.
 
     Attributes:
-        arithmetic: GPU-hours by counted operations, for suites of published backbones; None for embedded ones.
-        throughput: what counted operations of small networks are divided by, and on which device; None for published
-            backbones.
+        cells: that are planned. all_cells: of the suite; with a pattern they are more, and `whole` is their estimate.
     """
 
     suite: str
     cells: int
-    kinds: list[KindCost]
-    disk_bytes: int
-    arithmetic: Estimate | None
+    all_cells: int
+    estimate: Estimate
+    whole: Estimate | None
     missing: list[Missing]
     gpu: bool
-    throughput: Throughput | None = None
+    nodes: int = 1
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "seconds": sum(k.seconds for k in self.kinds)}
+        """`seconds` is the work of all stages one after another, `wall_seconds` that on the workers."""
+        found = {
+            "suite": self.suite, "cells": self.cells, **_facts(self.estimate), "gpu": self.gpu,
+            "missing": [asdict(m) for m in self.missing], "download_gigabytes": sum(m.gigabytes for m in self.missing),
+        }  # fmt: skip
+        if self.whole is not None:
+            found["whole_suite"] = {"cells": self.all_cells, **_facts(self.whole)}
+        return found
+
+    def show(self, console: Console) -> None:
+        """Print; without a terminal nothing is coloured, and no line is cut or wrapped."""
+        for part in self._parts():
+            console.print(part, soft_wrap=True, highlight=False)
 
     def to_text(self) -> str:
-        lines = [f"{self.suite}: {self.cells} cells, {sum(k.stages for k in self.kinds):,} stages"]
-        lines += self._by_arithmetic(self.arithmetic) if self.arithmetic else self._by_seconds()
-        if self.arithmetic and not self.gpu:
-            lines.append("this machine has no NVIDIA GPU that could run it")
+        """The same, plain."""
+        console = Console(width=80, no_color=True, force_terminal=False)
+        with console.capture() as captured:
+            self.show(console)
+        return "\n".join(line.rstrip() for line in captured.get().splitlines())
+
+    def _parts(self) -> Iterator[RenderableType]:
+        e = self.estimate
+        stages = sum(k.stages for k in e.kinds)
+        yield Text(f"{self.suite}: {self.cells:,} cells, {stages:,} stages", style="bold")
+        yield _stages(e)
+        if e.backbones:
+            yield _backbones(e)
+        yield Group(*map(Text, self._totals(e)))
+        if self.whole is not None:
+            total = ", ".join(self._times(self.whole))
+            kept = size(self.whole.work.disk)
+            yield Text(f"whole suite, {self.all_cells:,} cells: {total}; the store keeps {kept}")
+        if e.device == "cuda" and not self.gpu:
+            yield Text("this machine has no NVIDIA GPU that could run it")
         if self.missing:
-            total = sum(m.gigabytes for m in self.missing)
-            lines.append(f"\nmissing here ({len(self.missing)}, {total:.0f} GB; `drlbench fetch` brings what it can):")
-            lines += [m.to_text() for m in self.missing]
-        return "\n".join(lines)
+            size_ = sum(m.gigabytes for m in self.missing)
+            head = f"missing here ({len(self.missing)}, {size_:.0f} GB; `drlbench fetch` brings what it can):"
+            yield Text("\n".join(["", head, *(m.to_text() for m in self.missing)]))
 
-    def _by_seconds(self) -> list[str]:
-        lines = [f"{'stage':12} {'all':>5} {'cached':>7} {'to do':>6} {'s each':>8} {'in all':>9}"]
-        for k in self.kinds:
-            each = f"{k.seconds_each:.1f}" + MARKS[k.basis]
-            row = f"{k.kind:12} {k.stages:5} {k.cached:7} {k.stages - k.cached:6} {each:>8} {clock(k.seconds):>9}"
-            lines.append(row)
-        total = sum(k.seconds for k in self.kinds)
-        disk = f"disk: about {self.disk_bytes / 1e6:.0f} MB"
-        lines.append(f"one worker: about {clock(total)}; two: about {clock(total / 2)}; {disk}")
-        open_ = {k.basis for k in self.kinds if k.seconds}
-        if "counted" in open_ and self.throughput:
-            lines.append(f"* = counted operations, {self.throughput.basis}")
-        if "guess" in open_:
-            lines.append("? = neither measured nor counted, a guess")
-        return lines
+    def _times(self, e: Estimate) -> list[str]:
+        unit = "GPU" if e.device == "cuda" else "worker"
+        where = f"{e.workers} {unit}{'s' * (e.workers > 1)}"
+        if self.nodes > 1:
+            where += f" on {self.nodes} nodes"
+        return [
+            f"about {duration(e.schedule.wall)} on {where}",
+            f"{duration(e.schedule.work)} of work",
+            f"no faster than {duration(e.schedule.longest)}",
+        ]
 
-    def _by_arithmetic(self, e: Estimate) -> list[str]:
-        lines = [f"{'stage':12} {'all':>7} {'cached':>7} {'to do':>7} {'H200-hours, floor':>18}"]
-        for k in self.kinds:
-            hours = e.floor_by_kind.get(k.kind, 0.0)
-            shown = f"{hours:,.1f}" if hours else "-"
-            lines.append(f"{k.kind:12} {k.stages:7,} {k.cached:7,} {k.stages - k.cached:7,} {shown:>18}")
-        return [*lines, "", *e.to_lines(), f"disk: about {self.disk_bytes / 1e12:.1f} TB if every cell is kept "
-                "(samples and features; `--cells` makes a part, `cache gc` frees the rest)"]  # fmt: skip
-
-
-def cost_table(plan: Plan, store: Store, device: str = "cpu") -> Costs:
-    """Count what is cached, estimate the rest for a device ("cpu" or "cuda"), and list what is missing."""
-    seen: dict[str, list[float]] = defaultdict(list)
-    large = any(b.checkpoint is not None and is_known(b) for b in plan.spec.backbones.values())
-    # The guesses were made for the digits, and their networks are too small for operations to say anything.
-    counted = None if large or (plan.spec.data.kind == "digits" and device == "cpu") else Workload(plan)
-    for kind, folder in store.entries():
-        # What other suites' stages took says something of the digits' only, which are all alike.
-        if counted is not None and folder.name not in plan.nodes:
-            continue
-        try:
-            seen[kind].append(float(json.loads((folder / "seconds.json").read_text())))
-        except (OSError, ValueError):
-            continue
-    counts: dict[str, int] = defaultdict(int)
-    left: dict[str, list[Node]] = defaultdict(list)
-    for node in plan.nodes.values():
-        counts[node.kind] += 1
-        if not (seen[node.kind] and store.has(node.kind, node.key)):
-            left[node.kind].append(node)
-    at = throughput_of(plan, device) if counted is not None else None
-    kinds = []
-    for kind, count in counts.items():
-        found = [counted.of(n) for n in left[kind]] if counted is not None else []
-        works = [w for w in found if w is not None]
-        basis: Literal["measured", "counted", "guess"]
-        if at is not None and works and len(works) == len(found):
-            each, basis = math.fsum(at.seconds(w) for w in works) / len(works), "counted"
-        elif seen[kind]:
-            each, basis = math.fsum(seen[kind]) / len(seen[kind]), "measured"
-        else:
-            each, basis = FIRST_GUESS.get(kind, 1.0), "guess"
-        kinds.append(KindCost(kind, count, count - len(left[kind]), each, basis))
-    arithmetic = estimate(plan, [n for nodes in left.values() for n in nodes]) if large else None
-    disk = arithmetic.disk_bytes if arithmetic else _disk(plan)
-    return Costs(plan.spec.suite, len(plan.cells), kinds, disk, arithmetic, missing(plan.suite), has_gpu(), at)
+    def _totals(self, e: Estimate) -> Iterator[str]:
+        yield "time: " + ", ".join(self._times(e)) + " (the longest chain of stages)"
+        if e.device == "cuda":
+            floor = sum(k.tflop for k in e.kinds) / PEAK_TFLOPS / HOUR
+            hours = f"{e.schedule.work / HOUR:,.1f} GPU-hours"
+            yield f"{hours}; {floor:,.1f} H200-hours at the floor of {PEAK_TFLOPS:.0f} TFLOP/s"
+        yield f"store: {size(e.work.disk)} kept if every cell is, {size(e.peak_disk)} at most while it runs"
+        memory = f"memory: about {size(e.memory)} of the host"
+        if e.device == "cuda":
+            memory += f", {size(e.work.device_memory)} of a GPU beside activations"
+        yield memory
+        used = {k.basis for k in e.kinds if k.left}
+        yield from (MEANINGS[basis] for basis in MARKS if basis in used)
+        yield from e.notes
+        for why in e.unknown[:3]:
+            yield f"not counted: {why}"
+        if len(e.unknown) > 3:
+            yield f"not counted: {len(e.unknown) - 3} more sorts of stages"
 
 
-def throughput_of(plan: Plan, device: str) -> Throughput:
-    """The assumed throughput of a device, or what `drlbench bench` measured there with one of the suite's networks."""
-    assumed = ASSUMED[device]
-    found: dict[str, float] = {}
-    for backbone in plan.spec.backbones.values():
-        for precision in ("fp32", "bf16"):
-            rate = measured_tflops(backbone.size or backbone.family, backbone.architecture, precision, device)
-            if rate is not None:
-                found.setdefault(precision, rate)
-    if not found:
-        return assumed
-    measured = ", ".join(f"{rate:.3g} TFLOP/s in {precision}" for precision, rate in found.items())
-    return replace(assumed, **found, basis=f"MEASURED with drlbench bench: {measured}; else {assumed.basis}")  # type: ignore[arg-type] # names of fields
+def _facts(e: Estimate) -> dict[str, Any]:
+    kinds = [{**asdict(k), "seconds_each": k.seconds_each} for k in e.kinds]
+    return {
+        "device": e.device, "workers": e.workers, "kinds": kinds, "backbones": [asdict(b) for b in e.backbones],
+        "seconds": e.schedule.work, "wall_seconds": e.schedule.wall, "longest_chain_seconds": e.schedule.longest,
+        "gpu_hours": e.schedule.work / HOUR if e.device == "cuda" else 0.0,
+        "disk_bytes": round(e.work.disk), "peak_disk_bytes": round(e.peak_disk), "memory_bytes": round(e.memory),
+        "device_memory_bytes": round(e.work.device_memory), "basis": e.notes, "not_counted": e.unknown,
+    }  # fmt: skip
 
 
-def _disk(plan: Plan) -> int:
-    """Bytes of samples and features; where a suite does not say otherwise, images of 32 x 32 and features 64 wide."""
-    spec = plan.spec
-    channels, height, width = image_shape(spec) or (3, 32, 32)
-    samples = sum(n.kind == "samples" for n in plan.nodes.values()) * spec.sampling.n * channels * height * width
-    features = sum(n.kind == "features" for n in plan.nodes.values()) * spec.sampling.n * 64 * 4
-    return samples + features
+def _table(*columns: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), show_edge=False)
+    for number, name in enumerate(columns):
+        table.add_column(name, justify="right" if number else "left", no_wrap=True)
+    return table
+
+
+def _stages(e: Estimate) -> Table:
+    table = _table("stage", "all", "cached", "to do", "each", "in all", "TFLOP")
+    for k in e.kinds:
+        each = f"{k.seconds_each:,.1f} s" if k.seconds_each < 100 else duration(k.seconds_each)
+        counts = (f"{k.stages:,}", f"{k.cached:,}", f"{k.left:,}")
+        tflop = f"{k.tflop:,.3g}" if k.tflop < 1e4 else f"{k.tflop:.1e}"
+        table.add_row(k.kind, *counts, each + MARKS[k.basis], duration(k.seconds), tflop)
+    return table
+
+
+def _backbones(e: Estimate) -> Table:
+    table = _table("H200-hours", "forward", "fine-tune, floor", "paper", "all, floor", "all, expected")
+    for b in e.backbones:
+        paper = f"{b.paper_hours:.0f}" if b.paper_hours else "-"
+        forward, longest = f"{b.forward_tflop:.3f} TFLOP", f"{b.fine_tune_floor:,.1f}"
+        table.add_row(b.name, forward, longest, paper, f"{b.floor:,.0f}", f"{b.expected:,.0f}")
+    return table
+
+
+def cost_table(
+    plan: Plan, store: Store, device: str = "cpu", workers: int = 1, whole: Plan | None = None, nodes: int = 1
+) -> Costs:
+    """Count what is cached and estimate the rest.
+
+    Args:
+        device: "cpu" or "cuda". workers: processes, one GPU each on cuda. nodes: machines that they are on.
+        whole: the plan of the whole suite, where `plan` is of some cells only.
+    """
+    found = Estimator(plan, store, device).estimate(workers)
+    total = Estimator(whole, store, device).estimate(workers) if whole is not None else None
+    cells = len((whole or plan).cells)
+    return Costs(plan.spec.suite, len(plan.cells), cells, found, total, missing(plan.suite), has_gpu(), nodes)

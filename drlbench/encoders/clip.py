@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -146,7 +146,7 @@ class CLIP(FromCard, Encoder):
             self.dim = state["visual_projection.weight"].shape[0]
         else:
             self.visual = build_open_clip(card.architecture, state, str(path)).visual
-            self.dim = state["visual.proj"].shape[1]
+            self.dim = int(cast(Any, self.visual).output_dim)
         self.signature = f"{preset}:{weights_hash(path)[:12]}"
         self.freeze()
 

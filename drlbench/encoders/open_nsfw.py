@@ -25,6 +25,7 @@ from drlbench.encoders.pretrained import FromCard
 from drlbench.encoders.weights import load_strict, locate, weights_hash
 from drlbench.errors import UserError
 from drlbench.weights.catalogue import ASSETS
+from drlbench.weights.skeleton import skeleton
 
 BLOCKS = (3, 4, 6, 3)
 STEM, WIDTHS = 64, (32, 64, 128, 256)  # a stage gives four times its width
@@ -95,7 +96,7 @@ class OpenNSFW(FromCard, Encoder):
         self.preprocess = Preprocess(size, "bilinear", "squash", False, (RED, GREEN, BLUE), (1 / 255,) * 3)
         with torch.device("meta"):
             self.network = Network()
-        load_strict(self.network, canonical(read_onnx(path), self.network), str(path))
+        load_strict(self.network, {} if skeleton() else canonical(read_onnx(path), self.network), str(path))
         self.network.to(memory_format=torch.channels_last)
         self.dim = self.network.fc.in_features
         self.signature = f"open-nsfw:{weights_hash(path)[:12]}/{self.preprocess.signature}/pool"

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from drlbench.errors import IntegrityError, UserError, did_you_mean
 from drlbench.store.atomic import write_json
+from drlbench.weights.skeleton import skeleton
 
 CONFIG = "config.json"
 
@@ -107,6 +108,9 @@ def load_transformers(
     Raises:
         UserError: keys are missing or left over, or shapes differ.
     """
+    if skeleton():
+        built: nn.Module = network(config, **arguments)
+        return built
     kept = {k: v for k, v in state.items() if not (ignored and (k.startswith(ignored) or k.endswith(ignored)))}
     try:
         with _quiet():

@@ -93,6 +93,17 @@ class SmallEncoder(Encoder):
         log.summary["parameters"] = float(sum(p.numel() for p in encoder.parameters()))
         return encoder, log
 
+    @classmethod
+    def rehearse(
+        cls, settings: Mapping[str, Any], image_shape: tuple[int, int, int], images: int, num_classes: int
+    ) -> None:
+        """The training of `fit` on so many images on the meta device, where nothing is computed, for whoever counts."""
+        record = parse_settings(cls.Record, settings, f"encoder '{cls.kind}'")
+        with seeded(0) as generator:
+            encoder = cls(record, image_shape, num_classes).to("meta")
+            pixels = torch.empty(images, *image_shape, device="meta")
+            encoder._train(pixels, torch.zeros(images, dtype=torch.int64, device="meta"), generator)
+
     @abstractmethod
     def features(self, images: Tensor) -> Tensor:
         """Features (B, D) before rescaling, of images (B, C, H, W) in [0, 1]."""

@@ -18,7 +18,7 @@ from drlbench.backbones.base import VelocityModel
 from drlbench.flow.memoryless import derive_seed
 from drlbench.flow.path import interpolate
 
-ROWS_AT_ONCE = 512
+ROWS_AT_ONCE, TIMES = 512, 8
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def kl_nats(
     latents: Tensor,
     y: Tensor,
     seed: int,
-    times_per_sample: int = 8,
+    times_per_sample: int = TIMES,
     t_max: float = 0.98,
     rows_at_once: int = ROWS_AT_ONCE,
 ) -> KLEstimate:

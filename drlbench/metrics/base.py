@@ -92,6 +92,11 @@ class Metric(ABC):
 
     needs: ClassVar[Literal["features", "images"]]
 
+    @classmethod
+    def operations(cls, n: int, train: int, heldout: int, width: int, resamples: int) -> float:
+        """What `measure` takes on the CPU, roughly, for a plan: n samples of `width` numbers against real images."""
+        return float(n * width)
+
     @abstractmethod
     def measure(self, evidence: Evidence) -> list[Measurement]:
         """All numbers this metric yields, in the order they are printed.

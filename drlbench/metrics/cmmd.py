@@ -52,6 +52,11 @@ class CMMD(Metric):
 
     needs: ClassVar[Literal["features", "images"]] = "features"
 
+    @classmethod
+    def operations(cls, n: int, train: int, heldout: int, width: int, resamples: int) -> float:
+        """Kernel values of all pairs."""
+        return float((2 * width + 10) * (n + heldout) ** 2)
+
     def measure(self, evidence: Evidence) -> list[Measurement]:
         """cmmd."""
         evidence.require("cmmd", "features", "reference_val")

@@ -211,6 +211,11 @@ class FrechetDistance(Metric):
 
     needs: ClassVar[Literal["features", "images"]] = "features"
 
+    @classmethod
+    def operations(cls, n: int, train: int, heldout: int, width: int, resamples: int) -> float:
+        """Moments, a factor and singular values of each pair of sets, and the influence of every sample."""
+        return float(6 * (n + heldout) * width**2 + 60 * width**3 + 2 * n * resamples)
+
     def measure(self, evidence: Evidence) -> list[Measurement]:
         """fd, and with held-out features also fd_val and fdr (1 means: as far from training data as real data).
 

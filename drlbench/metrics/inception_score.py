@@ -102,6 +102,11 @@ class InceptionScore(Metric):
 
     needs: ClassVar[Literal["features", "images"]] = "features"
 
+    @classmethod
+    def operations(cls, n: int, train: int, heldout: int, width: int, resamples: int) -> float:
+        """The entropy of every sample's classes."""
+        return float(20 * n * width)
+
     def measure(self, evidence: Evidence) -> list[Measurement]:
         """inception_score with torch-fidelity's splits."""
         evidence.require("inception-score", "features")

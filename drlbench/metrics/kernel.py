@@ -226,6 +226,11 @@ class KernelDistance(Metric):
 
     needs: ClassVar[Literal["features", "images"]] = "features"
 
+    @classmethod
+    def operations(cls, n: int, train: int, heldout: int, width: int, resamples: int) -> float:
+        """Kernel values, of all pairs or of every subset, whichever is less."""
+        return float((2 * width + 10) * min((n + heldout) ** 2, 3 * 100 * min(n, heldout, 1000) ** 2))
+
     def measure(self, evidence: Evidence) -> list[Measurement]:
         """kd_x1000 with details standard_error and standard_deviation, both times 1000 too."""
         evidence.require("kd", "features", "reference_val")

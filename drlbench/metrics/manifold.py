@@ -309,6 +309,11 @@ class PRDC(Metric):
 
     needs: ClassVar[Literal["features", "images"]] = "features"
 
+    @classmethod
+    def operations(cls, n: int, train: int, heldout: int, width: int, resamples: int) -> float:
+        """Distances between all pairs, twice over, and the shares in every resample."""
+        return float(2 * (2 * width + 10) * (heldout**2 + n * heldout + n**2) + 20 * n * resamples)
+
     def measure(self, evidence: Evidence) -> list[Measurement]:
         """precision, recall, density, coverage, and class_coverage when labels of both sets are known."""
         evidence.require("prdc", "features", "reference_val")

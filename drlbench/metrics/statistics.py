@@ -96,6 +96,11 @@ class ImageStatistics(Metric):
 
     needs: ClassVar[Literal["features", "images"]] = "images"
 
+    @classmethod
+    def operations(cls, n: int, train: int, heldout: int, width: int, resamples: int) -> float:
+        """Some thirty operations for every value of an image."""
+        return float(30 * (n + heldout) * width + 20 * n * resamples)
+
     def measure(self, evidence: Evidence) -> list[Measurement]:
         """One measurement per statistic that means something for the images' channels."""
         evidence.require("stats", "images")

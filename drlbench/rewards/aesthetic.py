@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -25,18 +26,23 @@ from drlbench.errors import UserError
 from drlbench.rewards.base import Reward
 from drlbench.weights.asset import Asset
 from drlbench.weights.catalogue import ASSETS
+from drlbench.weights.skeleton import skeleton
 
 WIDTHS = (1024, 128, 64, 16, 1)
 # Places of the linear layers inside the published nn.Sequential; what lies between is dropout, or ReLU and dropout.
 LAYOUTS = {"linear": (0, 2, 4, 6, 7), "relu": (0, 3, 6, 9, 11), "v2.5": (0, 2, 4, 6, 8)}
 
 
-def build_head(state: Mapping[str, Tensor], where: str) -> nn.Sequential:
+def build_head(state: Mapping[str, Tensor], where: str, width: int = 0) -> nn.Sequential:
     """The head that a checkpoint holds, its layout and width read off the checkpoint.
+
+    Without weights it is the published layout on an embedding of `width`.
 
     Raises:
         UserError: none of the known layouts.
     """
+    if skeleton():
+        state = {f"{place}.weight": torch.empty(1, width) for place in LAYOUTS["linear"]}
     plain = {key.removeprefix("layers.").removeprefix("scoring_head."): value for key, value in state.items()}
     places = tuple(sorted({int(key.split(".")[0]) for key in plain if key.split(".")[0].isdigit()}))
     layout = next((name for name, known in LAYOUTS.items() if known == places), None)
@@ -65,7 +71,7 @@ class AestheticReward(FromCard, Reward):
         super().__init__()
         path = locate(self.source, head)
         self.encoder = encoder
-        self.head = build_head(read_state(path), str(path)).float()
+        self.head = build_head(read_state(path), str(path), encoder.dim).float()
         if self.head[0].in_features != encoder.dim:
             raise UserError(
                 f"{path}: a head for {self.head[0].in_features} dimensions; {encoder.signature} has {encoder.dim}"

@@ -118,6 +118,16 @@ class BradleyTerry(Reward):
         reward._sign()
         return reward, log
 
+    @classmethod
+    def rehearse(cls, settings: Mapping[str, Any], image_shape: tuple[int, int, int], classes: int) -> None:
+        """The training of `fit` on the meta device, where nothing is computed, for whoever counts."""
+        record = parse_settings(BradleyTerrySettings, settings, cls.kind)
+        with seeded(0) as generator:
+            reward = cls(cls.kind, record, image_shape, classes).to("meta")
+            images = torch.empty(record.batch, *image_shape, device="meta")
+            y = torch.zeros(record.batch, dtype=torch.int64, device="meta")
+            reward._train(images, images, y, y.float(), generator)
+
     def forward(self, images: Tensor, y: Tensor) -> Tensor:
         """Scores (B,) of images (B, C, H, W), nominally in [0, 1], with labels y (B,) int64."""
         h = self.body(images * 2 - 1)

@@ -17,6 +17,7 @@ from drlbench.encoders.preprocess import Preprocess
 from drlbench.encoders.pretrained import FromCard
 from drlbench.errors import UserError
 from drlbench.rewards.base import Reward
+from drlbench.weights.skeleton import skeleton
 
 TEXT_BATCH = 64
 
@@ -39,6 +40,8 @@ class ContrastiveReward(FromCard, Reward):
         tokens: Tensor,
     ) -> None:
         """Embed the prompts' tokens (K, T) and keep the image side only."""
+        if skeleton():
+            tokens = tokens[:2]
         with torch.no_grad():
             parts = [embed_text(tokens[i : i + TEXT_BATCH]) for i in range(0, len(tokens), TEXT_BATCH)]
         self.register_buffer("text", F.normalize(torch.cat(parts).float(), dim=-1))

@@ -6,7 +6,7 @@ Shapes: N real images, M fake images, B images of one kind in a mini-batch, F fe
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -64,6 +64,20 @@ def fit_discriminator(
     model = Discriminator(several, settings, classes, seed, shift, matrix).to(real[0].device)
     _Fit(model, real, fake, held_out_real, held_out_fake, seed, fresh_fakes).run()
     return model.requires_grad_(False).eval()
+
+
+def rehearsal(
+    encoders: Sequence[Encoder], settings: Mapping[str, Any], image_shape: tuple[int, int, int], classes: int
+) -> Callable[[int], float]:
+    """The step of any number on the meta device, where nothing is computed, for whoever counts; encoders lie there."""
+    record = parse_settings(DiscriminatorSettings, settings, "discriminator")
+    trained = record.encoder_learning_rate is not None
+    several = [copy.deepcopy(encoder).requires_grad_(True) for encoder in encoders] if trained else list(encoders)
+    model = Discriminator(several, record, classes).to("meta")
+    half = record.batch // 2
+    pair = torch.empty(half, *image_shape, device="meta"), torch.zeros(half, dtype=torch.int64, device="meta")
+    fit = _Fit(model, pair, pair, pair, pair, 0, None)
+    return lambda step: fit._step(step, torch.arange(half), fit.fake)
 
 
 def _to_train(encoder: Encoder, settings: DiscriminatorSettings, seed: int) -> Encoder:
@@ -129,14 +143,16 @@ class _Fit:
         self.model, self.settings, self.fresh_fakes = model, s, fresh_fakes
         self.pixels = s.encoder_learning_rate is not None
         self.order = torch.Generator().manual_seed(seed)
-        self.noise = torch.Generator(real[0].device).manual_seed(seed + 1)
+        place = real[0].device
+        meta = place.type == "meta"  # it has neither generators nor fused optimisers
+        self.noise = torch.Generator("cpu" if meta else place).manual_seed(seed + 1)
         self.real_images = real[0]
         self.real, self.fake = self._ready(real), self._ready(fake)
         self.held_real, self.held_fake = self._ready(held_real), self._ready(held_fake)
         groups: list[dict[str, Any]] = [{"params": list(model.head.parameters()), "lr": s.learning_rate}]
         if s.encoder_learning_rate is not None:
             groups.append({"params": list(model.encoders.parameters()), "lr": s.encoder_learning_rate})
-        self.optimiser = torch.optim.AdamW(groups, weight_decay=s.weight_decay, fused=True)
+        self.optimiser = torch.optim.AdamW(groups, weight_decay=s.weight_decay, fused=not meta)
         self.schedule = None
         if s.schedule == "one-cycle":
             peaks = [group["lr"] for group in groups]

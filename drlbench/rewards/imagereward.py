@@ -25,12 +25,14 @@ from drlbench.rewards.base import Reward
 from drlbench.rewards.contrastive import check_labels
 from drlbench.rewards.prompts import TEMPLATE, class_prompts
 from drlbench.weights.catalogue import ASSETS
+from drlbench.weights.skeleton import skeleton
 
 SOURCE = ASSETS["imagereward"]
 VOCABULARY = ASSETS["bert-vocabulary"]
 PREPROCESS = Preprocess(224, "bicubic", "crop", True, *OPENAI_CLIP)
 MEAN, STD = 0.16717362830052426, 1.0333394966054072
 MAX_TOKENS = 35
+USUAL_TOKENS = 9  # of "a photo of a {class}"
 UNUSED = ("blip.vision_proj.", "blip.text_proj.")  # BLIP's contrastive projections, which the score never passes
 
 VISION = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16,
@@ -83,7 +85,7 @@ class Network(nn.Module):
         words = {k: v for k, v in parts["blip.text_encoder."].items() if not k.endswith("position_ids")}
         config = BlipTextConfig(**(text or TEXT))
         self.text = load_transformers(BlipTextModel, config, words, where, add_pooling_layer=False)
-        self.head = build_head(parts["mlp."], where)
+        self.head = build_head(parts["mlp."], where, config.hidden_size)
 
     def forward(self, pixels: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
         """Scores (B,) of normalised images (B, 3, H, W) with prompts (B, T) and their mask (B, T)."""
@@ -103,6 +105,9 @@ def tokenize(prompts: Sequence[str], vocabulary: Path) -> tuple[Tensor, Tensor]:
 
     The published code pads to 35; padding is masked out, so the score is the same and shorter prompts are faster.
     """
+    if skeleton():
+        tokens = torch.zeros(len(prompts), USUAL_TOKENS, dtype=torch.int64)
+        return tokens, tokens
     from tokenizers import BertWordPieceTokenizer
 
     tokenizer = BertWordPieceTokenizer(str(vocabulary), lowercase=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -32,6 +32,10 @@ from drlbench.stages.files import (
 from drlbench.store import atomic
 from drlbench.training import TrainingLog, seeded, to_float
 from drlbench.weights.parts import parts_of
+
+if TYPE_CHECKING:
+    from drlbench.cost.stage import Stage
+    from drlbench.cost.work import Work
 
 
 def run(job: Job) -> None:
@@ -144,3 +148,14 @@ def _token_encoder(job: Job, name: str) -> Encoder:
     if not encoder.spatial:
         raise UserError(f"encoder {name!r} has no spatial features (`tokens`); small-dae has")
     return encoder
+
+
+def cost(of: Stage) -> Work:
+    """The training of what is trained here; a checkpoint is read once."""
+    if "model" in of.settings:
+        return of.kept()
+    s, images = of.settings["backbone"]["pretrain"], of.counts[0]
+    work = of.reading(images) + of.encoding(images) + of.pretraining(s).times(s["steps"])
+    if (latent := of.settings["backbone"]["latent"]) is not None:
+        work += of.decoder_training(latent["batch"]).times(latent["steps"]) + of.encoding(images)
+    return work + of.kept(disk=of.own_bytes())

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from drlbench.data.sources import read_dataset
 from drlbench.encoders.base import Encoder
+from drlbench.finetune.evaluations import rows
 from drlbench.registry import ENCODERS
 from drlbench.stages import Job
 from drlbench.stages.files import CONFIG, write_curve, write_description
 from drlbench.store import atomic
 from drlbench.training import weights_sha256
+
+if TYPE_CHECKING:
+    from drlbench.cost.stage import Stage
+    from drlbench.cost.work import Work
 
 
 def run(job: Job) -> None:
@@ -31,3 +38,11 @@ def run(job: Job) -> None:
     if kind.fitted and (weights := weights_sha256(encoder)) not in signature:
         signature += f":{weights}"  # two machines fit two networks, and no plug-in needs to remember it
     write_description(job.out, dim=encoder.dim, signature=signature, report=summary, learned_from=kind.learned_from)
+
+
+def cost(of: Stage) -> Work:
+    """The training, and a pass over its images that settles the scale; a published one is read and named."""
+    if not ENCODERS.get(of.settings["kind"]).fitted:
+        return of.kept()
+    images, own = of.counts[0], of.own_encoder()
+    return of.reading(images) + of.encoder_training() + own.run(rows(images, 512)) + of.kept(disk=own.bytes)

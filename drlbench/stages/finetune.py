@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 from drlbench.backbones.base import VelocityModel
 from drlbench.data.sources import read_dataset
 from drlbench.errors import MissingPrerequisite
+from drlbench.finetune.adjoint_matching import SAVE_LIMIT
 from drlbench.finetune.heldout import PREFIX, Turn, measure_every, turns
 from drlbench.finetune.ranks import world
 from drlbench.finetune.train import train
@@ -27,10 +28,14 @@ from drlbench.stages.files import (
     save_finetuned,
     write_description,
 )
-from drlbench.stages.watch import HeldOut
+from drlbench.stages.watch import HeldOut, watching
 from drlbench.store import atomic
 from drlbench.tracking import open_tracker
 from drlbench.training import to_float
+
+if TYPE_CHECKING:
+    from drlbench.cost.stage import Stage
+    from drlbench.cost.work import Work
 
 BATCH = 512
 CHECKPOINT_SECONDS = 600.0
@@ -134,3 +139,38 @@ def _curve(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "series": {n: [number(row.get(n)) for row in kept] for n in names},
         "summary": {n: number(kept[-1].get(n)) for n in names} if kept else {},
     }
+
+
+def cost(of: Stage) -> Work:
+    """What the algorithm declares, and what watches it.
+
+    Raises:
+        NotCounted: the algorithm declares nothing.
+    """
+    s, own = of.settings, of.settings["settings"]
+    images = of.input("teacher").images if "teacher" in of.node.inputs else of.counts[0]
+    found = ALGORITHMS.get(s["algorithm"]).evaluations(own, s["updates"], images)
+    if found is None:
+        raise of.not_counted(f"algorithm {s['algorithm']} does not declare its `evaluations`")
+    recompute = own.get("activation_checkpointing", False)
+    model = of.model("start", own.get("precision", "fp32"), own.get("lora_rank"), recompute)
+    work = model.velocity.run(found.forwards) + model.velocity.run(found.products, "product")
+    work += model.velocity.run(found.trained, "trained")
+    if s["terms"]:
+        for through in (model.decoder, *(of.reward(f"reward:{name}") for name in s["terms"])):
+            work += through.run(found.reward_forwards) + through.run(found.reward_products, "product")
+    if getattr(ALGORITHMS.get(s["algorithm"]), "needs_data", True):
+        work += of.reading(images) + of.input("start").base().encoding(images)
+    if "watch" in s:
+        rounds = s["updates"] // s["watch"]["every"]
+        work += watching(of, of.model("start")).times(rounds)
+    weights, held = model.velocity.bytes, found.held * model.latent
+    # Weights, gradients, Adam's two moments and the average of the policy; the reference and other copies.
+    on_device = weights * (5 + (own.get("ema") is not None) + found.copies)
+    on_host = own.get("buffer_device") == "host"
+    return work + of.kept(
+        disk=weights,
+        scratch=3 * weights + min(held, SAVE_LIMIT),
+        memory=held if on_host else 0.0,
+        device_memory=on_device + (0.0 if on_host else held),
+    )

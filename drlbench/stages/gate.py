@@ -5,17 +5,22 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from drlbench.backbones.protocols import REFERENCES
 from drlbench.errors import UserError
 from drlbench.features.reference import read_reference
-from drlbench.metrics.frechet import frechet_distance
+from drlbench.metrics.frechet import FrechetDistance, frechet_distance
 from drlbench.metrics.signature import make_signature
 from drlbench.stages import Job
 from drlbench.store import atomic
 from drlbench.weights.files import resolve
+
+if TYPE_CHECKING:
+    from drlbench.cost.stage import Stage
+    from drlbench.cost.work import Work
 
 
 def run(job: Job) -> None:
@@ -68,3 +73,11 @@ def _refusal(job: Job, measured: dict[str, float | int | str | None], off: float
         f"RL was started from it.{fewer} Check the checkpoint, the autoencoder, the sampler and the reference images, "
         "or change `gate` if the stated value belongs to another protocol"
     )
+
+
+def cost(of: Stage) -> Work:
+    """A comparison of two numbers; under a card's protocol the FD comes before it."""
+    if "features" not in of.node.inputs:
+        return of.kept()
+    features = of.input("features")
+    return of.host(FrechetDistance.operations(features.input("samples").images, 0, 0, features.encoder().width, 0))

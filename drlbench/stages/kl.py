@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 
-from drlbench.finetune.kl import kl_nats
+from drlbench.finetune.evaluations import rows
+from drlbench.finetune.kl import ROWS_AT_ONCE, TIMES, kl_nats
 from drlbench.metrics.base import Measurement
 from drlbench.sampling.generate import balanced_labels, sample_latents, sample_seeds
 from drlbench.seeds import seed_of
 from drlbench.stages import KL_T_MAX, Job
 from drlbench.stages.files import load_model, write_measurements
+
+if TYPE_CHECKING:
+    from drlbench.cost.stage import Stage
+    from drlbench.cost.work import Work
 
 BATCH = 500
 
@@ -32,3 +39,13 @@ def run(job: Job) -> None:
     half = 1.96 * found.standard_error
     row = Measurement("kl_nats", found.nats, found.nats - half, found.nats + half, found.samples, "lower")
     write_measurements(job.out, [row])
+
+
+def cost(of: Stage) -> Work:
+    """Samples of the model, and both models at noised ones."""
+    s, model, base = of.settings, of.model(), of.model("base")
+    looked = rows(s["n"] * TIMES, ROWS_AT_ONCE)
+    made = model.sampled(s["n"], s["sampling"], BATCH, decode=False)
+    return (
+        made + model.velocity.run(looked) + base.velocity.run(looked) + of.kept(device_memory=2 * base.velocity.bytes)
+    )

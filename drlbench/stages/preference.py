@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from drlbench.finetune.evaluations import rows
 from drlbench.metrics.bootstrap import mean_replicates, measurement, resample_counts
 from drlbench.rewards.scoring import score_images
 from drlbench.stages import Job
 from drlbench.stages.files import load_encoders, load_reward, read_samples, write_measurements
+
+if TYPE_CHECKING:
+    from drlbench.cost.stage import Stage
+    from drlbench.cost.work import Work
 
 BATCH = 256
 
@@ -19,3 +26,9 @@ def run(job: Job) -> None:
     replicates = mean_replicates(values, resample_counts(len(values), job.settings["resamples"]))
     row = measurement(name, float(values.mean()), len(values), "higher", replicates)
     write_measurements(job.out, [row])
+
+
+def cost(of: Stage) -> Work:
+    """Every sample through the reward."""
+    n = of.input("samples").images
+    return of.reward().run(rows(n, BATCH)) + of.kept(memory=n * of.pixels)

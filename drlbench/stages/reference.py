@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from drlbench.data.lazy import LazyImages
-from drlbench.data.sources import read_dataset
+from drlbench.data.sources import EAGER_BYTES, read_dataset
 from drlbench.data.subset import evenly
 from drlbench.features.extract import extract, extract_all
+from drlbench.finetune.evaluations import rows as passes
 from drlbench.stages import Job
 from drlbench.stages.files import load_encoder
+
+if TYPE_CHECKING:
+    from drlbench.cost.stage import Stage
+    from drlbench.cost.work import Work
 
 BATCH = 250
 MOMENTS = "train.safetensors"
@@ -48,3 +53,11 @@ def run(job: Job) -> None:
     # numpy's stub reads any ** as the flag allow_pickle.
     labels = data.heldout_labels[rows]
     np.savez(job.out / "reference.npz", heldout=heldout, heldout_labels=labels, **kept)  # type: ignore[arg-type] # the stub again
+
+
+def cost(of: Stage) -> Work:
+    """Every image through the encoder; features that fit into memory are kept."""
+    train, heldout = (min(count, of.settings.get("limit", count)) for count in of.counts)
+    images, encoder = train + heldout, of.encoder()
+    kept = images if train * of.pixels <= EAGER_BYTES else heldout
+    return of.reading(images) + encoder.run(passes(images, BATCH)) + of.kept(disk=4 * kept * encoder.width)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -21,10 +21,11 @@ from drlbench.data.sources import EAGER_BYTES, read_dataset
 from drlbench.data.synthetic_annotator import synthetic_pairs
 from drlbench.data.synthetic_taste import taste_pairs
 from drlbench.errors import UserError
+from drlbench.finetune.evaluations import rows
 from drlbench.registry import REWARDS
 from drlbench.rewards.base import Reward
 from drlbench.rewards.bradley_terry import SYNTHETIC, TASTE, BradleyTerry, BradleyTerrySettings
-from drlbench.rewards.discriminator_fit import fit_discriminator
+from drlbench.rewards.discriminator_fit import ENCODE_BATCH, fit_discriminator
 from drlbench.sampling.generate import balanced_labels, generate, generate_batches, sample_seeds
 from drlbench.seeds import seed_of
 from drlbench.stages import Job
@@ -32,6 +33,10 @@ from drlbench.stages.files import CONFIG, load_encoders, load_model, write_curve
 from drlbench.stages.pixels import StoredPixels, keep_on_disk
 from drlbench.store import atomic
 from drlbench.training import TrainingLog, to_float
+
+if TYPE_CHECKING:
+    from drlbench.cost.stage import Stage
+    from drlbench.cost.work import Work
 
 VALIDATION = 0.15  # share of real train images and of samples that a discriminator is stopped and calibrated on
 
@@ -140,3 +145,21 @@ def _fake(job: Job, s: Mapping[str, Any], classes: int) -> tuple[Labelled, Label
 def _stored(images: Any, labels: NDArray[np.int64], rows: NDArray[np.int64], device: str) -> Labelled:
     """Images that stay where they are, behind the face of a tensor, with the labels of these rows."""
     return cast(Tensor, StoredPixels(images, rows, device)), torch.from_numpy(labels[rows]).to(device)
+
+
+def cost(of: Stage) -> Work:
+    """A discriminator's samples, their features and the steps of its fit; the training on pairs; nothing else."""
+    s, kind = of.settings, of.settings["kind"]
+    own: dict[str, Any] = s["settings"]
+    if kind == "bradley-terry":
+        return of.preference_training()
+    if kind != "discriminator":
+        return of.kept()
+    model, images = of.model(), of.counts[0] + s["fakes"]
+    made = model.sampled(s["fakes"], {"sampler": s["sampler"], "steps": s["fake_steps"]}, 250)
+    plain, smooth = of.discriminator_step()
+    fit = plain.times(own["steps"]) + smooth.times(own["steps"] // own["r1_every"])
+    # Under frozen encoders features are made once; where encoders are trained, every validation makes them again.
+    checks = 2 + own["steps"] // own["validate_every"] if own["encoder_learning_rate"] is not None else 0
+    seen = rows(images + checks * VALIDATION * images, ENCODE_BATCH)
+    return of.reading(of.counts[0]) + made + of.own_reward().run(seen) + fit + of.kept(disk=of.own_reward().bytes)

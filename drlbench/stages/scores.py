@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from drlbench.data.lazy import LazyImages
@@ -13,6 +15,10 @@ from drlbench.registry import METRICS
 from drlbench.stages import Job
 from drlbench.stages.files import read_samples, write_measurements
 from drlbench.stages.reference import MOMENTS
+
+if TYPE_CHECKING:
+    from drlbench.cost.stage import Stage
+    from drlbench.cost.work import Work
 
 
 def run(job: Job) -> None:
@@ -55,3 +61,12 @@ def _out_of_range(job: Job, evidence: Evidence) -> Measurement:
         outside = data["outside"]  # (n,)
     replicates = mean_replicates(outside, evidence.counts)
     return measurement("out_of_range", float(outside.mean()), len(outside), "lower", replicates)
+
+
+def cost(of: Stage) -> Work:
+    """What each metric does on the CPU; the images of encoded data are read for their number and labels only."""
+    s, n = of.settings, of.input("samples").images
+    width = of.input("features").encoder().width if "features" in of.node.inputs else of.pixels
+    train, heldout = of.counts
+    flops = sum(METRICS.get(name).operations(n, train, heldout, width, s["resamples"]) for name in s["metrics"])
+    return of.host(flops) + of.kept(disk=8 * s["resamples"] * len(s["metrics"]), memory=8 * (n + heldout) * width)

@@ -8,18 +8,24 @@ Shapes: n trajectories, K steps, B batch, C channels, H and W height and width o
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from drlbench.backbones.base import VelocityModel
 from drlbench.finetune.adjoint_matching import AdjointMatchingSettings
+from drlbench.finetune.evaluations import rows
 from drlbench.flow.memoryless import PathNoise, Scheme, rollout, scheme
 from drlbench.sampling.generate import balanced_labels, sample_seeds
 from drlbench.seeds import seed_of
 from drlbench.stages import Job
 from drlbench.stages.files import load_model
 from drlbench.store import atomic
+
+if TYPE_CHECKING:
+    from drlbench.cost.stage import Stage
+    from drlbench.cost.work import Work
 
 BATCH = 250
 
@@ -70,3 +76,11 @@ def _along_ode(model: VelocityModel, x: Tensor, y: Tensor, times: tuple[float, .
         x = ahead if after == times[-1] else x + (after - t) / 2 * (first + velocity(ahead, after))
         states.append(x)
     return torch.stack(states)
+
+
+def cost(of: Stage) -> Work:
+    """The SDE, and Heun's ODE, of the model and of its base."""
+    s = of.settings
+    steps = AdjointMatchingSettings(**s["settings"]).steps
+    once = rows(s["n"], BATCH).times(steps + 2 * steps - 1)
+    return of.model().velocity.run(once) + of.model("base").velocity.run(once)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 
@@ -9,9 +11,10 @@ from drlbench.backbones.base import VelocityModel
 from drlbench.encoders.base import Encoder
 from drlbench.features.extract import extract
 from drlbench.features.moments import Moments
+from drlbench.finetune.evaluations import rows
 from drlbench.finetune.heldout import Better
-from drlbench.finetune.kl import kl_nats
-from drlbench.metrics.frechet import Gaussian, frechet_distance
+from drlbench.finetune.kl import ROWS_AT_ONCE, TIMES, kl_nats
+from drlbench.metrics.frechet import FrechetDistance, Gaussian, frechet_distance
 from drlbench.rewards.base import Reward
 from drlbench.rewards.scoring import score_images
 from drlbench.sampling.generate import balanced_labels, generate, sample_latents, sample_seeds
@@ -19,6 +22,10 @@ from drlbench.seeds import seed_of
 from drlbench.stages import KL_T_MAX, Job
 from drlbench.stages.files import load_encoders, load_model, load_reward
 from drlbench.stages.reference import MOMENTS
+
+if TYPE_CHECKING:
+    from drlbench.cost.stage import Model, Stage
+    from drlbench.cost.work import Work
 
 BATCH = 250
 KL_SAMPLES = 200  # at most; the estimate is sharp next to an FD of as many
@@ -81,3 +88,17 @@ def _reference(job: Job, space: str) -> Gaussian:
     folder = job.inputs[f"reference:{space}"]
     with np.load(folder / "reference.npz", allow_pickle=False) as real:
         return Gaussian.of(real["train"] if "train" in real else Moments.load(folder / MOMENTS), "reference")
+
+
+def watching(of: Stage, model: Model) -> Work:
+    """One look at a fine-tune's held-out measures."""
+    w = of.settings["watch"]
+    n, few = w["n"], min(w["n"], KL_SAMPLES)
+    work = model.sampled(n, w, BATCH) + model.sampled(few, w, few, decode=False)
+    work += model.velocity.run(rows(few * TIMES, ROWS_AT_ONCE).times(2))
+    judges = [of.reward(f"held-out:{name}") for name in w["rewards"]]
+    judges += [of.encoder(f"encoder:{name}") for name in w["spaces"]]
+    for judge in judges:
+        work += judge.run(rows(n, BATCH))
+    widths = [of.encoder(f"encoder:{name}").width for name in w["spaces"]]
+    return work + of.host(sum(FrechetDistance.operations(n, 0, 0, width, 200) for width in widths))

@@ -22,8 +22,8 @@ from drlbench.bench.measure import _forward_flops, bench
 from drlbench.bench.phases import NoReward, Phases
 from drlbench.bench.result import BenchResult, Rate
 from drlbench.cli.main import app
-from drlbench.cost.arithmetic import SECOND_PASS
 from drlbench.errors import MissingPrerequisite, UserError
+from drlbench.finetune.adjoint_matching import SECOND_PASS
 
 IN_RECIPE = ("rollout", "adjoint", "update")
 SMALL: dict[str, Any] = {

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from drlbench.backbones import create, wrap
 from drlbench.backbones.base import VelocityModel
 from drlbench.cost.counting import Operations, operations
-from drlbench.cost.network import META, Passes, passes_of
+from drlbench.cost.network import META, Passes
 from drlbench.finetune import ddo, learner, nft, rwm, sft
 from drlbench.finetune.evaluations import Evaluations
 from drlbench.finetune.learner import shadow
@@ -57,9 +57,7 @@ def of_model(model: VelocityModel, settings: dict[str, Any]) -> Passes:
     with torch.device("meta"):
         t, y = torch.zeros(1), torch.zeros(1, dtype=torch.int64)
     recompute = settings.get("activation_checkpointing", False)
-    return passes_of(
-        model, lambda x: model.velocity(x, t, y), model.latent_shape, settings.get("lora_rank") or True, recompute
-    )
+    return Passes(model, lambda x: model.velocity(x, t, y), model.latent_shape, settings.get("lora_rank"), recompute)
 
 
 def declared(found: Evaluations, network: Passes, reward: Passes) -> float:
@@ -86,7 +84,7 @@ def test_against_what_is_executed(name: str, given: dict[str, Any], updates: int
     seen = reward.seen
     with torch.device("meta"):
         twin, judge = wrap(create("sit", **arguments)), Convolution()  # type: ignore[arg-type] # as above
-    through = passes_of(judge, lambda x: judge(x, torch.zeros(1)), (1, 8, 8))
+    through = Passes(judge, lambda x: judge(x, torch.zeros(1)), (1, 8, 8))
     found = ALGORITHMS.get(name).evaluations(given, updates, 32)
     assert executed == pytest.approx(declared(found, of_model(twin, given), through), rel=0.05)
     assert seen == found.reward_forwards.rows + found.reward_products.rows
@@ -113,7 +111,7 @@ def test_at_full_size_on_the_meta_device(
     with torch.device("meta"):
         policy, reward = wrap(create("sit-xl-2")), Convolution(4)  # type: ignore[arg-type] # as above
         data = torch.empty(32, 4, 32, 32), torch.zeros(32, dtype=torch.int64)
-    through = passes_of(reward, lambda x: reward(x, torch.zeros(1)), (4, 32, 32))
+    through = Passes(reward, lambda x: reward(x, torch.zeros(1)), (4, 32, 32))
     run = ALGORITHMS.get(name)(policy, shadow(policy), reward, data, given, 0)
     with Operations() as executed:
         for _ in range(updates):

@@ -1,0 +1,298 @@
+"""Every network that a suite names, built without weights on the meta device and counted once.
+
+What cannot be built from what the suite says (weights that alone tell the architecture, a plug-in that insists on its
+file) is `NotCounted`, with the reason.
+
+Shapes: B batch, C channels, H and W height and width, T tokens of Z features.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache, wraps
+from typing import Any, ParamSpec, TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from drlbench.backbones import create, wrap
+from drlbench.backbones.autoencoders import sd_vae_without_weights
+from drlbench.backbones.base import Autoencoder, Backbone, PixelRange, VelocityModel
+from drlbench.backbones.cards import AUTOENCODERS, CARDS
+from drlbench.backbones.pretrain import PretrainSettings, flow_matching_loss
+from drlbench.backbones.rae_autoencoder import RAEAutoencoder
+from drlbench.backbones.sizes import SIZES, size_key
+from drlbench.backbones.small_rae import LatentSettings, SmallRAE
+from drlbench.cost.counting import Count, Operations, counted
+from drlbench.cost.network import META, Passes
+from drlbench.encoders.base import Encoder
+from drlbench.encoders.small import SmallEncoder
+from drlbench.registry import ENCODERS, REWARDS
+from drlbench.rewards.base import Reward
+from drlbench.rewards.bradley_terry import BradleyTerry, BradleyTerrySettings
+from drlbench.rewards.discriminator import Discriminator
+from drlbench.rewards.discriminator_fit import rehearsal
+from drlbench.weights.skeleton import skeletons
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Shape = tuple[int, int, int]
+"""(C, H, W) of an image."""
+
+
+def named(key: tuple[Any, ...]) -> str:
+    """A network's name and, where it is of no published size, its architecture: what its measurements go by."""
+    given = json.loads(key[1])
+    return f"{key[0]} {text(given)}" if given else str(key[0])
+
+
+def family(name: str) -> str:
+    """Of a size."""
+    return SIZES[size_key(name)][0] if size_key(name) in SIZES else name
+
+
+def published(checkpoint: str) -> str:
+    """The size behind a checkpoint.
+
+    Raises:
+        NotCounted: only its weights tell.
+    """
+    if checkpoint in CARDS:
+        return CARDS[checkpoint].size
+    if size_key(checkpoint) in SIZES:
+        return checkpoint
+    raise NotCounted(f"checkpoint {checkpoint}: say its `size`, only its weights tell it")
+
+
+def is_fitted(kind: str) -> bool:
+    """Whether an encoder is a small one that is trained here."""
+    return bool(getattr(ENCODERS.get(kind), "fitted", False))
+
+
+class NotCounted(Exception):
+    """Why something has no count."""
+
+
+def remembered(count: Callable[P, T]) -> Callable[P, T]:
+    """Count once; what cannot be counted is not tried again."""
+
+    @cache
+    def kept(*args: Any) -> T | NotCounted:
+        try:
+            return count(*args)  # type: ignore[call-arg] # those that `call` was given
+        except NotCounted as error:
+            return error
+
+    @wraps(count)
+    def call(*args: P.args, **_: P.kwargs) -> T:
+        found = kept(*args)
+        if isinstance(found, NotCounted):
+            raise found
+        return found
+
+    return call
+
+
+@contextmanager
+def _without_weights(what: str) -> Iterator[None]:
+    """Inside, networks are built on the meta device; what goes wrong there is no count, and no end of a plan."""
+    try:
+        with skeletons(), torch.device("meta"), Operations():
+            yield
+    except NotCounted:
+        raise
+    except Exception as error:  # a third party's constructor may do anything
+        told = str(error).partition("\n")[0]
+        raise NotCounted(f"{what} cannot be built without its weights ({type(error).__name__}: {told})") from error
+
+
+def text(settings: Mapping[str, Any]) -> str:
+    """Settings as a key of what is remembered here."""
+    return json.dumps(settings, sort_keys=True, default=str)
+
+
+def _classes(count: int) -> Tensor:
+    return torch.zeros(count, dtype=torch.int64, device=META)
+
+
+def model(
+    name: str, architecture: str, autoencoder: str, image: Shape | None = None, encoder: str = ""
+) -> VelocityModel:
+    """A backbone with its autoencoder.
+
+    Args:
+        architecture: JSON of constructor arguments.
+        autoencoder: "pixels", a card's name, or JSON of the settings of one that is fitted here; then `image` is the
+            shape of the images and `encoder` JSON of its encoder's kind and settings.
+    """
+    with _without_weights(f"backbone {name}"):
+        net = cast(Backbone, create(name, **json.loads(architecture)))
+        return wrap(net, _autoencoder(autoencoder, image, encoder)).eval()
+
+
+def _autoencoder(name: str, image: Shape | None, encoder: str) -> Autoencoder:
+    if name == "pixels":
+        return PixelRange()
+    if name.startswith("{"):
+        assert image is not None
+        found = cast(Any, encoder_of(encoder, image))
+        tokens = found.tokens(torch.empty(1, *image, device=META)).shape
+        return SmallRAE(found, LatentSettings(**json.loads(name)), image, (tokens[1], tokens[2]))
+    if name not in AUTOENCODERS:
+        raise NotCounted(f"autoencoder {name}: only its files tell how large it is")
+    card = AUTOENCODERS[name]
+    return (
+        sd_vae_without_weights() if card.kind == "sd-vae" else RAEAutoencoder(encoder_input_size=card.pixels // 16 * 14)
+    )
+
+
+@remembered
+def classes_of(key: tuple[Any, ...]) -> int:
+    """That a backbone knows."""
+    return model(*key).num_classes
+
+
+@remembered
+def network_passes(key: tuple[Any, ...], rank: int | None = None, recompute: bool = False) -> Passes:
+    """Passes of a backbone's velocity; `key` are the arguments of `model`."""
+    found = model(*key)
+    t, y = torch.empty(1, device=META), _classes(1)
+    return Passes(found, lambda x: found.velocity(x, t, y), found.latent_shape, rank, recompute)
+
+
+@remembered
+def decoder_passes(key: tuple[Any, ...]) -> Passes:
+    """Passes of a latent (C, H, W) through the autoencoder's decoder."""
+    found = model(*key)
+    inner = found.autoencoder
+    return Passes(inner if isinstance(inner, nn.Module) else nn.Module(), found.decode, found.latent_shape)
+
+
+@remembered
+def encoding(key: tuple[Any, ...], image: Shape) -> Count:
+    """One image to its latent."""
+    found = model(*key)
+    with torch.no_grad():
+        return counted(lambda: found.encode(torch.empty(1, *image, device=META)))
+
+
+@remembered
+def decoder_training(key: tuple[Any, ...]) -> Count:
+    """One latent through the decoder of an autoencoder that is fitted here, with the gradient of its weights."""
+    found: Any = model(*key)
+    found.autoencoder.decoder.requires_grad_(True)
+    return Passes(found.autoencoder, found.decode, found.latent_shape).trained
+
+
+@remembered
+def pretraining(key: tuple[Any, ...], settings: str, tokens: tuple[int, int] | None) -> Count:
+    """One latent in one step of flow matching, with REPA's projections to tokens (T, Z) where there are any."""
+    found, record = model(*key), PretrainSettings(**json.loads(settings))
+    x = torch.empty(1, *found.latent_shape, device=META)
+    seen = None if tokens is None else torch.empty(1, *tokens, device=META)
+    generator = torch.Generator()
+
+    def step() -> None:
+        flow_matching_loss(found, x, _classes(1), record, generator, seen).backward()
+
+    return counted(step)
+
+
+def encoder_key(kind: str, settings: Mapping[str, Any]) -> str:
+    """What names an encoder here."""
+    return json.dumps([kind, text(settings)])
+
+
+@remembered
+def encoder_of(key: str, image: Shape) -> Encoder:
+    """An encoder for images of that shape."""
+    name, settings = json.loads(key)
+    given, kind = json.loads(settings), ENCODERS.get(name)
+    with _without_weights(f"encoder {name}"):
+        if issubclass(kind, SmallEncoder):
+            return kind(kind.Record(**given), image, 10).freeze()
+        return cast(Encoder, kind(**given)).to(META).freeze()
+
+
+@remembered
+def encoder_passes(key: str, image: Shape) -> Passes:
+    """Passes of an image."""
+    encoder = encoder_of(key, image)
+    with _without_weights(f"encoder {json.loads(key)[0]}"):
+        return Passes(encoder, encoder, image)
+
+
+@remembered
+def token_shape(key: str, image: Shape) -> tuple[int, int]:
+    """(T, Z) of an encoder with spatial features."""
+    shape = encoder_of(key, image).tokens(torch.empty(1, *image, device=META)).shape
+    return int(shape[1]), int(shape[2])
+
+
+@remembered
+def encoder_training(key: str, image: Shape, images: int, classes: int) -> Count:
+    """All of an encoder's training on so many images."""
+    name, settings = json.loads(key)
+    kind, given = ENCODERS.get(name), json.loads(settings)
+    if not issubclass(kind, SmallEncoder):
+        raise NotCounted(f"encoder {name} does not say what its training takes")
+    return _by_steps(lambda chosen: kind.rehearse(chosen, image, images, classes), given)
+
+
+def _by_steps(train: Any, settings: dict[str, Any]) -> Count:
+    """A training of many steps, from its first two."""
+    steps = settings.get("steps")
+    if steps is None:
+        return counted(lambda: train(settings))
+    one = counted(lambda: train(settings | {"steps": 1}))
+    two = counted(lambda: train(settings | {"steps": 2}))
+    return one.plus(two.plus(one, -1), steps - 1)
+
+
+@remembered
+def reward_passes(kind: str, settings: str, encoders: tuple[str, ...], image: Shape, classes: int) -> Passes:
+    """Passes of an image through a reward and the encoders it looks through."""
+    found = reward_of(kind, settings, encoders, image, classes)
+    with _without_weights(f"reward {kind}"):
+        return Passes(found, lambda x: found(x, _classes(len(x))), image)
+
+
+def reward_of(kind: str, settings: str, encoders: Sequence[str], image: Shape, classes: int) -> Reward:
+    """A reward for images of that shape."""
+    found, given = REWARDS.get(kind), json.loads(settings)
+    with _without_weights(f"reward {kind}"):
+        if found is Discriminator:
+            through = [encoder_of(key, image) for key in encoders]
+            return Discriminator(through, found.Record(**given), classes).to(META)
+        if found is BradleyTerry:
+            return BradleyTerry(kind, BradleyTerrySettings(**given), image, classes)
+        name = {"name": kind} if found.named_by_suite else {}
+        return cast(Reward, found(**name, **given)).to(META)
+
+
+@remembered
+def discriminator_step(settings: str, encoders: tuple[str, ...], image: Shape, classes: int) -> tuple[Count, Count]:
+    """One step of a discriminator's fit: the logistic loss of a mini-batch, and what R1 adds where it is due."""
+    given = json.loads(settings)
+    at_once, every = given["micro_batch"] or given["batch"], given["r1_every"]
+
+    def step(r1: float) -> Count:
+        with _without_weights("discriminator"):
+            whole = given | {"micro_batch": None, "r1": r1}  # pieces are more kernels of the same operations
+            take = rehearsal([encoder_of(key, image) for key in encoders], whole, image, classes)
+        return counted(lambda: take(every))
+
+    plain, smooth = step(0.0), Count(0, 0, 0)
+    if given["r1"]:
+        smooth = step(given["r1"]).plus(plain, -1)
+        pieces = -(-(given["r1_images"] or given["batch"] // 2) // at_once)
+        smooth = Count(smooth.flops, pieces * smooth.kernels, smooth.draws)
+    return plain, smooth
+
+
+@remembered
+def preference_training(settings: str, image: Shape, classes: int) -> Count:
+    """All of the training of a Bradley-Terry reward on pairs."""
+    return _by_steps(lambda chosen: BradleyTerry.rehearse(chosen, image, classes), json.loads(settings))
