@@ -272,9 +272,16 @@ def reward_of(kind: str, settings: str, encoders: Sequence[str], image: Shape, c
         return cast(Reward, found(**name, **given)).to(META)
 
 
-@remembered
 def discriminator_step(settings: str, encoders: tuple[str, ...], image: Shape, classes: int) -> tuple[Count, Count]:
     """One step of a discriminator's fit: the logistic loss of a mini-batch, and what R1 adds where it is due."""
+    given = json.loads(settings)
+    # Rates, lengths and how strong R1 is are nothing to a step, and R1's second derivatives take seconds to count.
+    own = {name: value for name, value in given.items() if name not in ("learning_rate", "weight_decay", "steps")}
+    return _discriminator_step(text(own | {"r1": float(given["r1"] > 0)}), encoders, image, classes)
+
+
+@remembered
+def _discriminator_step(settings: str, encoders: tuple[str, ...], image: Shape, classes: int) -> tuple[Count, Count]:
     given = json.loads(settings)
     at_once, every = given["micro_batch"] or given["batch"], given["r1_every"]
 
