@@ -22,8 +22,9 @@ from drlbench.backbones.sizes import size_key
 from drlbench.cost.counts import Counts
 from drlbench.cost.networks import named, text
 from drlbench.cost.work import ASSUMED, Rate, Work
+from drlbench.errors import IntegrityError
 from drlbench.plan.node import Node
-from drlbench.store.atomic import MARKER
+from drlbench.store.atomic import read_file, read_marker
 from drlbench.store.layout import Store
 
 MOST = 400  # stages that are read off a store
@@ -106,18 +107,17 @@ def stages_of(store: Store) -> tuple[dict[str, Node], dict[str, float]]:
     raw = []
     for kind, folder in store.entries():
         try:
-            raw.append((kind, json.loads((folder / MARKER).read_text())))
-            seconds[folder.name] = float(json.loads((folder / "seconds.json").read_text()))
-        except (OSError, ValueError, TypeError):
-            continue
+            marker = read_marker(folder)
+            seconds[folder.name] = float(json.loads(read_file(folder, marker.key, "seconds.json")))
+        except (IntegrityError, ValueError, TypeError):
+            continue  # `verify` is who says so; an estimate does without it
+        raw.append((kind, marker))
         if len(raw) == MOST:
             break
-    kinds = {marker["key"]: kind for kind, marker in raw}
+    kinds = {marker.key: kind for kind, marker in raw}
     for kind, marker in raw:
-        inputs = {name: (kinds.get(key, ""), key) for name, key in marker["inputs"].items()}
-        nodes[marker["key"]] = Node(
-            marker["key"], kind, marker["version"], marker["settings"], inputs, marker.get("label", "")
-        )
+        inputs = {name: (kinds.get(key, ""), key) for name, key in marker.inputs.items()}
+        nodes[marker.key] = Node(marker.key, kind, marker.version, marker.settings, inputs, marker.label)
     return nodes, seconds
 
 
