@@ -88,11 +88,11 @@ def build(kind: Any, what: str, settings: Mapping[str, Any]) -> Any:
 BACKBONES = Registry(
     "backbones",
     {
-        "sit": "drlbench.backbones.sit:SiT",
-        "jit": "drlbench.backbones.jit:JiT",
-        "repa": "drlbench.backbones.repa:REPA",
-        "rae": "drlbench.backbones.rae:DiTDH",
-        "mlp": "drlbench.backbones.mlp:MLP",
+        "sit": "drlbench.backbones.sit.network:SiT",
+        "jit": "drlbench.backbones.jit.network:JiT",
+        "repa": "drlbench.backbones.repa.network:REPA",
+        "rae": "drlbench.backbones.rae.network:DiTDH",
+        "mlp": "drlbench.backbones.mlp.network:MLP",
     },
 )
 

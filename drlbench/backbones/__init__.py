@@ -31,7 +31,7 @@ def create(name: str, **architecture: Any) -> nn.Module:
     from drlbench.backbones.sizes import resolve
 
     if name == AUTOENCODER:
-        from drlbench.backbones.rae_autoencoder import RAEAutoencoder
+        from drlbench.backbones.rae.autoencoder import RAEAutoencoder
 
         return _construct(name, RAEAutoencoder, architecture)
     backbone, arguments = resolve(name, [*BACKBONES.names(), AUTOENCODER])

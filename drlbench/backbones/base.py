@@ -23,7 +23,7 @@ from drlbench.weights.copies import choose
 from drlbench.weights.strict import load_strict
 
 if TYPE_CHECKING:
-    from drlbench.backbones.cards import Card
+    from drlbench.backbones.cards import AutoencoderCard, Card
 
 
 class Autoencoder(Protocol):
@@ -132,7 +132,9 @@ class Backbone(nn.Module, ABC):
         fingerprint: one name that only its weights have, by which a checkpoint is told from others'; empty, and a
             suite says `family` and `architecture`.
         sizes: published sizes by name, as constructor arguments; names are lower-case with hyphens.
-        autoencoder: what the published sizes work on: "pixels" or the name of an autoencoder's card.
+        autoencoder: what a published size works on whose card says nothing else: "pixels" or the name of an
+            autoencoder's card.
+        autoencoder_cards: published autoencoders that came with the family.
         cards: published checkpoints, with the numbers their authors measured.
         recipe: `preset: paper` by kind of algorithm; algorithms without an entry take batch, learning_rate, warmup and
             gradient_clip of adjoint-matching's.
@@ -152,6 +154,7 @@ class Backbone(nn.Module, ABC):
     fingerprint: ClassVar[str] = ""
     sizes: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     autoencoder: ClassVar[str] = "pixels"
+    autoencoder_cards: ClassVar[tuple[AutoencoderCard, ...]] = ()
     cards: ClassVar[tuple[Card, ...]] = ()
     recipe: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     official_average: ClassVar[str] = ""

@@ -1,4 +1,4 @@
-"""Which files a model needs: a card's name or a local path to the file behind it. Nothing here imports torch."""
+"""Which files a model needs: a card's name or a local path to the file behind it."""
 
 from __future__ import annotations
 

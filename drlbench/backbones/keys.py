@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from drlbench.backbones.known import Known
+from drlbench.backbones.rae.published import DECODER_FINGERPRINT
+from drlbench.registry import BACKBONES
 
-_OWN = {
-    "jit": "x_embedder.proj1.weight",
-    "repa": "projectors.0.0.weight",
-    "rae": "s_embedder.proj.weight",
-    "rae-autoencoder decoder": "decoder_pred.weight",
-    "mlp": "embed_time.weight",
-    # Timm's vision transformers, too, have `blocks.0.attn.qkv.weight`, and lie in the same files as encoders.
-    "sit": "blocks.0.adaLN_modulation.1.weight",
-}
-FINGERPRINTS: Mapping[str, str] = Known(_OWN, lambda name, kind: {name: kind.fingerprint} if kind.fingerprint else {})
+# Whoever is first is it. Newest of ours first: the later ones are transformers that have SiT's names and their own.
+FINGERPRINTS: Mapping[str, str] = Known(
+    "fingerprint",
+    lambda name, mark: {name: mark} if mark else {},
+    ours=tuple(reversed(BACKBONES.builtin)),
+    beside={"rae-autoencoder decoder": DECODER_FINGERPRINT},
+)
 
 
 def marks() -> tuple[str, ...]:

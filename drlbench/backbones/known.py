@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from drlbench.errors import UserError
 from drlbench.registry import BACKBONES
@@ -16,24 +16,41 @@ T = TypeVar("T")
 
 
 class Known(Mapping[str, T]):
-    """A table of ours, and before it the entries that plug-in backbones declare; their packages are imported on use."""
+    """One attribute of every registered backbone as a table; their modules are imported on first use.
 
-    def __init__(self, own: Mapping[str, T], declared: Callable[[str, type[Backbone]], Mapping[str, T]]) -> None:
-        self.own, self.declared = own, declared
+    Entries of plug-ins come before ours. What a family merely inherits from another family is that one's.
+
+    Args:
+        attribute: of `Backbone`.
+        entries: a family's name and what it declares -> its rows.
+        ours: order of our own families.
+        beside: rows that are no family's.
+    """
+
+    def __init__(
+        self,
+        attribute: str,
+        entries: Callable[[str, Any], Mapping[str, T]],
+        ours: Sequence[str] = tuple(BACKBONES.builtin),
+        beside: Mapping[str, T] | None = None,
+    ) -> None:
+        self.attribute, self.entries, self.ours, self.beside = attribute, entries, ours, beside or {}
 
     @cached_property
     def _table(self) -> Mapping[str, T]:
-        found: dict[str, T] = {}
-        for name in BACKBONES.plugins:
-            try:
-                kind = BACKBONES.get(name)
-            except UserError:
-                continue  # told with its reason when a suite names it
-            for key, value in self.declared(name, kind).items():
-                if key in found or key in self.own:
-                    raise UserError(f"plug-in backbone '{name}' declares '{key}', which is taken already")
-                found[key] = value
-        return {**found, **self.own}
+        found, families = dict(self.beside), _families(self.ours)
+        owners = dict.fromkeys(self.beside, "drlbench")
+        for name, kind in families.items():
+            declared = getattr(kind, self.attribute)
+            parents = [parent for parent in kind.__mro__[1:] if parent in families.values()]
+            if any(getattr(parent, self.attribute) == declared for parent in parents):
+                continue
+            for key, value in self.entries(name, declared).items():
+                if key in found:
+                    added, other = (owners[key], name) if name in self.ours else (name, owners[key])
+                    raise UserError(f"plug-in backbone '{added}' declares '{key}', which {other} has already")
+                found[key], owners[key] = value, name
+        return found
 
     def __getitem__(self, key: str) -> T:
         return self._table[key]
@@ -43,3 +60,13 @@ class Known(Mapping[str, T]):
 
     def __len__(self) -> int:
         return len(self._table)
+
+
+def _families(ours: Sequence[str]) -> dict[str, type[Backbone]]:
+    found: dict[str, type[Backbone]] = {}
+    for name in BACKBONES.plugins:
+        try:
+            found[name] = BACKBONES.get(name)
+        except UserError:
+            continue  # told with its reason when a suite names it
+    return found | {name: BACKBONES.get(name) for name in ours}

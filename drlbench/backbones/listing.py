@@ -1,4 +1,4 @@
-"""What can be named beside registered classes: sizes, checkpoints, autoencoders. For people; nothing imports torch."""
+"""What can be named beside registered classes: sizes, checkpoints, autoencoders. For people."""
 
 from __future__ import annotations
 

@@ -21,10 +21,10 @@ from drlbench.backbones.folders import RAE, SMALL_RAE, kind_of
 from drlbench.backbones.infer import family_of, infer_architecture
 from drlbench.backbones.keys import FINGERPRINTS, marks
 from drlbench.backbones.origin import autoencoder_for
-from drlbench.backbones.rae_folder import load_rae, load_rae_folder
-from drlbench.backbones.sit import SiT
+from drlbench.backbones.rae.folder import load_rae, load_rae_folder
+from drlbench.backbones.rae.small import load_small_rae
+from drlbench.backbones.sit.network import SiT
 from drlbench.backbones.sizes import SIZES, size_key
-from drlbench.backbones.small_rae import load_small_rae
 from drlbench.errors import UserError
 from drlbench.registry import BACKBONES
 from drlbench.settings import Settings, parse_settings

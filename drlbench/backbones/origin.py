@@ -1,7 +1,4 @@
-"""What weights from outside are, apart from where they lie: for the key of a result, and to notice a changed file.
-
-Nothing here imports torch, so that planning a run stays fast.
-"""
+"""What weights from outside are, apart from where they lie: for the key of a result, and to notice a changed file."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from pydantic import Field
 from torch import Tensor
 
 from drlbench.backbones.base import VelocityModel
-from drlbench.backbones.repa import REPAVelocity, projection_loss
+from drlbench.backbones.repa.network import REPAVelocity, projection_loss
 from drlbench.errors import UserError
 from drlbench.flow.path import column, interpolate, shift_time
 from drlbench.settings import Settings, parse_settings

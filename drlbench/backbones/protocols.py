@@ -9,6 +9,7 @@ from drlbench.weights.asset import Asset
 
 ADM_REFERENCE = "adm-imagenet256"
 JIT_REFERENCE = "jit-imagenet256"
+ADM = "50,000 samples, ADM TensorFlow suite, VIRTUAL_imagenet256_labeled.npz"
 # Statistics files that published FIDs are taken against; ADM's also holds images, hence its size.
 REFERENCES = {
     asset.name: asset

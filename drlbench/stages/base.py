@@ -13,7 +13,7 @@ from drlbench.backbones.autoencoders import SD_SCALE, SDVAE
 from drlbench.backbones.base import Backbone, VelocityModel
 from drlbench.backbones.cards import CARDS
 from drlbench.backbones.pretrain import pretrain
-from drlbench.backbones.small_rae import LatentSettings, SmallRAE
+from drlbench.backbones.rae.small import LatentSettings, SmallRAE
 from drlbench.data.sources import read_dataset
 from drlbench.encoders.base import Encoder
 from drlbench.errors import UserError

@@ -22,7 +22,7 @@ from drlbench import backbones
 from drlbench.backbones import loading, origin
 from drlbench.backbones.base import Autoencoder, VelocityModel
 from drlbench.backbones.origin import unchanged
-from drlbench.backbones.small_rae import SmallRAE, load_small_rae
+from drlbench.backbones.rae.small import SmallRAE, load_small_rae
 from drlbench.encoders.base import Encoder
 from drlbench.errors import IntegrityError
 from drlbench.metrics.base import Measurement

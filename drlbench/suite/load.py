@@ -150,7 +150,7 @@ def _in_full(spec: SuiteSpec, backbones: Mapping[str, BackboneSpec]) -> SuiteSpe
 def _backbone_in_full(spec: BackboneSpec) -> BackboneSpec:
     """`pretrain` and `latent` of a model that is trained here, written out."""
     from drlbench.backbones.pretrain import PretrainSettings
-    from drlbench.backbones.small_rae import LatentSettings
+    from drlbench.backbones.rae.small import LatentSettings
 
     update: dict[str, Any] = {}
     if spec.pretrain is not None:

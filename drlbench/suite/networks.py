@@ -15,9 +15,9 @@ from drlbench.backbones.cards import AUTOENCODERS, CARDS
 from drlbench.backbones.meta import without_weights
 from drlbench.backbones.origin import autoencoder_for
 from drlbench.backbones.pretrain import PretrainSettings
-from drlbench.backbones.repa import REPA
+from drlbench.backbones.rae.small import LatentSettings
+from drlbench.backbones.repa.network import REPA
 from drlbench.backbones.sizes import resolve
-from drlbench.backbones.small_rae import LatentSettings
 from drlbench.encoders.small import SmallEncoder
 from drlbench.errors import UserError, shown
 from drlbench.registry import BACKBONES, ENCODERS

@@ -14,7 +14,7 @@ from drlbench.backbones import create, load, wrap
 from drlbench.backbones.autoencoders import SD_SCALE, load_sd_vae
 from drlbench.backbones.base import PixelRange
 from drlbench.backbones.loading import load_autoencoder
-from drlbench.backbones.rae_folder import load_rae
+from drlbench.backbones.rae.folder import load_rae
 from drlbench.backbones.sizes import default_autoencoder
 from drlbench.errors import MissingPrerequisite, UserError
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from drlbench.backbones import create
-from drlbench.backbones.rae_autoencoder import decoder_arguments, on_disk_name
+from drlbench.backbones.rae.autoencoder import decoder_arguments, on_disk_name
 from drlbench.backbones.sizes import SIZES, resolve
 from drlbench.errors import UserError
 

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 import drlbench.bench.measure
 import drlbench.bench.phases
 from drlbench.backbones import create, wrap
-from drlbench.backbones.sit import SiTVelocity
+from drlbench.backbones.sit.network import SiTVelocity
 from drlbench.bench.measure import _forward_flops, bench
 from drlbench.bench.phases import NoReward, Phases
 from drlbench.bench.result import BenchResult, Rate

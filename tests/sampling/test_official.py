@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from drlbench.backbones import create
-from drlbench.backbones.official.jit import jit_guided_velocity
+from drlbench.backbones.jit.official import jit_guided_velocity
 from drlbench.errors import UserError
 from drlbench.flow.ode import SOLVERS
 from drlbench.sampling import official_sample, to_uint8_official

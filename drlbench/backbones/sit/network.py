@@ -8,12 +8,14 @@ Shapes: B batch, C channels, H and W latent height and width, N tokens, D width,
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from math import isqrt
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from drlbench.backbones.base import Autoencoder, Backbone, Procedure, VelocityModel
+from drlbench.backbones.infer import depth_of, needed
 from drlbench.backbones.layers import (
     AdaLNBlock,
     Attention,
@@ -27,11 +29,11 @@ from drlbench.backbones.layers import (
     sincos_position_embedding,
     unpatchify,
 )
-from drlbench.backbones.official.sit import SiTProcedure
-from drlbench.backbones.recipe import SIT as SIT_RECIPE
-from drlbench.backbones.recipe import Recipe
+from drlbench.backbones.sit import published
+from drlbench.backbones.sit.official import SiTProcedure
 from drlbench.errors import UserError
 
+HEADS = {width: heads for _, width, heads in published.TRANSFORMERS.values()}
 GUIDED_CHANNELS = 3  # the official guidance leaves the fourth latent channel conditional
 
 
@@ -60,7 +62,13 @@ class SiT(Backbone):
 
     family: ClassVar[str] = "sit"
     official: ClassVar[Procedure | None] = SiTProcedure()
-    recipe: ClassVar[Recipe] = SIT_RECIPE
+    # Timm's vision transformers, too, have `blocks.0.attn.qkv.weight`, and lie in the same files as encoders.
+    fingerprint = "blocks.0.adaLN_modulation.1.weight"
+    sizes = published.SIZES
+    autoencoder = published.AUTOENCODER
+    autoencoder_cards = published.AUTOENCODERS
+    cards = published.CARDS
+    recipe = published.RECIPE
     qk_norm: type[nn.Module] | None = None
 
     def __init__(
@@ -125,6 +133,24 @@ class SiT(Backbone):
         cond, uncond = both[:, :GUIDED_CHANNELS].chunk(2)
         guided = uncond + cfg_scale * (cond - uncond)
         return torch.cat([torch.cat([guided, guided]), both[:, GUIDED_CHANNELS:]], dim=1)
+
+    @classmethod
+    def infer_architecture(cls, state: Mapping[str, Tensor], given: Mapping[str, Any]) -> dict[str, Any]:
+        width, channels, patch, _ = state["x_embedder.proj.weight"].shape
+        side = isqrt(state["pos_embed"].shape[1])
+        if "num_heads" not in given and width not in HEADS:
+            raise needed(cls.family, "num_heads", f"no official size is {width} wide")
+        return {
+            "input_size": side * patch,
+            "patch_size": patch,
+            "in_channels": channels,
+            "hidden_size": width,
+            "depth": depth_of(state),
+            "num_heads": int(given["num_heads"]) if "num_heads" in given else HEADS[width],
+            "mlp_ratio": state["blocks.0.mlp.fc1.weight"].shape[0] / width,
+            "num_classes": state["y_embedder.embedding_table.weight"].shape[0] - 1,
+            "learn_sigma": state["final_layer.linear.weight"].shape[0] == 2 * patch**2 * channels,
+        }
 
     def load_weights(self, state: Mapping[str, Tensor]) -> None:
         """Load official weights; whether they were trained with learn_sigma is read off the final layer."""

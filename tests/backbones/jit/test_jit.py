@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from drlbench.backbones import create, wrap
-from drlbench.backbones.jit import velocity_from_image
+from drlbench.backbones.jit.network import velocity_from_image
 from drlbench.errors import UserError
 
 

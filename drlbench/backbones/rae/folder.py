@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from drlbench.backbones.folders import folder_files
-from drlbench.backbones.rae_autoencoder import DECODER_MARK, DECODERS, RAEAutoencoder
+from drlbench.backbones.rae.autoencoder import DECODERS, RAEAutoencoder
+from drlbench.backbones.rae.published import DECODER_FINGERPRINT
 from drlbench.errors import UserError
 from drlbench.weights.copies import choose
 from drlbench.weights.read import read_checkpoint
@@ -67,7 +68,9 @@ def load_rae_folder(folder: Path) -> RAEAutoencoder:
         raise UserError(f"{files['config']}: describes {config.get('model_type')!r}, not {MODEL_TYPE!r}")
     described = _read_json(files["decoder_config"]) if "decoder_config" in files else {}
     try:
-        weights = choose(read_checkpoint(files["decoder"]), None, "rae-autoencoder decoder", (DECODER_MARK,)).state
+        weights = choose(
+            read_checkpoint(files["decoder"]), None, "rae-autoencoder decoder", (DECODER_FINGERPRINT,)
+        ).state
         grid, arguments = decoder_architecture(weights, described)
     except UserError as error:
         raise _of_file(files["decoder"], error) from error

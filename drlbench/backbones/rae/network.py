@@ -8,14 +8,15 @@ Shapes: B batch, C channels, H and W latent height and width, N tokens, D width 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from drlbench.backbones.base import Autoencoder, Backbone, Procedure, VelocityModel
+from drlbench.backbones.infer import depth_of
 from drlbench.backbones.layers import (
     AdaLNBlock,
     Attention,
@@ -32,10 +33,9 @@ from drlbench.backbones.layers import (
     sincos_position_embedding,
     unpatchify,
 )
-from drlbench.backbones.official.rae import RAEProcedure
-from drlbench.backbones.recipe import RAE as RAE_RECIPE
-from drlbench.backbones.recipe import Recipe
-from drlbench.backbones.sit import check_sizes
+from drlbench.backbones.rae import published
+from drlbench.backbones.rae.official import RAEProcedure
+from drlbench.backbones.sit.network import check_sizes
 from drlbench.errors import UserError
 
 SHIFT_BASE = 4096  # latent entries at which the schedule is not shifted
@@ -84,7 +84,12 @@ class DiTDH(Backbone):
 
     family: ClassVar[str] = "rae"
     official: ClassVar[Procedure | None] = RAEProcedure()
-    recipe: ClassVar[Recipe] = RAE_RECIPE
+    fingerprint = "s_embedder.proj.weight"
+    sizes = published.SIZES
+    autoencoder = published.AUTOENCODER
+    autoencoder_cards = published.AUTOENCODERS
+    cards = published.CARDS
+    recipe = published.RECIPE
 
     def __init__(
         self,
@@ -188,6 +193,27 @@ class DiTDH(Backbone):
         main, weak = self(x, t, y), net_ag(x, t, y)
         inside = ((t >= cfg_interval[0]) & (t <= cfg_interval[1]))[:, None, None, None]
         return torch.where(inside, weak + cfg_scale * (main - weak), main)
+
+    @classmethod
+    def infer_architecture(cls, state: Mapping[str, Tensor], given: Mapping[str, Any]) -> dict[str, Any]:
+        trunk, channels = state["s_embedder.proj.weight"].shape[:2]
+        head = state["x_embedder.proj.weight"].shape[0]
+        rope = [state[f"{part}_feat_rope.freqs_cos"].shape for part in ("enc", "dec")]
+        widths = [state[f"blocks.{k}.attn.proj.weight"].shape[0] for k in range(depth_of(state))]
+        # Where trunk and head are equally wide only the count of blocks is known, and the head always has two.
+        deep = [w == trunk for w in widths].index(False) if trunk != head else len(widths) - 2
+        return {
+            "input_size": math.isqrt(rope[0][0]),
+            "in_channels": channels,
+            "hidden_size": [trunk, head],
+            "depth": list(given.get("depth", [deep, len(widths) - deep])),
+            "num_heads": [trunk // rope[0][1], head // rope[1][1]],
+            "num_classes": state["y_embedder.embedding_table.weight"].shape[0] - 1,
+            "use_swiglu": "blocks.0.mlp.w3.weight" in state,
+            "use_rmsnorm": "blocks.0.norm1.weight" in state,
+            "use_pos_embed": "pos_embed" in state,
+            "use_qknorm": "blocks.0.attn.q_norm.weight" in state,
+        }
 
     def velocity_model(self, autoencoder: Autoencoder) -> VelocityModel:
         return DiTDHVelocity(self, autoencoder)

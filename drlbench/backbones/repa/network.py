@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from drlbench.backbones.base import Autoencoder, Procedure, VelocityModel
 from drlbench.backbones.layers import initialise
-from drlbench.backbones.official.repa import REPAProcedure
-from drlbench.backbones.recipe import REPA as REPA_RECIPE
-from drlbench.backbones.recipe import Recipe
-from drlbench.backbones.sit import SiT
+from drlbench.backbones.repa import published
+from drlbench.backbones.repa.official import REPAProcedure
+from drlbench.backbones.sit.network import SiT
 from drlbench.errors import UserError
 
 LEGACY_BLOCK = re.compile(r"^decoder_blocks\.(\d+)\.")
@@ -41,7 +40,9 @@ class REPA(SiT):
 
     family: ClassVar[str] = "repa"
     official: ClassVar[Procedure | None] = REPAProcedure()
-    recipe: ClassVar[Recipe] = REPA_RECIPE
+    fingerprint = "projectors.0.0.weight"
+    sizes = published.SIZES
+    cards = published.CARDS
 
     def __init__(
         self,
@@ -102,6 +103,19 @@ class REPA(SiT):
                 projections = [projector(tokens) for projector in self.projectors]
         velocity = self.output(tokens, c)
         return (velocity, projections) if return_projections else velocity
+
+    @classmethod
+    def infer_architecture(cls, state: Mapping[str, Tensor], given: Mapping[str, Any]) -> dict[str, Any]:
+        found = super().infer_architecture(state, given)
+        del found["learn_sigma"]
+        legacy = {int(key.split(".")[1]) for key in state if LEGACY_BLOCK.match(key)}
+        if legacy:
+            found["encoder_depth"] = found["depth"]
+            found["depth"] += max(legacy) + 1
+        else:
+            found["encoder_depth"] = min(8, found["depth"])  # the authors' default; sampling does not depend on it
+        last = [state[f"projectors.{k}.4.weight"] for k in range(len({k for k in state if k.endswith(".4.weight")}))]
+        return {**found, "z_dims": [w.shape[0] for w in last], "projector_dim": state["projectors.0.0.weight"].shape[0]}
 
     def load_weights(self, state: Mapping[str, Tensor]) -> None:
         """Load official weights, also of the first release, which called the later blocks `decoder_blocks`."""

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from drlbench.backbones import create, wrap
-from drlbench.backbones.repa import projection_loss
+from drlbench.backbones.repa.network import projection_loss
 from drlbench.errors import UserError
 
 TINY = {"input_size": 8, "hidden_size": 16, "depth": 3, "num_heads": 4, "encoder_depth": 1, "z_dims": [6, 5]}

@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file
 
 from drlbench.backbones import create
-from drlbench.backbones.official.rae import RAEProcedure
-from drlbench.backbones.rae_autoencoder import DECODER_EPS, RAEAutoencoder
+from drlbench.backbones.rae.autoencoder import DECODER_EPS, RAEAutoencoder
+from drlbench.backbones.rae.official import RAEProcedure
 from drlbench.errors import UserError
 
 ARGUMENTS = (

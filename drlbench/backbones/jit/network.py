@@ -7,12 +7,17 @@ Shapes: B batch, C channels, H and W image height and width, N tokens, D width, 
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from math import isqrt
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from drlbench.backbones.base import Autoencoder, Backbone, Procedure, VelocityModel
+from drlbench.backbones.infer import depth_of, needed
+from drlbench.backbones.jit import published
+from drlbench.backbones.jit.official import JiTProcedure
 from drlbench.backbones.layers import (
     AdaLNBlock,
     Attention,
@@ -26,12 +31,10 @@ from drlbench.backbones.layers import (
     sincos_position_embedding,
     unpatchify,
 )
-from drlbench.backbones.official.jit import JiTProcedure
-from drlbench.backbones.recipe import JIT as JIT_RECIPE
-from drlbench.backbones.recipe import Recipe
-from drlbench.backbones.sit import check_sizes
+from drlbench.backbones.sit.network import check_sizes
 from drlbench.errors import UserError
 
+CONTEXT_START = {(depth, width): start for depth, width, _, _, start in published.JITS.values()}
 T_EPS = 0.05  # the velocity divides by max(1 - t, T_EPS), in training and in sampling
 
 
@@ -59,7 +62,10 @@ class JiT(Backbone):
 
     family: ClassVar[str] = "jit"
     official: ClassVar[Procedure | None] = JiTProcedure()
-    recipe: ClassVar[Recipe] = JIT_RECIPE
+    fingerprint = "x_embedder.proj1.weight"
+    sizes = published.SIZES
+    cards = published.CARDS
+    recipe = published.RECIPE
     official_average: ClassVar[str] = "model_ema1"
     official_prefix: ClassVar[str] = "net."
     time_floor = T_EPS
@@ -134,8 +140,41 @@ class JiT(Backbone):
     def official_velocity(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
         return velocity_from_image(self(x, t, y), x, t)
 
+    @classmethod
+    def infer_architecture(cls, state: Mapping[str, Tensor], given: Mapping[str, Any]) -> dict[str, Any]:
+        bottleneck, channels, patch, _ = state["x_embedder.proj1.weight"].shape
+        _, tokens, width = state["pos_embed"].shape
+        depth = depth_of(state)
+        context = state["in_context_posemb"].shape[1] if "in_context_posemb" in state else 0
+        start = given.get("in_context_start", CONTEXT_START.get((depth, width), 0 if context == 0 else None))
+        if start is None:
+            raise needed(cls.family, "in_context_start", f"no official size is {width} wide and {depth} deep")
+        return {
+            "input_size": isqrt(tokens) * patch,
+            "patch_size": patch,
+            "in_channels": channels,
+            "hidden_size": width,
+            "depth": depth,
+            "num_heads": width // state["blocks.0.attn.q_norm.weight"].shape[0],
+            "mlp_ratio": _swiglu_ratio(cls.family, width, state["blocks.0.mlp.w3.weight"].shape[1], given),
+            "num_classes": state["y_embedder.embedding_table.weight"].shape[0] - 1,
+            "bottleneck_dim": bottleneck,
+            "in_context_len": context,
+            "in_context_start": start,
+        }
+
     def velocity_model(self, autoencoder: Autoencoder) -> VelocityModel:
         return JiTVelocity(self, autoencoder)
+
+
+def _swiglu_ratio(family: str, width: int, hidden: int, given: Mapping[str, Any]) -> float:
+    """The ratio r with int(int(r D) 2 / 3) = hidden, which is 4 in every released model."""
+    if "mlp_ratio" in given:
+        return float(given["mlp_ratio"])
+    for ratio in (4.0, 2.0, 8.0, 3.0, 6.0):
+        if int(int(width * ratio) * 2 / 3) == hidden:
+            return ratio
+    raise needed(family, "mlp_ratio", f"hidden width {hidden}")
 
 
 def velocity_from_image(image: Tensor, x: Tensor, t: Tensor) -> Tensor:

@@ -26,6 +26,7 @@ class MLP(Backbone):
     """
 
     family: ClassVar[str] = "mlp"
+    fingerprint = "embed_time.weight"
 
     def __init__(
         self, shape: tuple[int, int, int] = (1, 1, 2), hidden_size: int = 32, depth: int = 2, num_classes: int = 1

@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from drlbench.backbones.autoencoders import SLICE, sliced
 from drlbench.backbones.keys import FINGERPRINTS
 from drlbench.backbones.layers import sincos_position_embedding, unpatchify
+from drlbench.backbones.rae.published import DECODER_FINGERPRINT
 from drlbench.errors import UserError
 from drlbench.weights.copies import choose
 from drlbench.weights.strict import load_strict
 
-DECODER_MARK = "decoder_pred.weight"
 DECODER_EPS = 1e-12  # of every LayerNorm of the decoder
 DINOV2_BASE = {
     "hidden_size": 768,
@@ -267,7 +267,7 @@ class RAEAutoencoder(nn.Module):
                 weights.pop(affine, None)
             load_strict(self.encoder, weights, "rae-autoencoder encoder", on_disk_name, marks=FINGERPRINTS)
         if decoder is not None:
-            weights = choose(decoder, None, "rae-autoencoder decoder", (DECODER_MARK,)).state
+            weights = choose(decoder, None, "rae-autoencoder decoder", (DECODER_FINGERPRINT,)).state
             load_strict(self.decoder, weights, "rae-autoencoder decoder", marks=FINGERPRINTS)
 
 

@@ -1,0 +1,1 @@
+"""All that is REPA's: the network, what its authors published, and how they sample; nothing of another family."""
