@@ -74,7 +74,7 @@ def official(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         card = Card("tiny-sit", "sit", asset, "pixels", "raw state dict", published=(
             Published("fid", own, "in words", "a tiny paper", HOW),
         ))  # fmt: skip
-        monkeypatch.setitem(cards.CARDS, "tiny-sit", card)
+        monkeypatch.setattr(cards.CARDS, "_table", {**cards.CARDS, "tiny-sit": card})
         return own
 
     return publish
