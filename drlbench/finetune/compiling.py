@@ -13,7 +13,7 @@ from torch import Tensor
 from drlbench.backbones.base import VelocityModel
 from drlbench.errors import MissingPrerequisite
 from drlbench.finetune.memory import block_lists
-from drlbench.flow.memoryless import Velocity
+from drlbench.flow.path import Velocity
 
 # One compiled piece serves policy, reference and snapshots, with and without gradients, at two sizes of chunk each.
 VARIANTS = 64

@@ -24,9 +24,8 @@ from drlbench.finetune.learner import ORDER, Learner
 from drlbench.finetune.minibatches import Minibatches
 from drlbench.finetune.ranks import all_sum
 from drlbench.finetune.settings import Settings
-from drlbench.flow.memoryless import Velocity
 from drlbench.flow.ode import sampler, time_grid
-from drlbench.flow.path import interpolate, shift_time
+from drlbench.flow.path import Velocity, interpolate, shift_time
 
 
 class EndpointSettings(Settings):

@@ -24,7 +24,8 @@ from torch import Tensor
 
 from drlbench.finetune.endpoints import EndpointLearner, EndpointSettings, RowSet
 from drlbench.finetune.ranks import all_sum
-from drlbench.flow.memoryless import Scheme, Velocity, rollout, scheme
+from drlbench.flow.memoryless import Scheme, rollout, scheme
+from drlbench.flow.path import Velocity
 
 
 class FlowGRPOSettings(EndpointSettings):

@@ -28,7 +28,8 @@ from drlbench.finetune.ranks import world
 from drlbench.finetune.settings import Settings
 from drlbench.finetune.sharding import shard
 from drlbench.finetune.updater import Updater
-from drlbench.flow.memoryless import PathNoise, Velocity, derive_seed
+from drlbench.flow.memoryless import PathNoise, derive_seed
+from drlbench.flow.path import Velocity
 from drlbench.rewards.base import Reward
 from drlbench.settings import parse_settings
 

@@ -18,9 +18,8 @@ from torch import Tensor
 
 from drlbench.finetune.endpoints import EndpointSettings, MatchingLearner, Rows, mean_square
 from drlbench.finetune.snapshot import Snapshot
-from drlbench.flow.memoryless import Velocity
 from drlbench.flow.ode import time_grid
-from drlbench.flow.path import column
+from drlbench.flow.path import Velocity, column
 
 ADVANTAGE_CLIP = 5.0
 SMALLEST_ERROR = 1e-5

@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from drlbench.finetune.endpoints import EndpointSettings, MatchingLearner, Rows, mean_square
-from drlbench.flow.memoryless import Velocity
+from drlbench.flow.path import Velocity
 
 
 class RWMSettings(EndpointSettings):

@@ -19,9 +19,7 @@ import torch
 from torch import Tensor
 
 from drlbench.errors import UserError, did_you_mean
-
-Velocity = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""(x (B, C, H, W), t (B,), y (B,)) -> velocity (B, C, H, W)."""
+from drlbench.flow.path import Velocity
 
 
 @dataclass(frozen=True)

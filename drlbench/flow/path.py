@@ -8,7 +8,18 @@ Shapes: B batch, C channels, H and W height and width of the latent.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 from torch import Tensor
+
+Velocity = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""A model's: (x (B, C, H, W), t (B,), y (B,)) -> velocity (B, C, H, W)."""
+
+Drift = Callable[[Tensor, Tensor], Tensor]
+"""What a solver follows: (x (B, C, H, W), t (B,)) -> (B, C, H, W); labels and guidance are already inside."""
+
+T = TypeVar("T", float, Tensor)
 
 
 def interpolate(x0: Tensor, x1: Tensor, t: Tensor) -> Tensor:
@@ -23,6 +34,15 @@ def interpolate(x0: Tensor, x1: Tensor, t: Tensor) -> Tensor:
 def shift_time(t: Tensor, alpha: float, t_max: float = 1.0) -> Tensor:
     """Times t in [0, 1] moved to t_max t / (alpha - (alpha - 1) t), towards the noise where alpha > 1 (RAE)."""
     return t_max * t / (alpha - (alpha - 1) * t)
+
+
+def heun_step(drift: Callable[[Tensor, T], Tensor], x: Tensor, t: T, t_next: T, dt: float | Tensor) -> Tensor:
+    """x (B, C, H, W) one step of Heun's method on: an Euler step of length dt, then the mean of both ends' drifts.
+
+    Times are in the form that the drift takes; dt is a number or () and negative where time falls.
+    """
+    first = drift(x, t)
+    return x + 0.5 * dt * (first + drift(x + dt * first, t_next))
 
 
 def column(t: Tensor, x: Tensor) -> Tensor:

@@ -16,10 +16,7 @@ import torch
 from torch import Tensor
 
 from drlbench.errors import UserError, did_you_mean
-from drlbench.flow.path import column
-
-Drift = Callable[[Tensor, Tensor], Tensor]
-"""(x (B, C, H, W), t (B,)) -> (B, C, H, W)."""
+from drlbench.flow.path import Drift, column, heun_step
 
 PATHS = ("linear", "gvp", "cosine", "vp")  # "cosine" is REPA's name of SiT's "gvp"
 VP_BETA = (0.1, 20.0)  # of the variance-preserving path, at the data and at the noise
@@ -190,10 +187,7 @@ class SDE:
             if self.method == "Euler":
                 x = x + drift(x, t) * dt + noise
             else:
-                x = x + noise
-                first = drift(x, t)
-                second = drift(x + dt * first, t + dt)
-                x = x + 0.5 * dt * (first + second)
+                x = heun_step(drift, x + noise, t, t + dt, dt)
         return self._finish(path, velocity, x, torch.full((len(x),), end, device=x.device))
 
     def _finish(self, path: Path, velocity: Drift, x: Tensor, t: Tensor) -> Tensor:

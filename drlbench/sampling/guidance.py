@@ -7,7 +7,6 @@ Shapes: B batch, C channels, H and W height and width.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -15,9 +14,7 @@ from torch import Tensor
 
 from drlbench.backbones.base import VelocityModel
 from drlbench.errors import UserError
-
-LabelledVelocity = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""(x (B, C, H, W), t (B,), y (B,)) -> velocity (B, C, H, W)."""
+from drlbench.flow.path import Velocity
 
 EDGE = 1e-6  # a float32 time this close to an end of the interval belongs to it
 
@@ -39,7 +36,7 @@ class ClassifierFree:
         if not 0 <= self.low <= self.high <= 1:
             raise UserError(f"guidance interval [{self.low}, {self.high}] does not lie in [0, 1]")
 
-    def velocity(self, model: VelocityModel) -> LabelledVelocity:
+    def velocity(self, model: VelocityModel) -> Velocity:
         """The guided velocity of a model; one doubled batch per evaluation."""
         if self.scale == 1:
             return model.velocity
@@ -64,7 +61,7 @@ class Autoguidance:
     base: VelocityModel
     weight: float
 
-    def velocity(self, model: VelocityModel) -> LabelledVelocity:
+    def velocity(self, model: VelocityModel) -> Velocity:
         """The guided velocity of a model; weight 1 is the model itself."""
 
         def guided(x: Tensor, t: Tensor, y: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from drlbench.flow.path import column, interpolate, shift_time
+from drlbench.flow.path import column, heun_step, interpolate, shift_time
 
 
 def test_the_path_runs_straight_from_noise_to_data() -> None:
@@ -27,3 +27,13 @@ def test_the_time_shift_keeps_the_ends_and_favours_noise() -> None:
     assert shift_time(t, 3.0).tolist() == [0.0, 0.25, 1.0]
     assert shift_time(t, 1.0).tolist() == t.tolist()
     assert shift_time(t, 3.0, t_max=0.5).tolist() == [0.0, 0.125, 0.5]
+
+
+def test_a_heun_step_is_exact_where_the_drift_is_linear_in_time_and_runs_either_way() -> None:
+    x = torch.ones(2, 1, 2, 2, dtype=torch.float64)
+
+    def drift(x: torch.Tensor, t: float) -> torch.Tensor:
+        return torch.full_like(x, 2 * t)
+
+    torch.testing.assert_close(heun_step(drift, x, 0.25, 1.0, 0.75), x + 1.0 - 0.0625)
+    torch.testing.assert_close(heun_step(drift, x, 1.0, 0.25, -0.75), x - 1.0 + 0.0625)

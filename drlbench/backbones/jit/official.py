@@ -12,6 +12,7 @@ from torch import Tensor
 
 from drlbench.backbones.base import Backbone, Procedure, Request
 from drlbench.flow.evaluations import of_method
+from drlbench.flow.path import heun_step
 
 
 class JiTProcedure(Procedure):
@@ -31,11 +32,10 @@ class JiTProcedure(Procedure):
         for index in range(r.num_steps):
             t, t_next = grid[index], grid[index + 1]
             dt = (t_next - t).to(x.device)
-            first = velocity(x, t)
             if r.method == "euler" or index == r.num_steps - 1:
-                x = x + dt * first
+                x = x + dt * velocity(x, t)
             else:
-                x = x + dt * (0.5 * (first + velocity(x + dt * first, t_next)))
+                x = heun_step(velocity, x, t, t_next, dt)
         return x
 
     def evaluations(self, method: str, steps: int) -> int:

@@ -5,6 +5,7 @@ Shapes: B batch, C channels, H and W latent height and width.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from drlbench.backbones.base import Procedure, Request
 from drlbench.flow.evaluations import of_method
+from drlbench.flow.path import heun_step
 from drlbench.flow.sde import Path, score_from_velocity
 
 REPA_LAST_T = 0.04  # the SDE's last step, without noise, starts here
@@ -57,12 +59,11 @@ class REPAProcedure(Procedure):
         grid = torch.linspace(1, 0, r.num_steps + 1, dtype=torch.float64)
         for index in range(r.num_steps):
             t, t_next = grid[index], grid[index + 1]
-            first = drift(x, t, t)
+            step = partial(drift, t_guidance=t)  # guidance follows the step's first time
             if r.method == "euler" or index == r.num_steps - 1:
-                x = x + (t_next - t) * first
+                x = x + (t_next - t) * step(x, t)
             else:
-                second = drift(x + (t_next - t) * first, t_next, t)  # guidance follows the step's first time
-                x = x + (t_next - t) * (0.5 * first + 0.5 * second)
+                x = heun_step(step, x, t, t_next, t_next - t)
         return x
 
     def evaluations(self, method: str, steps: int) -> int:
