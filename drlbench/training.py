@@ -1,4 +1,4 @@
-"""What every small network trained here shares: a seeded scope, a log, and a folder it is kept in.
+"""What every small network trained here shares: a log, and a folder it is kept in.
 
 No pickle: weights are safetensors, everything else JSON.
 """
@@ -8,8 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,24 +47,6 @@ class TrainingLog:
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
-
-
-@contextmanager
-def seeded(seed: int) -> Iterator[torch.Generator]:
-    """A scope in which everything random on the CPU follows from `seed`, on one thread.
-
-    Layer initialisation and dropout know only torch's global generator, so that one is seeded here and put
-    back afterwards; explicit draws use the generator this yields. One thread, because sums change in the last
-    bits with the number of threads.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            yield torch.Generator().manual_seed(seed)
-    finally:
-        torch.set_num_threads(threads)
 
 
 def warmup_then_linear(step: int, steps: int, warmup: int, hold: float, floor: float) -> float:

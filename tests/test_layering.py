@@ -48,7 +48,7 @@ def within(folder: str) -> list[Path]:
     return [p for p in FILES if p.is_relative_to(PACKAGE / folder) or p == PACKAGE / f"{folder}.py"]
 
 
-@pytest.mark.parametrize("folder", ["store", "registry", "frontier", "report", "errors"])
+@pytest.mark.parametrize("folder", ["store", "registry", "frontier", "report", "errors", "seeds"])
 def test_no_torch_here(folder: str) -> None:
     modules = ["drlbench." + ".".join(p.relative_to(PACKAGE).with_suffix("").parts) for p in within(folder)]
     modules = [m.removesuffix(".__init__") for m in modules]

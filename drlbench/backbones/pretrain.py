@@ -19,8 +19,9 @@ from drlbench.backbones.base import VelocityModel
 from drlbench.backbones.repa.network import REPAVelocity, projection_loss
 from drlbench.errors import UserError
 from drlbench.flow.path import column, interpolate, shift_time
+from drlbench.seeds import seeded
 from drlbench.settings import Settings, parse_settings
-from drlbench.training import TrainingLog, seeded, sent, warmup_then_linear
+from drlbench.training import TrainingLog, sent, warmup_then_linear
 
 
 class PretrainSettings(Settings):

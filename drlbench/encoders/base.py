@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from drlbench.errors import UserError
-from drlbench.training import CONFIG, TrainingLog, seeded
+from drlbench.seeds import seeded
+from drlbench.training import CONFIG, TrainingLog
 
 
 class Encoder(nn.Module, ABC):

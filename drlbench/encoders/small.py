@@ -22,13 +22,13 @@ from torch import Tensor, nn
 
 from drlbench.encoders.base import Encoder
 from drlbench.errors import UserError
+from drlbench.seeds import seeded
 from drlbench.settings import Settings, parse_settings
 from drlbench.training import (
     TrainingLog,
     load_config,
     load_weights,
     save_network,
-    seeded,
     to_float,
     warmup_then_cosine,
     weights_sha256,

@@ -32,8 +32,9 @@ from drlbench.backbones.sizes import SIZES, default_autoencoder, size_key
 from drlbench.errors import UserError
 from drlbench.evaluate.export import find_cell
 from drlbench.report.rundata import read_run
-from drlbench.sampling.generate import generate, sample_seeds
+from drlbench.sampling.generate import generate
 from drlbench.sampling.guidance import ClassifierFree
+from drlbench.seeds import sample_seeds
 from drlbench.stages.files import load_model
 from drlbench.store import atomic
 from drlbench.store.layout import Store

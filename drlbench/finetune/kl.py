@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from drlbench.backbones.base import VelocityModel
-from drlbench.flow.memoryless import derive_seed
 from drlbench.flow.path import interpolate
+from drlbench.seeds import derive_seed
 
 ROWS_AT_ONCE, TIMES = 512, 8
 

@@ -28,9 +28,10 @@ from drlbench.finetune.ranks import world
 from drlbench.finetune.settings import Settings
 from drlbench.finetune.sharding import shard
 from drlbench.finetune.updater import Updater
-from drlbench.flow.memoryless import PathNoise, derive_seed
+from drlbench.flow.memoryless import PathNoise
 from drlbench.flow.path import Velocity
 from drlbench.rewards.base import Reward
+from drlbench.seeds import derive_seed
 from drlbench.settings import parse_settings
 
 PATHS, LABELS, ORDER, TIMES, ROWS = range(1, 6)  # streams of random numbers

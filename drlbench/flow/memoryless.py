@@ -112,23 +112,6 @@ def scheme(name: str, steps: int, noise_scale: float = 1.0) -> Scheme:
     return INTEGRATORS[name](steps, noise_scale)
 
 
-def _mix(value: int) -> int:
-    """The splitmix64 finaliser: neighbouring integers to unrelated 64-bit ones."""
-    mask = (1 << 64) - 1
-    value = (value + 0x9E3779B97F4A7C15) & mask
-    value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & mask
-    value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & mask
-    return value ^ (value >> 31)
-
-
-def derive_seed(*parts: int) -> int:
-    """One 63-bit seed from a tuple of non-negative integers (run seed, stream, index, ...)."""
-    value = 0
-    for part in parts:
-        value = _mix(value ^ part)
-    return value >> 1
-
-
 class PathNoise:
     """Standard normal draws of a batch of trajectories, each from its own seed.
 

@@ -18,13 +18,13 @@ from drlbench.data.pairs import Pairs
 from drlbench.encoders.base import Encoder
 from drlbench.errors import UserError
 from drlbench.rewards.base import Reward
+from drlbench.seeds import seeded
 from drlbench.settings import Settings, parse_settings
 from drlbench.training import (
     TrainingLog,
     load_config,
     load_weights,
     save_network,
-    seeded,
     to_float,
     warmup_then_cosine,
     weights_sha256,

@@ -16,14 +16,12 @@ from torch import Tensor
 
 from drlbench.backbones.base import Backbone, VelocityModel, to_uint8
 from drlbench.errors import UserError
-from drlbench.flow.memoryless import PathNoise, derive_seed
+from drlbench.flow.memoryless import PathNoise
 from drlbench.flow.ode import sampler as ode_sampler
 from drlbench.flow.ode import time_grid
 from drlbench.sampling.counts import STEPS
 from drlbench.sampling.guidance import Autoguidance, ClassifierFree, Guidance
 from drlbench.sampling.official import official_sample, procedure_of, to_uint8_official
-
-SEED_STREAM = 0x5A  # keeps sample seeds apart from other seeds derived from the same run seed
 
 
 def balanced_labels(n: int, num_classes: int) -> NDArray[np.int64]:
@@ -34,11 +32,6 @@ def balanced_labels(n: int, num_classes: int) -> NDArray[np.int64]:
 def random_labels(n: int, num_classes: int, seed: int) -> NDArray[np.int64]:
     """Labels (n,) drawn independently, as most authors' scripts do; the first k of n are those of k."""
     return np.random.default_rng(seed).integers(0, num_classes, n)
-
-
-def sample_seeds(seed: int, n: int) -> list[int]:
-    """One seed per sample; the first k of n are those of k."""
-    return [derive_seed(seed, SEED_STREAM, index) for index in range(n)]
 
 
 def initial_noise(model: VelocityModel, seeds: Sequence[int], device: str | torch.device = "cpu") -> Tensor:
@@ -138,7 +131,7 @@ def generate(
     Args:
         model: moved to `device` and put in eval mode.
         labels: (n,) class indices.
-        seeds: (n,) one per sample; see `sample_seeds`.
+        seeds: (n,) one per sample; see `drlbench.seeds.sample_seeds`.
         sampler, steps, guidance, autocast: see `sample_latents`.
         batch_size: changes a sample's latents by rounding only (1e-5 in float32).
         progress: called with the fraction done.

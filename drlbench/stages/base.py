@@ -17,7 +17,7 @@ from drlbench.backbones.rae.small import LatentSettings, SmallRAE
 from drlbench.data.sources import read_dataset
 from drlbench.encoders.base import Encoder
 from drlbench.errors import UserError
-from drlbench.seeds import seed_of
+from drlbench.seeds import seed_of, seeded
 from drlbench.settings import parse_settings
 from drlbench.stages import Job
 from drlbench.stages.files import (
@@ -30,7 +30,7 @@ from drlbench.stages.files import (
     write_description,
 )
 from drlbench.store import atomic
-from drlbench.training import TrainingLog, seeded, to_float
+from drlbench.training import TrainingLog, to_float
 from drlbench.weights.parts import parts_of
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import torch
 from drlbench.finetune.evaluations import rows
 from drlbench.finetune.kl import ROWS_AT_ONCE, TIMES, kl_nats
 from drlbench.metrics.base import Measurement
-from drlbench.sampling.generate import balanced_labels, sample_latents, sample_seeds
-from drlbench.seeds import seed_of
+from drlbench.sampling.generate import balanced_labels, sample_latents
+from drlbench.seeds import sample_seeds, seed_of
 from drlbench.stages import KL_T_MAX, Job
 from drlbench.stages.files import load_model, write_measurements
 

@@ -26,8 +26,8 @@ from drlbench.registry import REWARDS
 from drlbench.rewards.base import Reward
 from drlbench.rewards.bradley_terry import SYNTHETIC, TASTE, BradleyTerry, BradleyTerrySettings
 from drlbench.rewards.discriminator_fit import ENCODE_BATCH, fit_discriminator
-from drlbench.sampling.generate import balanced_labels, generate, generate_batches, sample_seeds
-from drlbench.seeds import seed_of
+from drlbench.sampling.generate import balanced_labels, generate, generate_batches
+from drlbench.seeds import sample_seeds, seed_of
 from drlbench.stages import Job
 from drlbench.stages.files import CONFIG, load_encoders, load_model, write_curve, write_description
 from drlbench.stages.pixels import StoredPixels, keep_on_disk

@@ -15,9 +15,9 @@ from drlbench.backbones.base import Autoencoder
 from drlbench.data.sources import read_dataset
 from drlbench.data.subset import evenly
 from drlbench.metrics.signature import sampler_part
-from drlbench.sampling.generate import balanced_labels, generate, random_labels, sample_seeds
+from drlbench.sampling.generate import balanced_labels, generate, random_labels
 from drlbench.sampling.guidance import Autoguidance, ClassifierFree, Guidance
-from drlbench.seeds import seed_of
+from drlbench.seeds import sample_seeds, seed_of
 from drlbench.stages import Job
 from drlbench.stages.files import load_model, write_description
 

@@ -17,8 +17,8 @@ from drlbench.backbones.base import VelocityModel
 from drlbench.finetune.adjoint_matching import AdjointMatchingSettings
 from drlbench.finetune.evaluations import rows
 from drlbench.flow.memoryless import PathNoise, Scheme, rollout, scheme
-from drlbench.sampling.generate import balanced_labels, sample_seeds
-from drlbench.seeds import seed_of
+from drlbench.sampling.generate import balanced_labels
+from drlbench.seeds import sample_seeds, seed_of
 from drlbench.stages import Job
 from drlbench.stages.files import load_model
 from drlbench.store import atomic

@@ -17,8 +17,8 @@ from drlbench.finetune.kl import ROWS_AT_ONCE, TIMES, kl_nats
 from drlbench.metrics.frechet import FrechetDistance, Gaussian, frechet_distance
 from drlbench.rewards.base import Reward
 from drlbench.rewards.scoring import score_images
-from drlbench.sampling.generate import balanced_labels, generate, sample_latents, sample_seeds
-from drlbench.seeds import seed_of
+from drlbench.sampling.generate import balanced_labels, generate, sample_latents
+from drlbench.seeds import sample_seeds, seed_of
 from drlbench.stages import KL_T_MAX, Job
 from drlbench.stages.files import load_encoders, load_model, load_reward
 from drlbench.stages.reference import MOMENTS

@@ -12,9 +12,9 @@ from drlbench.backbones.pretrain import pretrain
 from drlbench.data.dataset import Dataset
 from drlbench.data.digits import digits
 from drlbench.data.npz import save_npz
-from drlbench.sampling.generate import balanced_labels, generate, sample_seeds
-from drlbench.seeds import seed_of
-from drlbench.training import seeded, to_float
+from drlbench.sampling.generate import balanced_labels, generate
+from drlbench.seeds import sample_seeds, seed_of, seeded
+from drlbench.training import to_float
 
 ARCHITECTURE = {
     "input_size": 8, "patch_size": 2, "in_channels": 1, "hidden_size": 32, "depth": 2, "num_heads": 4,

@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 from drlbench.errors import MissingPrerequisite, UserError
-from drlbench.flow.memoryless import derive_seed
+from drlbench.seeds import derive_seed
 from drlbench.store import atomic
 from drlbench.weights.files import is_offline
 

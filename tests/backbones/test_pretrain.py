@@ -10,7 +10,7 @@ from drlbench.backbones import create, wrap
 from drlbench.backbones.base import VelocityModel
 from drlbench.backbones.pretrain import PretrainSettings, flow_matching_loss, pretrain, sample_times
 from drlbench.errors import UserError
-from drlbench.training import seeded
+from drlbench.seeds import seeded
 
 
 def model(family: str = "sit") -> VelocityModel:

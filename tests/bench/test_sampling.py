@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from drlbench.backbones import create, wrap
-from drlbench.sampling.generate import sample_latents, sample_seeds
+from drlbench.sampling.generate import sample_latents
 from drlbench.sampling.guidance import ClassifierFree
+from drlbench.seeds import sample_seeds
 
 pytestmark = pytest.mark.bench
 

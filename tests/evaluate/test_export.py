@@ -17,7 +17,8 @@ from drlbench.backbones.exported import Exported, read_exported
 from drlbench.cli import main as cli
 from drlbench.errors import UserError
 from drlbench.report.rundata import read_run
-from drlbench.sampling.generate import generate, sample_seeds
+from drlbench.sampling.generate import generate
+from drlbench.seeds import sample_seeds
 from drlbench.stages.files import load_model
 from drlbench.store.layout import Store
 

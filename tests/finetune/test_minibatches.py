@@ -8,7 +8,7 @@ import torch
 from drlbench.errors import UserError
 from drlbench.finetune import minibatches
 from drlbench.finetune.minibatches import Minibatches
-from drlbench.flow.memoryless import derive_seed
+from drlbench.seeds import derive_seed
 
 
 def generator(turn: int, stratum: int) -> torch.Generator:

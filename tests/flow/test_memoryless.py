@@ -11,7 +11,8 @@ from scipy.integrate import quad
 from torch import Tensor
 
 from drlbench.errors import UserError
-from drlbench.flow.memoryless import PathNoise, derive_seed, lean_adjoint, rollout, scheme
+from drlbench.flow.memoryless import PathNoise, lean_adjoint, rollout, scheme
+from drlbench.seeds import derive_seed
 
 
 @pytest.mark.parametrize("steps", [5, 20, 100])

@@ -14,8 +14,9 @@ from drlbench.backbones import create, wrap
 from drlbench.backbones.base import VelocityModel
 from drlbench.errors import UserError
 from drlbench.sampling.counts import ADAPTIVE, evaluations
-from drlbench.sampling.generate import generate, random_labels, sample_latents, sample_seeds
+from drlbench.sampling.generate import generate, random_labels, sample_latents
 from drlbench.sampling.guidance import Autoguidance, ClassifierFree
+from drlbench.seeds import sample_seeds
 from drlbench.suite.schema import SamplingSpec
 
 

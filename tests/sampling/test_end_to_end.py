@@ -9,8 +9,9 @@ import torch
 from drlbench.backbones import create, wrap
 from drlbench.backbones.autoencoders import SDVAE
 from drlbench.backbones.base import VelocityModel
-from drlbench.sampling.generate import balanced_labels, generate, sample_latents, sample_seeds
+from drlbench.sampling.generate import balanced_labels, generate, sample_latents
 from drlbench.sampling.guidance import ClassifierFree
+from drlbench.seeds import sample_seeds
 
 SMALL = {"hidden_size": 16, "depth": 1, "num_heads": 4}
 

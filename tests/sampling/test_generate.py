@@ -11,15 +11,9 @@ import torch
 from drlbench.backbones import create, wrap
 from drlbench.backbones.base import VelocityModel
 from drlbench.errors import UserError
-from drlbench.sampling.generate import (
-    balanced_labels,
-    generate,
-    generate_batches,
-    initial_noise,
-    sample_latents,
-    sample_seeds,
-)
+from drlbench.sampling.generate import balanced_labels, generate, generate_batches, initial_noise, sample_latents
 from drlbench.sampling.guidance import Autoguidance, ClassifierFree
+from drlbench.seeds import sample_seeds
 
 SIZES: dict[str, dict[str, Any]] = {
     "sit": {"input_size": 8, "in_channels": 3, "hidden_size": 16, "depth": 1, "num_heads": 4},

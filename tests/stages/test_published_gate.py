@@ -25,9 +25,9 @@ from drlbench.metrics.signature import read_signature
 from drlbench.plan.pipeline import lay_out
 from drlbench.plan.prerequisites import missing
 from drlbench.run.perform import Options, perform
-from drlbench.sampling.generate import generate, random_labels, sample_seeds
+from drlbench.sampling.generate import generate, random_labels
 from drlbench.sampling.guidance import ClassifierFree
-from drlbench.seeds import seed_of
+from drlbench.seeds import sample_seeds, seed_of
 from drlbench.store.layout import Store
 from drlbench.suite.load import load_suite
 from drlbench.weights.asset import Asset
