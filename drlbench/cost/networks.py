@@ -22,9 +22,9 @@ from drlbench.backbones.autoencoders import sd_vae_without_weights
 from drlbench.backbones.base import Autoencoder, Backbone, PixelRange, VelocityModel
 from drlbench.backbones.cards import AUTOENCODERS, CARDS
 from drlbench.backbones.pretrain import PretrainSettings, flow_matching_loss
-from drlbench.backbones.rae_autoencoder import RAEAutoencoder
+from drlbench.backbones.rae.autoencoder import RAEAutoencoder
+from drlbench.backbones.rae.small import LatentSettings, SmallRAE
 from drlbench.backbones.sizes import SIZES, size_key
-from drlbench.backbones.small_rae import LatentSettings, SmallRAE
 from drlbench.cost.counting import Count, Operations, counted
 from drlbench.cost.network import META, Passes
 from drlbench.encoders.base import Encoder
