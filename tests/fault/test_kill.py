@@ -32,31 +32,39 @@ def digest(folder: Path) -> dict[str, str]:
 
 
 def leftovers(folder: Path) -> list[str]:
-    return [str(p) for p in folder.rglob("*") if p.name.endswith(".tmp") or p.name == ".owner.json"]
+    return [str(p) for p in folder.rglob("*") if p.name.endswith(".tmp") or p.name in (".owner.json", ".lock")]
 
 
-def kill_and_resume(tmp_path: Path, suite: Path, instants: list[float]) -> None:
-    began = time.monotonic()
+def ended(events: Path) -> int:
+    return events.read_text().count('"event": "end"') if events.is_file() else 0
+
+
+def kill_and_resume(tmp_path: Path, suite: Path, after: list[int]) -> None:
+    """Kill when so many further stages have ended, each time; a process that was not alive then fails the test."""
     assert "report" in finish(start(tmp_path, "clean-store", "clean", suite))
-    whole = time.monotonic() - began
-    for instant in instants:
+    events = tmp_path / "killed" / "events.jsonl"
+    for count in after:
+        already = ended(events)
         process = start(tmp_path, "store", "killed", suite)
-        time.sleep(instant * whole)
+        deadline = time.monotonic() + 300
+        while ended(events) < already + count and time.monotonic() < deadline:
+            assert process.poll() is None, "it ended before it could be killed"
+            time.sleep(0.02)
         process.send_signal(signal.SIGKILL)
-        process.wait()
+        assert process.wait() == -signal.SIGKILL
     finish(start(tmp_path, "store", "killed", suite))
     assert digest(tmp_path / "killed") == digest(tmp_path / "clean")
-    assert leftovers(tmp_path / "killed") == []
+    assert leftovers(tmp_path / "killed") == leftovers(tmp_path / "store") == []
 
 
 def test_kill_nine_leaves_no_trace(tmp_path: Path) -> None:
-    kill_and_resume(tmp_path, SUITE, [0.35, 0.5])
+    kill_and_resume(tmp_path, SUITE, [5, 14])
 
 
 @pytest.mark.long
 def test_kill_nine_in_the_small_suite(tmp_path: Path) -> None:
     small = Path(__file__).resolve().parents[2] / "suites" / "digits-small.yaml"
-    kill_and_resume(tmp_path, small, [0.15, 0.3, 0.3, 0.45, 0.6])
+    kill_and_resume(tmp_path, small, [1, 5, 12, 20, 30])
 
 
 def test_term_flushes_and_says_so(tmp_path: Path) -> None:

@@ -86,3 +86,21 @@ def test_text_is_utf8_whatever_a_file_name_brought_in(tmp_path: Path) -> None:
     for text, written in ((named, "é→"), ("\udcff", "\\xff"), ("\ud800", "\\ud800")):
         atomic.write_text(tmp_path / "a", text)
         assert (tmp_path / "a").read_bytes() == written.encode()
+
+
+def test_a_flip_anywhere_in_the_marker_is_found(tmp_path: Path) -> None:
+    folder = make(tmp_path / "x")
+    marker = folder / atomic.MARKER
+    whole = marker.read_bytes()
+    for position in range(len(whole)):
+        marker.write_bytes(whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
+        with pytest.raises(IntegrityError):
+            atomic.check(folder, KEY)
+
+
+@pytest.mark.parametrize("content", [b"[]", b"null", b"1e999", b"[" * 5000, b'{"key": 1}', b"\xff\xfe", b""])
+def test_a_marker_of_another_shape_is_damage(tmp_path: Path, content: bytes) -> None:
+    folder = make(tmp_path / "x")
+    (folder / atomic.MARKER).write_bytes(content)
+    with pytest.raises(IntegrityError, match=atomic.MARKER):
+        atomic.check(folder, KEY)

@@ -1,0 +1,65 @@
+"""One owner a lease; dead ones are taken over, live ones and those of living machines are not."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from drlbench.store import lease
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from drlbench.store import lease
+lease.acquire(Path(sys.argv[1]))
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+def elsewhere(path: Path) -> None:
+    """Make a lease one of another machine."""
+    owner = lease.read_owner(path)
+    assert owner is not None
+    path.write_text(owner.model_copy(update={"place": "another machine"}).model_dump_json())
+
+
+def test_a_live_owner_keeps_it_and_a_killed_one_loses_it(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(path)], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None and holder.stdout.readline() == "held\n"
+    with pytest.raises(lease.Held, match=f"process {holder.pid} on"):
+        lease.acquire(path)
+    holder.send_signal(signal.SIGKILL)
+    assert holder.wait() == -signal.SIGKILL
+    taken = lease.acquire(path)
+    assert taken.previous is not None and taken.previous.pid == holder.pid
+    taken.release()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_machine_is_judged_by_its_touches_alone(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    lease.acquire(path)
+    elsewhere(path)
+    with pytest.raises(lease.Held):
+        lease.acquire(path)
+    old = path.stat().st_mtime - lease.STALE - 1
+    os.utime(path, (old, old))
+    assert lease.acquire(path).previous is not None
+
+
+def test_an_owner_that_was_away_notices_that_it_lost(tmp_path: Path) -> None:
+    mine = lease.acquire(tmp_path / "key")
+    elsewhere(tmp_path / "key")
+    os.utime(tmp_path / "key", (0, 0))
+    other = lease.acquire(tmp_path / "key")
+    mine.beat()
+    assert mine.lost and not other.lost
+    mine.release()
+    assert lease.read_owner(tmp_path / "key") == other.owner
