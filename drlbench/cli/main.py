@@ -264,8 +264,7 @@ def report(
     if len(runs) == 1:
         manifest.check(runs[0], manifest.measured)
         summary = build_report(runs[0])
-        if (runs[0] / manifest.NAME).is_file():
-            manifest.seal(runs[0], manifest.made)
+        manifest.renew(runs[0])
         tell(summary, runs[0])
     else:
         print(f"leaderboard: {write_leaderboard(load_run(*runs), out)}")

@@ -36,13 +36,16 @@ def figures(
     from drlbench.report.figures import draw_figures
     from drlbench.report.figures.paper import draw_paper_figures
     from drlbench.report.rundata import read_run
+    from drlbench.store import manifest
 
     run = read_run(folder)
     if not paper:
         paths = draw_figures(run, folder / "figures")
+        manifest.renew(folder)
         print(f"{len(paths)} files in {folder / 'figures'}")
         return
     made = draw_paper_figures(run, folder / "figures" / "paper")
+    manifest.renew(folder)
     print("\n".join(made.drawn))
     print("\n".join(f"lacking: {lack}" for lack in made.lacking))
     print(f"{len(made.paths)} files in {folder / 'figures' / 'paper'}")

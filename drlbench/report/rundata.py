@@ -20,6 +20,7 @@ from drlbench.errors import IntegrityError, MissingPrerequisite
 from drlbench.frontier.pareto import Floats
 from drlbench.report.record import FILE, CellRecord, Reward, RunRecord, read_record
 from drlbench.report.results import DATA, Row, check_whole, frame, read_results
+from drlbench.store import manifest
 
 REPLICATES = "replicates.npz"
 
@@ -215,10 +216,12 @@ def read_run(path: Path) -> RunData:
 
     Raises:
         MissingPrerequisite: the folder, run.json or results.csv is not there.
-        IntegrityError: a file is not what a run writes, was cut, or was written by a newer drlbench.
+        IntegrityError: a file is not what its manifest says or a run writes, was cut, or is of a newer drlbench.
     """
     if not path.is_dir():
         raise MissingPrerequisite(f"{path}: no such folder; give the folder that `drlbench run --out` wrote")
+    # results.csv has a check of its own: a table edited by hand is compared, and said to be edited.
+    manifest.check(path, lambda name: manifest.measured(name) and name != "results.csv")
     record = read_record(path / FILE)
     rows = tuple(read_results(path / "results.csv"))
     whole = record.results is None or check_whole(path / "results.csv", record.results)

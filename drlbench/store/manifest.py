@@ -56,6 +56,12 @@ def seal(folder: Path, renewed: Callable[[str], bool] = lambda name: True) -> No
     atomic.write_text(folder / NAME, records.sealed({"schema": SCHEMA, "files": files}))
 
 
+def renew(folder: Path) -> None:
+    """Take up what a report has made anew; a folder that is older than manifests stays without one."""
+    if (folder / NAME).is_file():
+        seal(folder, made)
+
+
 def check(folder: Path, concerns: Callable[[str], bool] = lambda name: True) -> list[str] | None:
     """Compare the files of a run's folder with its manifest.
 
