@@ -66,7 +66,9 @@ class Counts:
         group = self.group(node)
         if group not in self._found:
             try:
-                declared = importlib.import_module(f"drlbench.stages.{node.kind}").cost
+                declared = getattr(importlib.import_module(f"drlbench.stages.{node.kind}"), "cost", None)
+                if declared is None:
+                    raise NotCounted(f"stages of kind {node.kind} do not declare their cost")
                 self._found[group] = declared(Stage(node, self.graph))
             except NotCounted as error:
                 self._found[group] = f"{node.label}: {error}"

@@ -5,10 +5,13 @@ No RL: one pool of samples serves all lambdas. Rows carry the lambda and the spa
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from drlbench.data.sources import read_dataset
 from drlbench.features.moments import Moments
+from drlbench.finetune.evaluations import rows as passes
 from drlbench.metrics.base import Evidence, Measurement
 from drlbench.metrics.bootstrap import resample_counts
 from drlbench.metrics.tilt import Tilt
@@ -19,6 +22,10 @@ from drlbench.stages import Job
 from drlbench.stages.files import load_encoders, load_reward, measurement_row, read_samples
 from drlbench.stages.reference import MOMENTS
 from drlbench.store import atomic
+
+if TYPE_CHECKING:
+    from drlbench.cost.stage import Stage
+    from drlbench.cost.work import Work
 
 BATCH = 256
 PREFIX = "tilt_"
@@ -86,3 +93,18 @@ def _renamed(m: Measurement, tilt: Tilt) -> Measurement:
     return Measurement(
         f"{PREFIX}{m.metric}", m.value, m.low, m.high, m.n, m.better, None, (*m.notes, *tilt.notes()), m.details
     )
+
+
+def cost(of: Stage) -> Work:
+    """Every sample through every reward once, and the metrics of a cell at every lambda."""
+    s, n = of.settings, of.input("samples").images
+    work = of.kept(memory=n * of.pixels)
+    for name in of.node.inputs:
+        if name.startswith("reward:"):
+            work += of.reward(name).run(passes(n, BATCH))
+    train, heldout = of.counts
+    for space in s["spaces"]:
+        width = of.input(f"features:{space}").encoder().width
+        flops = sum(METRICS.get(name).operations(n, train, heldout, width, s["resamples"]) for name in s["metrics"])
+        work += of.host(flops * len(s["lambdas"]))
+    return work
