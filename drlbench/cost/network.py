@@ -9,7 +9,6 @@ Shapes: B batch, C channels, H and W height and width.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -104,24 +103,36 @@ def _repeated(groups: list[list[nn.Module]], run: Callable[[], None]) -> Count:
 
 
 def _alike(net: nn.Module, run: Callable[[], None]) -> list[list[nn.Module]]:
-    """Blocks that do the same work, first to last, without the first of each sort."""
+    """Blocks that do the same work, first to last, without the first of each sort; those are stepped over already."""
     blocks = [b for m in net.modules() if isinstance(m, nn.ModuleList | nn.Sequential) for b in m if list(m)[2:]]
-    seen: dict[Any, list[nn.Module]] = defaultdict(list)
+    seen: dict[Any, list[nn.Module]] = {}
 
-    def note(block: nn.Module, args: Any, kwargs: Any, result: Any) -> None:
-        given = tuple(tuple(a.shape) if isinstance(a, Tensor) else None for a in (*args, *kwargs.values()))
-        # Only a block that can be stepped over: what comes out looks like what went in.
-        if isinstance(result, Tensor) and args and isinstance(args[0], Tensor) and result.shape == args[0].shape:
-            own = tuple((name, tuple(p.shape), p.requires_grad) for name, p in block.named_parameters())
-            seen[type(block), own, given].append(block)
+    def wrapped(block: nn.Module, forward: Callable[..., Any]) -> Callable[..., Any]:
+        own = tuple((name, tuple(p.shape), p.requires_grad) for name, p in block.named_parameters())
 
-    hooks = [b.register_forward_hook(note, with_kwargs=True) for b in dict.fromkeys(blocks)]
+        def call(*args: Any, **kwargs: Any) -> Any:
+            given = tuple(tuple(a.shape) if isinstance(a, Tensor) else None for a in (*args, *kwargs.values()))
+            sort = type(block), own, given
+            if sort in seen:
+                seen[sort].append(block)
+                return args[0]
+            result = forward(*args, **kwargs)
+            # Only a block that can be stepped over: what comes out looks like what went in.
+            if isinstance(result, Tensor) and args and isinstance(args[0], Tensor) and result.shape == args[0].shape:
+                seen[sort] = []
+            return result
+
+        return call
+
+    unique = list(dict.fromkeys(blocks))
+    for block in unique:
+        block.forward = wrapped(block, block.forward)
     try:
         run()
     finally:
-        for hook in hooks:
-            hook.remove()
-    return [blocks[1:] for blocks in seen.values() if len(blocks) > 2]
+        for block in unique:
+            del block.forward
+    return [others for others in seen.values() if len(others) > 1]
 
 
 @contextmanager
