@@ -147,6 +147,10 @@ def run(
     if executor != "local":
         raise UserError(f"--executor {executor!r} is not available{did_you_mean(executor, ['local'])}; valid: local")
     device, ranks = device or ("cuda" if gpus else "cpu"), gpus or 1
+    from drlbench.run.machine import check_device
+
+    if not device.startswith("cuda"):  # that check brings torch in, which would keep the first line waiting
+        check_device(device)
     print(f"{suite}: reading the suite; store {store}, on {device}", file=sys.stderr, flush=True)
     from drlbench.suite.load import load_suite
 
@@ -157,7 +161,6 @@ def run(
     from drlbench.plan.prerequisites import check_ready
     from drlbench.run.executors import torchrun
     from drlbench.run.executors.local import default_workers
-    from drlbench.run.machine import check_device
     from drlbench.run.perform import Options, perform
     from drlbench.store.layout import Store
     from drlbench.tracking import check_tracker

@@ -75,6 +75,7 @@ def match(own: Sequence[str], known: Sequence[str], what: str, other: str, index
     rules: list[tuple[str, Callable[[], list[int] | None]]] = [
         ("name", lambda: _by_key(own, known, str)),
         ("name, in other spelling", lambda: _by_key(own, known, _plain)),
+        ("index and name", lambda: _by_number_and_name(own, known)),
         ("ImageNet id", lambda: _by_wnid(own, known)),
         ("integer index", lambda: _by_number(own, len(known))),
         ("integer index", lambda: list(range(len(own))) if indexed and _strangers(own, known) else None),
@@ -98,6 +99,14 @@ def _by_key(own: Sequence[str], known: Sequence[str], key: Callable[[str], str])
     if any(len(indices) != 1 for indices in found) or len({indices[0] for indices in found}) < len(own):
         return None
     return [indices[0] for indices in found]
+
+
+def _by_number_and_name(own: Sequence[str], known: Sequence[str]) -> list[int] | None:
+    """Indices of folders like `0001-sea-lion`, whose number and name agree."""
+    found = [re.fullmatch(r"(\d{1,9})[-_ ]+(.+)", name) for name in own]
+    if not own or not all(m and int(m[1]) < len(known) and _plain(m[2]) == _plain(known[int(m[1])]) for m in found):
+        return None
+    return [int(m[1]) for m in found if m]
 
 
 def _strangers(own: Sequence[str], known: Sequence[str]) -> bool:

@@ -23,7 +23,7 @@ from safetensors.numpy import load, save
 from torch import Tensor
 
 from drlbench.encoders.base import Encoder
-from drlbench.errors import UserError
+from drlbench.errors import MissingPrerequisite, UserError
 from drlbench.features.moments import MomentAccumulator, Moments
 from drlbench.store.atomic import write_bytes
 
@@ -91,8 +91,8 @@ class FeatureCache:
         digest = np.frombuffer(hashlib.sha256(features.tobytes()).digest(), dtype=np.uint8)
         try:
             write_bytes(self.path(content, signature), save({"features": features, "sha256": digest}))
-        except OSError as error:
-            self.failed = f"{self.folder}: features are not kept there ({error.strerror or error})"
+        except (OSError, MissingPrerequisite) as error:
+            self.failed = f"{self.folder}: features are not kept there ({error})"
 
 
 def to_unit(images: Images, device: torch.device | str = "cpu") -> Tensor:

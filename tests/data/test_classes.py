@@ -142,3 +142,10 @@ def test_a_subset_keeps_the_indices_of_class_names(tmp_path: Path) -> None:
 def test_held_out_classes_are_matched_by_name(tmp_path: Path) -> None:
     write(tmp_path, {**of_classes(["a", "b", "c"], below="train/"), **of_classes(["b", "c"], 1, below="val/")})
     assert load_dataset({"kind": "folder", "path": str(tmp_path)}).heldout_labels.tolist() == [1, 2]
+
+
+def test_folders_that_carry_index_and_name() -> None:
+    known = ["tench", "sea lion", "owl"]
+    assert match(["0001-sea-lion", "0002-owl"], known, "a", "b")[0].tolist() == [1, 2]
+    with pytest.raises(UserError, match="cannot be matched"):
+        match(["0000-sea-lion", "0002-owl"], known, "a", "b")

@@ -114,7 +114,7 @@ def test_as_a_reward(checkpoint, tmp_path):
 def test_messages(checkpoint, monkeypatch):
     state = tiny_state()
     state["blip.extra.weight"] = torch.zeros(1)
-    with pytest.raises(UserError, match=r"1 left over \(blip\.extra\.weight\)"):
+    with pytest.raises(UserError, match=r"1 unexpected: blip\.extra\.weight"):
         Network(state, "x", VISION, TEXT)
     del state["blip.extra.weight"], state["blip.visual_encoder.norm.bias"]
     with pytest.raises(UserError, match="1 missing"):
