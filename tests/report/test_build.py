@@ -10,12 +10,13 @@ from pathlib import Path
 import matplotlib as mpl
 import pytest
 from made_runs import make_run
+from matplotlib.figure import Figure
 
 import drlbench.report
 from drlbench.report.build import build_report
 from drlbench.report.figures import draw_figures, pictures
 from drlbench.report.figures.paper import draw_paper_figures
-from drlbench.report.figures.style import RC
+from drlbench.report.figures.style import RC, log_ticks
 from drlbench.report.fronts import FRONTIER_COLUMNS
 from drlbench.report.results import COLUMNS
 from drlbench.report.rundata import read_run
@@ -169,3 +170,14 @@ def test_panels_side_by_side_take_the_width_of_the_page(built):
     wide = {caption: bool(mark) for mark, caption in found}
     assert wide["FD in each feature space against the weight of the reward"], "three spaces, three panels"
     assert not wide["FD of the base divided by FD of each run, one dot per run and feature space, with intervals"]
+
+
+def test_a_logarithmic_axis_has_numbers_and_no_formulas() -> None:
+    axes = Figure().add_subplot()
+    axes.set_xscale("log")
+    axes.set_xlim(0.7, 30)
+    log_ticks(axes.xaxis)
+    axes.figure.draw_without_rendering()
+    assert [t.get_text() for t in axes.get_xticklabels() if 0.7 <= t.get_position()[0] <= 30] == [
+        "1", "2", "5", "10", "20",
+    ]  # fmt: skip

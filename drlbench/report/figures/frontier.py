@@ -15,6 +15,7 @@ from drlbench.report.figures.style import (
     fd_name,
     file_name,
     footnote,
+    log_ticks,
     new_figure,
     reward_name,
     run_styles,
@@ -137,6 +138,7 @@ def draw_front(run: RunData, panel: Axes, fronts: dict[str, Front], x: Axis, y: 
             line(0.0 if axis.kind == "drift" else real.value, color=MUTED, lw=0.8, ls=":", zorder=0)
     if x.kind == "fd" and _crammed([v for _, v, _ in means]):
         panel.set_xscale("log")
+        log_ticks(panel.xaxis)
     panel.margins(x=0.06, y=0.1)
     panel.set_xlabel(axis_title(run, x))
     panel.set_ylabel(axis_title(run, y))

@@ -7,10 +7,9 @@ base's rewards is not printed, so Figure 7 shows plain gains in each reward's ow
 from __future__ import annotations
 
 import numpy as np
-from matplotlib.ticker import FuncFormatter, LogLocator
 
 from drlbench.report.figures.ablation import COLOURS, MARKERS, heat_map
-from drlbench.report.figures.style import MUTED, Ends, Picture, footnote, label_ends, new_figure, widen
+from drlbench.report.figures.style import MUTED, Ends, Picture, footnote, label_ends, log_ticks, new_figure, widen
 from drlbench.report.published import published
 
 SOURCE = "Printed numbers of arXiv 2606.19162v1, Table"
@@ -85,8 +84,7 @@ def fd_and_path() -> list[Picture]:
             axes.set_title(space, loc="left")
         grid[0][j].set_xscale("log")
         grid[0][j].set_yscale("log")
-        grid[0][j].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        grid[0][j].yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+        log_ticks(grid[0][j].yaxis)
         grid[0][j].set_xticks([0.5, 1, 5, 10, 20], ["base", "1", "5", "10", "20"])
         grid[0][j].minorticks_off()
         grid[0][j].set_xlabel("lambda")

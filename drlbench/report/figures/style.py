@@ -18,11 +18,13 @@ from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.font_manager import fontManager
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from drlbench.frontier.uncertainty import Estimate
 from drlbench.report.palette import Style, styles
@@ -228,6 +230,13 @@ def error_bars(
 def file_name(name: str) -> str:
     """A name of a suite as part of a file's name."""
     return "".join(c if c.isalnum() or c in "-._+" else "_" for c in name)
+
+
+def log_ticks(axis: Axis) -> None:
+    """Plain numbers at 1, 2 and 5 of every decade: matplotlib's own are formulas, which these figures print as text."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+    axis.set_minor_locator(NullLocator())
 
 
 def lambda_axis(axes: Axes, lambdas: Iterable[float]) -> None:
