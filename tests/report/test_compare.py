@@ -177,7 +177,7 @@ def test_benjamini_hochberg_on_a_worked_case():
 def test_the_action_runs_the_verb_with_options_it_has(run_dir, shifted, tmp_path):
     """The shell of .github/actions/compare, run as the action runs it, with a `drlbench` on its path."""
     root = Path(__file__).parents[2]
-    action = yaml.safe_load(root / ".github/actions/compare/action.yml")
+    action = yaml.safe_load((root / ".github/actions/compare/action.yml").read_text())
     step = action["runs"]["steps"][0]
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "drlbench").write_text(f'#!/bin/sh\nexec {sys.executable} -m drlbench "$@"\n')
