@@ -10,7 +10,7 @@ export OMP_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 
-.PHONY: run test test-long test-newest test-lowest faults bench lint constraints clean help
+.PHONY: run test test-long test-newest test-lowest bench lint constraints clean help
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
