@@ -238,6 +238,11 @@ def _encode_chunk(
     return found
 
 
-def extract(encoder: Encoder, images: Images | Iterable[Images], batch_size: int = 64) -> Features:
-    """Features (n, D) float32 of images (n, H, W, C) uint8 in one space."""
-    return extract_all(images, {"space": encoder}, batch_size=batch_size).features["space"]
+def extract(
+    encoder: Encoder,
+    images: Images | Iterable[Images],
+    batch_size: int = 64,
+    progress: Callable[[int], Any] | None = None,
+) -> Features:
+    """Features (n, D) float32 of images (n, H, W, C) uint8 in one space; `progress` gets the images done so far."""
+    return extract_all(images, {"space": encoder}, batch_size=batch_size, progress=progress).features["space"]

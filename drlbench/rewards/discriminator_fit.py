@@ -35,6 +35,7 @@ def fit_discriminator(
     settings: DiscriminatorSettings | dict[str, Any],
     seed: int,
     fresh_fakes: Callable[[int, int], Labelled] | None = None,
+    progress: Callable[[float], Any] = lambda done: None,
 ) -> Discriminator:
     """Fit on `real` against `fake`, keep the weights with the lowest held-out loss, and report on the held-out pair.
 
@@ -43,6 +44,7 @@ def fit_discriminator(
         fake: samples of the model that will be the KL reference.
         fresh_fakes: (refill number, count) -> new samples for each refill of the buffer; none: refills go on through
             `fake`, which is the same thing as long as it lasts.
+        progress: called with the fraction of the steps done at every validation.
 
     Returns:
         A frozen `Discriminator` whose `report` holds the validation curve and the calibration figures.
@@ -62,7 +64,7 @@ def fit_discriminator(
         several = [_to_train(encoder, settings, seed + i) for i, encoder in enumerate(several)]
     shift, matrix = _whitening(several, real[0], settings)
     model = Discriminator(several, settings, classes, seed, shift, matrix).to(real[0].device)
-    _Fit(model, real, fake, held_out_real, held_out_fake, seed, fresh_fakes).run()
+    _Fit(model, real, fake, held_out_real, held_out_fake, seed, fresh_fakes).run(progress)
     return model.requires_grad_(False).eval()
 
 
@@ -161,7 +163,7 @@ class _Fit:
     def _ready(self, pair: Labelled) -> Labelled:
         return pair if self.pixels else (_encode(self.model.features, pair[0]), pair[1])
 
-    def run(self) -> None:
+    def run(self, progress: Callable[[float], Any]) -> None:
         s = self.settings
         curve: list[dict[str, float]] = []
         best, best_state, best_step, since = float("inf"), self._snapshot(), 0, 0
@@ -170,6 +172,7 @@ class _Fit:
             losses.append(self._step(step, rows, fake))
             if step % s.validate_every == 0 or step == s.steps:
                 loss = float(balanced_nll(*self._held_out()))
+                progress(step / s.steps)
                 curve.append({"step": step, "train": sum(losses) / len(losses), "held_out": loss})
                 losses = []
                 if loss < best:

@@ -22,7 +22,8 @@ def run(job: Job) -> None:
     """Keep features (n, D) float32."""
     encoder = load_encoder(job.inputs["encoder"], job.device)
     images, _ = read_samples(job.inputs["samples"])
-    np.savez(job.out / "features.npz", features=extract(encoder, images, BATCH))
+    features = extract(encoder, images, BATCH, lambda done: job.progress(done / len(images)))
+    np.savez(job.out / "features.npz", features=features)
     write_description(job.out, signature=encoder.signature)
 
 

@@ -32,24 +32,26 @@ def run(job: Job) -> None:
     kept = {}
     limit = job.settings.get("limit")
     train, rows = evenly(data.train_labels, limit), evenly(data.heldout_labels, limit)
+    total = len(train) + len(rows)
+    tell = lambda done: job.progress(done / total)  # noqa: E731 - train images first, the held-out ones after them
     if len(train) < len(data.train_images):
-        kept["train"] = extract(encoder, np.asarray(data.train_images[train]), BATCH)
+        kept["train"] = extract(encoder, np.asarray(data.train_images[train]), BATCH, tell)
     elif isinstance(data.train_images, LazyImages):
-        total = len(data.train_images)
         found = extract_all(
             data.train_images.batches(BATCH),
             {"space": encoder},
             keep="moments",
             batch_size=BATCH,
-            progress=lambda done: job.progress(0.9 * done / total),
+            progress=tell,
         )
         found.moments["space"].save(job.out / MOMENTS)
     else:
-        kept["train"] = extract(encoder, data.train_images, BATCH)
+        kept["train"] = extract(encoder, data.train_images, BATCH, tell)
     images: Any = data.heldout_images
     if len(rows) < len(images):
         images = np.asarray(images[rows])
-    heldout = extract(encoder, images.batches(BATCH) if isinstance(images, LazyImages) else images, BATCH)
+    batches = images.batches(BATCH) if isinstance(images, LazyImages) else images
+    heldout = extract(encoder, batches, BATCH, lambda done: tell(len(train) + done))
     # numpy's stub reads any ** as the flag allow_pickle.
     labels = data.heldout_labels[rows]
     np.savez(job.out / "reference.npz", heldout=heldout, heldout_labels=labels, **kept)  # type: ignore[arg-type] # the stub again

@@ -88,6 +88,7 @@ def _discriminator(job: Job) -> tuple[Reward, TrainingLog]:
         data.num_classes,
         s["settings"],
         s["seed"],
+        progress=lambda done: job.progress((1 + done) / 2),  # the first half are the fakes
     )
     curve = reward.report["curve"]
     series = {name: [row[name] for row in curve] for name in ("train", "held_out")}

@@ -278,3 +278,9 @@ def test_clamped_input_has_no_gradient_beyond_the_range() -> None:
 def test_empty_sets_are_named() -> None:
     with pytest.raises(UserError, match="held_out_fake has 0 images"):
         fit_discriminator(Flat(), *SETS[:3], (torch.zeros(0, 1, 2, 2), torch.zeros(0)), 2, {}, seed=0)
+
+
+def test_a_fit_tells_how_far_it_is() -> None:
+    seen: list[float] = []
+    fit_discriminator(Flat(), *SETS, 2, QUICK | {"steps": 60, "patience": None}, seed=0, progress=seen.append)
+    assert len(seen) > 1 and seen == sorted(seen) and seen[-1] == 1.0
