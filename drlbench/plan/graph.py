@@ -41,6 +41,7 @@ class CellPlan:
         kl: the stage that estimates the KL from the base, or None for the base itself.
         trajectory: the stage that records norms along the memoryless SDE, where the suite asks and there is one.
         tilt: the stage that measures the exact optimum of its first round, where the suite asks and it has a reward.
+        kl_start: the stage that estimates the KL from another run's model that it starts from, where there is a tilt.
     """
 
     cell: Cell
@@ -50,6 +51,7 @@ class CellPlan:
     kl: Node | None
     trajectory: Node | None = None
     tilt: Node | None = None
+    kl_start: Node | None = None
 
 
 class Plan:

@@ -78,8 +78,12 @@ def _cell(graph: Plan, cell: Cell) -> CellPlan:
             },
         )
         kl = graph.add("kl", f"{name}: KL from the base", settings, model=made, base=start)
-    beside = _trajectory(graph, cell, made, start), tilt(graph, cell, training, measured)
-    return CellPlan(cell, made, training, measured, kl, *beside)
+    optimum = tilt(graph, cell, training, measured)
+    kl_start = None
+    if kl is not None and optimum is not None and spec.runs[cell.run].start is not None:
+        begun = graph.nodes[next(node for _, node in training if node.kind == "finetune").inputs["start"][1]]
+        kl_start = graph.add("kl", f"{name}: KL from its start", kl.settings, model=made, base=begun)
+    return CellPlan(cell, made, training, measured, kl, _trajectory(graph, cell, made, start), optimum, kl_start)
 
 
 def _trajectory(graph: Plan, cell: Cell, made: Node, start: Node) -> Node | None:

@@ -86,12 +86,13 @@ METRICS = {
     "whiteness": ("image statistic in [0, 1]", "mean of min(R, G, B)", "ours"),
     "out_of_range": ("share of values the model put outside the images' range before clipping", "mean", "ours"),
     "kl_nats": (
-        "KL of the fine-tuned model from the one it starts from, in nats a sample",
+        "KL of the fine-tuned model from its base, in nats a sample",
         "E of half the integral of \\|u\\|^2 over the memoryless SDE, u the drift's change over sigma",
         "Domingo-Enrich et al. 2024, arXiv:2409.08861",
     ),
+    "kl_start_nats": ("the same from the other run's model that it starts from", "as above", "as above"),
     "attainable_share": (
-        "share of the objective that the exact optimum (tilt) gains over the start",
+        "share of the objective that the exact optimum (tilt) of its first round gains over the start",
         "(J - J_start) / (J_tilt - J_start), J = E r - KL",
         "ours",
     ),
@@ -101,7 +102,7 @@ METRICS = {
         "ours",
     ),
     "tilt_gap_nats": ("distance to the exact optimum", "J_tilt - J = KL(model \\|\\| tilt)", "ours"),
-    "nats_per_reward": ("what the reward's gain cost", "kl_nats / (E r - E_start r)", "ours"),
+    "nats_per_reward": ("what the reward's gain cost", "KL from the start / (E r - E_start r)", "ours"),
 }
 
 

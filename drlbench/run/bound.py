@@ -1,16 +1,18 @@
 """What a run attained of what its objective allows, from the stage of the exact tilt beside it.
 
 J(p) = E_p[l] - KL(p|start) with l the reward terms by their weights: the start has J_0 = E_start[l], the tilt J*, and
-KL(policy|tilt) = J* - J. A policy's KL is read off its velocities (`kl_nats`); where those are not the velocities of
-its own marginals, the share says so by leaving [0, 1].
+KL(policy|tilt) = J* - J. A policy's KL is read off its velocities (`kl_nats`; `kl_start_nats` from another run's);
+where those are not the velocities of its own marginals, the share says so by leaving [0, 1].
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from drlbench.metrics.tilt import SHARE_REFUSED
 from drlbench.run.reading import Reader, Score
 from drlbench.run.signatures import signature
 
@@ -22,31 +24,69 @@ Number = tuple[float, float]
 """A value and its standard error."""
 
 
-def bound_rows(plan: Plan, reader: Reader, cell: CellPlan) -> Iterator[tuple[Score, str]]:
-    """Numbers of a cell's tilt with their signatures, and of what the cell attained of it.
+@dataclass
+class Bound:
+    """Numbers of a cell's tilt with their signatures, what the cell attained of it, and what is to be said of both."""
 
-    The second kind needs the start to be the base that `kl_nats` is taken from, unguided samples, and every reward term
-    among the suite's `preferences`, which judge by the first round's discriminator.
+    rows: list[tuple[Score, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def bound_of(plan: Plan, reader: Reader, cell: CellPlan) -> Bound:
+    """Everything that the stage of the tilt beside a cell says of it; nothing where there is none.
+
+    The share needs unguided samples, and every reward term among the suite's `preferences`, which judge by the first
+    round's discriminator; without them a note says why it is left out.
     """
-    node = cell.tilt
+    found, node, where = Bound(), cell.tilt, cell.cell.id
     if node is None or not reader.has(node):
-        return
+        if node is None and plan.spec.tilt_samples and _tilts_the_data(plan, cell):
+            found.notes = [f"{where}: attainable_share is not defined: its reward tilts the data, not the model"]
+        return found
     own = [score for score in _rows(reader, node) if score.lambda_ == cell.cell.lambda_]
-    for score in own:
-        yield score, signature(plan, reader, node, score)
+    found.rows = [(score, signature(plan, reader, node, score)) for score in own]
+    about = dict.fromkeys(note for score in own if not score.space for note in score.notes)  # the weights
+    found.notes = [f"{where}: {note}" for note in about]
+    found.notes += dict.fromkeys(note for score in own for note in score.notes if note not in about)
+    tilt = {s.metric: _number(s) for s in own if not s.space}
+    kl = cell.kl if plan.spec.runs[cell.cell.run].start is None else cell.kl_start
+    if kl is not None and kl is cell.kl_start and reader.has(kl):
+        row = _rows(reader, kl)[0].model_copy(update={"metric": "kl_start_nats"})
+        found.rows.append((row, signature(plan, reader, kl, row)))
+    terms, judges, why = _terms(plan, cell)
+    if not why and tilt["tilt_effective_share"][0] < SHARE_REFUSED:
+        why = f"under {SHARE_REFUSED:.0%} of the samples carry the weights of its tilt"
+    if not why and kl is None:
+        why = "the suite asks for no kl_samples"
+    if why:
+        found.notes.append(f"{where}: attainable_share is not defined: {why}")
+    elif kl is not None and all(reader.has(n) for n in (*judges.values(), kl)):
+        rewards = {name: _number(_rows(reader, judge)[0]) for name, judge in judges.items()}
+        rows = attained(tilt, rewards, terms, _number(_rows(reader, kl)[0]), plan.spec.sampling.n)
+        found.rows += [(score := Score(**row), signature(plan, reader, node, score)) for row in rows]
+        if plan.spec.runs[cell.cell.run].rounds > 1:
+            found.notes.append(f"{where}: attainable_share is of its first round's objective; later rounds leave it")
+    return found
+
+
+def _tilts_the_data(plan: Plan, cell: CellPlan) -> bool:
+    run = plan.spec.runs[cell.cell.run]
+    return run.reward is not None and run.algorithm is not None and plan.spec.algorithms[run.algorithm].kind == "ddo"
+
+
+def _terms(plan: Plan, cell: CellPlan) -> tuple[dict[str, float], dict[str, Node], str]:
+    """Weight and judge of every reward term of a cell, or why they cannot be had."""
     run = plan.spec.runs[cell.cell.run]
     terms = {**run.with_, str(run.reward): float(cell.cell.lambda_ or 1.0)}
-    unguided = [m for g in plan.spec.guidance if g.cfg == 1 and (m := cell.measured.get(g.name))]
-    judges = unguided[0].preference if unguided else {}
-    nodes = [*(judges.get(name) for name in terms), cell.kl]
-    if run.start is not None or any(n is None or not reader.has(n) for n in nodes):
-        return
-    found = {n.kind + n.settings.get("name", ""): _rows(reader, n)[0] for n in nodes if n is not None}
-    tilt = {s.metric: _number(s) for s in own if not s.space and s.low is not None}
-    rewards = {name: _number(found[f"preference{name}"]) for name in terms}
-    for row in attained(tilt, rewards, terms, _number(found["kl"]), plan.spec.sampling.n):
-        score = Score(**row)
-        yield score, signature(plan, reader, node, score)
+    unguided = next((m for g in plan.spec.guidance if g.cfg == 1 and (m := cell.measured.get(g.name))), None)
+    if unguided is None:
+        return terms, {}, "the cell is measured under guidance only"
+    judges = {name: node for name in terms if (node := unguided.preference.get(name)) is not None}
+    if missing := [name for name in terms if name not in judges]:
+        return terms, judges, f"reward {', '.join(missing)} is not among the suite's preferences"
+    if run.start is not None and any(plan.spec.rewards[name].kind == "discriminator" for name in terms):
+        return terms, judges, "its discriminator is fitted to the model it starts from, its judge to the base"
+    return terms, judges, ""
 
 
 def _rows(reader: Reader, node: Node) -> list[Score]:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from drlbench.errors import IntegrityError
 from drlbench.report.results import COLUMNS, Row, write_results
-from drlbench.run.bound import bound_rows
+from drlbench.run.bound import Bound, bound_of
 from drlbench.run.reading import Curve, Reader, Score
 from drlbench.run.signatures import signature
 from drlbench.store import atomic
@@ -66,8 +66,9 @@ def collect(plan: Plan, reader: Reader, run: Path) -> dict[str, Any]:
         kl = next((found for found in _scores(plan, reader, cell.kl)), None) if cell.kl is not None else None
         if kl is not None:
             rows += [_row(plan, cell, guidance, "", kl[0], kl[1]) for guidance in cell.measured]
-        for score, mark in _bound(plan, reader, cell):
-            rows.append(_row(plan, cell, "none", score.space, score, mark))
+        bound = _bound(plan, reader, cell)
+        rows += [_row(plan, cell, "none", score.space, score, mark) for score, mark in bound.rows]
+        notes |= dict.fromkeys(bound.notes)
         cells.append(_cell(plan, reader, cell, run, kl[0].value if kl is not None else None))
     written = write_results(run / "results.csv", rows)
     if plan.spec.data.kind == "toy":
@@ -110,11 +111,11 @@ def _scores(plan: Plan, reader: Reader, node: Node) -> list[tuple[Score, str, np
         return []  # the reader has noted it, and the cell will say so
 
 
-def _bound(plan: Plan, reader: Reader, cell: CellPlan) -> list[tuple[Score, str]]:
+def _bound(plan: Plan, reader: Reader, cell: CellPlan) -> Bound:
     try:
-        return list(bound_rows(plan, reader, cell))
+        return bound_of(plan, reader, cell)
     except IntegrityError:
-        return []  # noted
+        return Bound()  # noted
 
 
 def _row(plan: Plan, cell: CellPlan | None, guidance: str, space: str, score: Score, mark: str) -> Row:

@@ -210,7 +210,8 @@ def _mark_failures(
 
 
 def _stages_of(cell: CellPlan) -> list[str]:
-    keys = [cell.model.key, *(n.key for n in (cell.kl, cell.tilt) if n), *(node.key for _, node in cell.training)]
+    beside = (cell.kl, cell.tilt, cell.kl_start)
+    keys = [cell.model.key, *(n.key for n in beside if n), *(node.key for _, node in cell.training)]
     for measured in cell.measured.values():
         stages = (measured.samples, *measured.scores.values(), *measured.preference.values())
         keys += [node.key for node in stages]

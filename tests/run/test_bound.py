@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from drlbench.plan.pipeline import lay_out
+from drlbench.report.load import load_run
 from drlbench.run.bound import attained
+from drlbench.run.perform import Options, perform
+from drlbench.store.layout import Store
+from drlbench.suite.load import load_suite
 
 TILT = {"tilt_objective": (-1.0, 0.02), "tilt_start": (-2.6, 0.03)}
 
@@ -30,3 +37,53 @@ def test_the_error_is_that_of_the_parts() -> None:
     variance = 0.04**2 + 0.05**2 + ((1 - share) * 0.03) ** 2 + (share * 0.02) ** 2
     assert row["value"] == pytest.approx(share)
     assert row["high"] - row["low"] == pytest.approx(2 * 1.96 * variance**0.5 / 1.6)
+
+
+SUITE = """
+suite: bound
+data: {kind: digits}
+encoders: {pixels: {kind: pixels}}
+spaces: [pixels]
+backbones:
+  sit:
+    family: sit
+    architecture: {input_size: 8, patch_size: 4, in_channels: 1, hidden_size: 8, depth: 1, num_heads: 2,
+      num_classes: 10, learn_sigma: false}
+    pretrain: {steps: 20, lr: 0.02}
+rewards:
+  bold: {kind: bradley-terry, seed: 5, count: 400, network: mlp, steps: 40}
+  dark: {kind: bradley-terry, seed: 6, count: 400, network: mlp, steps: 40}
+algorithms:
+  am: {kind: adjoint-matching, updates: 2, steps: 4, buffer: 20, batch: 20, passes: 1, timestep_fraction: 0.5}
+runs:
+  base: {}
+  first: {reward: bold, algorithm: am, lambda: [1]}
+  second: {start: {run: first, lambda: 1}, reward: bold, algorithm: am, lambda: [1]}
+  unseen: {reward: dark, algorithm: am, lambda: [1, 60]}
+sampling: {sampler: euler, steps: 4, n: 60}
+metrics: [fd]
+preferences: [bold]
+kl_samples: 40
+tilt_samples: 120
+resamples: 20
+"""
+
+
+def test_a_run_says_what_it_attained_or_why_that_is_not_defined(tmp_path: Path) -> None:
+    (tmp_path / "bound.yaml").write_text(SUITE)
+    suite = load_suite(str(tmp_path / "bound.yaml"))
+    perform(suite, lay_out(suite), Store(tmp_path / "store"), tmp_path / "run", Options(1, "cpu", "", True))
+    rows = load_run(tmp_path / "run").results.set_index(["run", "lambda", "metric"]).sort_index()
+    assert {"attainable_share", "tilt_gap_nats"} <= set(rows.loc[("first", 1.0)].index)
+    # From another run's model: the KL from there, and no other, is what the objective is charged with.
+    second = rows.loc[("second", 1.0)]
+    assert {"attainable_share", "kl_start_nats", "kl_nats"} <= set(second.index)
+    objective = second.loc["bold", "value"] - second.loc["kl_start_nats", "value"]
+    assert second.loc["tilt_gap_nats", "value"] == pytest.approx(second.loc["tilt_objective", "value"] - objective)
+    assert "attainable_share" not in rows.loc["unseen"].index.get_level_values("metric")
+    (record,) = (run.record for run in load_run(tmp_path / "run").runs)
+    warnings = record.model_dump()["warnings"]
+    left_out = [w for w in warnings if w.startswith("sit/unseen/lambda=1/seed=0.0: attainable_share is not defined")]
+    assert len(left_out) == 1
+    assert "dark is not among the suite's preferences" in left_out[0]
+    assert any(w.startswith("sit/unseen/lambda=60/seed=0.0: the tilt rests on") for w in warnings)
