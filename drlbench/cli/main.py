@@ -259,8 +259,7 @@ def report(
 ) -> None:
     """Make the tables and report.html again from a run's results; of several runs, a leaderboard."""
     from drlbench.report.build import build_report
-    from drlbench.report.leaderboard import write_leaderboard
-    from drlbench.report.load import find_runs, load_run
+    from drlbench.report.rundata import find_runs
     from drlbench.store import manifest
 
     runs = [f for folder in folders for f in find_runs(folder)]
@@ -270,6 +269,9 @@ def report(
         manifest.renew(runs[0])
         tell(summary, runs[0])
     else:
+        from drlbench.report.leaderboard import write_leaderboard
+        from drlbench.report.load import load_run
+
         print(f"leaderboard: {write_leaderboard(load_run(*runs), out)}")
 
 

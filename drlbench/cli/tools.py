@@ -64,7 +64,7 @@ def compare(
     """Compare two runs, or a run with a baseline, paired by seed."""
     from drlbench.report.compare import compare as paired
     from drlbench.report.compare_text import summary, table, to_csv
-    from drlbench.report.html import render_comparison
+    from drlbench.report.html_runs import render_comparison
     from drlbench.report.terminal import show
     from drlbench.store import atomic
 

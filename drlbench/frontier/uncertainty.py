@@ -15,6 +15,7 @@ Shapes: S RL seeds, R replicates, P points of a family (one per lambda), Q level
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,8 @@ from drlbench.frontier.pareto import Floats, best_within, hypervolume
 
 LEVEL = 0.95
 NORMAL_95 = float(special.ndtri(0.5 * (1 + LEVEL)))  # half a 95 % interval in standard deviations
-_TAILS = (50 * (1 - LEVEL), 50 * (1 + LEVEL))
+_TAILS = (0.5 * (1 - LEVEL), 0.5 * (1 + LEVEL))
+RNG_SEED = 20260619  # a report's only randomness: reports repeat byte for byte
 
 
 @dataclass(frozen=True)
@@ -100,49 +102,74 @@ def recentre(values: Floats, replicates: Floats) -> Floats:
     return replicates + (values - replicates.mean(axis=-1))[..., None]
 
 
-def recipe_draws(values: Floats, replicates: Floats, rng: np.random.Generator) -> Floats:
-    """Draws (R,) of a mean over seeds when both the RL seed and the samples are drawn anew; NaN with one seed.
+def recipe_draws(values: Floats, replicates: Floats) -> Floats:
+    """Draws (..., R) of a mean over seeds when both the RL seed and the samples are drawn anew; NaN with one seed.
 
     Args:
-        values: (S,) measured values.
-        replicates: (S, R) centred replicates.
-        rng: makes the Student t draws.
+        values: (..., S) measured values.
+        replicates: (..., S, R) centred replicates.
     """
-    seeds, count = replicates.shape
+    seeds, count = replicates.shape[-2:]
     if seeds < 2:
-        return np.full(count, np.nan)
-    mean = replicates.mean(axis=0)  # (R,)
-    own = (replicates - mean).var(axis=1).sum() / (seeds - 1) / seeds  # already inside the spread of the seeds
-    total = mean.var()
-    shared = np.sqrt(max(0.0, 1 - own / total)) if total > 0 else 0.0
-    scale = values.std(ddof=1) / np.sqrt(seeds)
-    # Stratified t quantiles in random order: the tails do not depend on luck.
-    t = special.stdtrit(seeds - 1, (rng.permutation(count) + 0.5) / count)
-    draws: Floats = values.mean() + shared * (mean - mean.mean()) + scale * t
+        return np.full((*replicates.shape[:-2], count), np.nan)
+    mean = replicates.mean(axis=-2)  # (..., R)
+    # Already inside the spread of the seeds:
+    own = (replicates - mean[..., None, :]).var(axis=-1).sum(axis=-1) / (seeds - 1) / seeds
+    total = mean.var(axis=-1)
+    shared = np.sqrt(np.maximum(0.0, 1 - np.divide(own, total, where=total > 0, out=np.ones_like(total))))
+    scale = values.std(axis=-1, ddof=1) / np.sqrt(seeds)
+    # Indexed by [..., None]: one number per mean, spread over its draws.
+    centre, around = values.mean(axis=-1)[..., None], mean - mean.mean(axis=-1)[..., None]
+    draws: Floats = centre + shared[..., None] * around + scale[..., None] * _student(seeds, count)
     return draws
 
 
-def estimate(values: Floats, replicates: Floats, rng: np.random.Generator) -> Estimate:
-    """Mean over seeds with its sampling interval and its recipe interval, both percentile intervals at 95 %.
+@lru_cache
+def _student(seeds: int, count: int) -> Floats:
+    """Stratified quantiles (count,) of Student's t in a fixed random order: the tails do not depend on luck."""
+    order = np.random.default_rng(RNG_SEED).permutation(count)
+    quantiles: Floats = special.stdtrit(seeds - 1, (order + 0.5) / count)
+    return quantiles
+
+
+def _tails(draws: Floats) -> tuple[Floats, Floats]:
+    """Both ends (...) of the 95 % percentile interval of draws (..., R)."""
+    ordered = np.sort(draws, axis=-1)
+    ends = []
+    for share in _TAILS:
+        below, part = divmod(share * (draws.shape[-1] - 1), 1)
+        low, high = ordered[..., int(below)], ordered[..., min(int(below) + 1, draws.shape[-1] - 1)]
+        ends.append(low + (high - low) * part)
+    return ends[0], ends[1]
+
+
+def estimates(values: Floats, replicates: Floats) -> list[Estimate]:
+    """Means over seeds, each with its sampling interval and its recipe interval: percentile intervals at 95 %.
 
     Args:
-        values: (S,) one measured value per RL seed.
-        replicates: (S, R) paired bootstrap replicates; R = 0 where none were kept.
-        rng: see `recipe_draws`.
+        values: (K, S) one measured value per number and RL seed.
+        replicates: (K, S, R) paired bootstrap replicates; R = 0 where none were kept.
 
     Returns:
-        NaN ends where replicates are missing or not finite, and a NaN value when a seed's value is not finite.
+        K estimates; NaN ends where replicates are missing or not finite, and a NaN value where a seed's value is not
+        finite.
     """
-    value = float(values.mean()) if len(values) else float("nan")
-    if not len(values) or replicates.shape[1] == 0 or not np.isfinite(replicates).all() or not np.isfinite(value):
-        return _unknown(len(values), value)
-    centred = recentre(values, replicates)
-    if len(values) < 2:  # one seed: nothing is known about training, and there is nothing to draw
-        low, high = np.percentile(centred.mean(axis=0), _TAILS)
-        return Estimate(value, float(low), float(high), float("nan"), float("nan"), len(values))
-    both = np.stack([centred.mean(axis=0), recipe_draws(values, centred, rng)], axis=1)  # (R, 2)
-    (low, seed_low), (high, seed_high) = np.percentile(both, _TAILS, axis=0)
-    return Estimate(value, float(low), float(high), float(seed_low), float(seed_high), len(values))
+    count, n_seeds = values.shape
+    means = values.mean(axis=1) if n_seeds else np.full(count, np.nan)
+    ends = np.full((count, 4), np.nan)  # low, high, seed_low, seed_high
+    known = np.isfinite(means) & np.isfinite(replicates).all(axis=(1, 2)) & (replicates.size > 0)
+    if known.any():
+        centred = recentre(values[known], replicates[known])
+        ends[known, :2] = np.stack(_tails(centred.mean(axis=1)), axis=1)
+        if n_seeds > 1:
+            ends[known, 2:] = np.stack(_tails(recipe_draws(values[known], centred)), axis=1)
+    numbers = np.column_stack([means, ends]).tolist()
+    return [Estimate(v, low, high, seed_low, seed_high, n_seeds) for v, low, high, seed_low, seed_high in numbers]
+
+
+def estimate(values: Floats, replicates: Floats) -> Estimate:
+    """`estimates` of one number: values (S,), replicates (S, R)."""
+    return estimates(values[None], replicates[None])[0]
 
 
 def volume_share(points: Floats, ideal: Floats, reference: Floats) -> Floats:
@@ -150,18 +177,15 @@ def volume_share(points: Floats, ideal: Floats, reference: Floats) -> Floats:
     return hypervolume(points, reference) / float(np.prod(reference - ideal))
 
 
-def hypervolume_estimate(
-    points: Floats, replicates: Floats, ideal: Floats, reference: Floats, rng: np.random.Generator
-) -> Estimate:
+def hypervolume_estimate(points: Floats, replicates: Floats, ideal: Floats, reference: Floats) -> Estimate:
     """The share of the box a family dominates, mean over seeds.
 
     Args:
         points: (S, P, 2) measured costs.
         replicates: (S, R, P, 2) paired replicates of them, centred by `recentre`.
         ideal, reference: (2,) the box, shared by all families that are compared.
-        rng: see `recipe_draws`.
     """
-    return estimate(volume_share(points, ideal, reference), volume_share(replicates, ideal, reference), rng)
+    return estimate(volume_share(points, ideal, reference), volume_share(replicates, ideal, reference))
 
 
 def wilson(successes: int, n: int) -> tuple[float, float]:
@@ -175,7 +199,7 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
     return float(max(0.0, centre - half)), float(min(1.0, centre + half))
 
 
-def _dominance(criterion: str, values: Floats, replicates: Floats, rng: np.random.Generator, tie: bool) -> Dominance:
+def _dominance(criterion: str, values: Floats, replicates: Floats, tie: bool) -> Dominance:
     """Build the record from per-seed differences (S,) and their replicates (S, R); `tie` says whether 0 is a win."""
 
     def wins(x: Any) -> Any:
@@ -185,9 +209,9 @@ def _dominance(criterion: str, values: Floats, replicates: Floats, rng: np.rando
     kept = replicates[:, counted]
     n = int(counted.sum())
     known = bool(len(values)) and bool(np.isfinite(values).all())
-    difference = estimate(values, kept, rng) if known else _unknown(len(values))
+    difference = estimate(values, kept) if known else _unknown(len(values))
     won = int(wins(kept.mean(axis=0)).sum()) if n and known else 0
-    again = recipe_draws(values, recentre(values, kept), rng) if n and known else np.full(1, np.nan)
+    again = recipe_draws(values, recentre(values, kept)) if n and known else np.full(1, np.nan)
     return Dominance(
         criterion=criterion,
         probability=won / n if n and known else float("nan"),
@@ -201,12 +225,12 @@ def _dominance(criterion: str, values: Floats, replicates: Floats, rng: np.rando
 
 
 def hypervolume_dominance(
-    a: Floats, b: Floats, a_reps: Floats, b_reps: Floats, ideal: Floats, reference: Floats, rng: np.random.Generator
+    a: Floats, b: Floats, a_reps: Floats, b_reps: Floats, ideal: Floats, reference: Floats
 ) -> Dominance:
     """Probability that A's hypervolume exceeds B's; shapes as in `hypervolume_estimate`, seeds paired by position."""
     values = volume_share(a, ideal, reference) - volume_share(b, ideal, reference)
     replicates = volume_share(a_reps, ideal, reference) - volume_share(b_reps, ideal, reference)
-    return _dominance("hypervolume", values, recentre(values, replicates), rng, tie=False)
+    return _dominance("hypervolume", values, recentre(values, replicates), tie=False)
 
 
 def worst_gap(a: Floats, b: Floats) -> Floats:
@@ -237,6 +261,6 @@ def worst_gap(a: Floats, b: Floats) -> Floats:
     return gap
 
 
-def attainment_dominance(a: Floats, b: Floats, a_reps: Floats, b_reps: Floats, rng: np.random.Generator) -> Dominance:
+def attainment_dominance(a: Floats, b: Floats, a_reps: Floats, b_reps: Floats) -> Dominance:
     """Probability that A attains at least B's second objective at every level of the first that both cover."""
-    return _dominance("attainment", worst_gap(a, b), worst_gap(a_reps, b_reps), rng, tie=True)
+    return _dominance("attainment", worst_gap(a, b), worst_gap(a_reps, b_reps), tie=True)

@@ -22,10 +22,10 @@ import numpy as np
 
 from drlbench.errors import UserError, did_you_mean
 from drlbench.frontier.pareto import Floats
-from drlbench.frontier.uncertainty import NORMAL_95, Estimate, estimate
+from drlbench.frontier.uncertainty import NORMAL_95, RNG_SEED, Estimate, estimate
 from drlbench.metrics.signature import why_not_comparable
 from drlbench.report.differences import Difference, differences
-from drlbench.report.effects import generator, sigma
+from drlbench.report.effects import sigma
 from drlbench.report.record import SCHEMA, Reward, RunRecord
 from drlbench.report.results import DATA, Row, read_results
 from drlbench.report.rundata import CellKey, RunData, read_run
@@ -264,7 +264,7 @@ class _Pair:
         """The record; its verdict is left empty where the gates still have to speak."""
         count = min(self.a_draws.shape[1], self.b_draws.shape[1]) if self.cells else 0
         draws = self.b_draws[:, :count] - self.a_draws[:, :count] if count else self._unpaired()
-        found = estimate(self.b - self.a, draws, generator())
+        found = estimate(self.b - self.a, draws)
         p = float("nan")
         if not self.why and self.cells:
             if spread is None or not math.isfinite(self.scale):
@@ -293,7 +293,7 @@ class _Pair:
             if len(spans) < 2:
                 return np.empty((len(self.cells), 0))
             widths.append(math.hypot(*spans) / (2 * NORMAL_95))
-        noise = generator().standard_normal((len(self.cells), 400))
+        noise = np.random.default_rng(RNG_SEED).standard_normal((len(self.cells), 400))
         draws: Floats = (self.b - self.a)[:, None] + np.array(widths)[:, None] * noise
         return draws
 

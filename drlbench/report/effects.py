@@ -5,21 +5,15 @@ Shapes: S RL seeds, R replicates.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from drlbench.frontier.pareto import Floats
-from drlbench.frontier.uncertainty import NORMAL_95, Estimate, estimate, recentre
+from drlbench.frontier.uncertainty import NORMAL_95, Estimate, estimate, estimates, recentre
 from drlbench.report.fronts import BASE
 from drlbench.report.rundata import CellKey, RunData
-
-RNG_SEED = 20260619
-
-
-def generator() -> np.random.Generator:
-    """A report's only randomness: every estimate starts from it afresh, so reports repeat byte for byte."""
-    return np.random.default_rng(RNG_SEED)
 
 
 @dataclass(frozen=True)
@@ -48,7 +42,19 @@ def mean_over_seeds(
 ) -> Estimate:
     """A family's number at one lambda: mean over seeds with both intervals."""
     values, draws, _ = run.sample(run.seeds(backbone, name, lambda_), guidance, space, metric)
-    return estimate(values, draws, generator())
+    return estimate(values, draws)
+
+
+def means(samples: Sequence[tuple[Floats, Floats]]) -> list[Estimate]:
+    """The mean of each (values (S,), replicates (S, R)), all of one shape at once."""
+    alike: dict[tuple[int, int], list[int]] = {}
+    for i, (_, draws) in enumerate(samples):
+        alike.setdefault(draws.shape, []).append(i)
+    found: dict[int, Estimate] = {}
+    for places in alike.values():
+        values, draws = (np.stack([samples[i][part] for i in places]) for part in (0, 1))
+        found |= zip(places, estimates(values, draws), strict=True)
+    return [found[i] for i in range(len(samples))]
 
 
 def paired(
@@ -80,7 +86,7 @@ def fd_ratio(
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.log(base) - np.log(values)
         ratio_draws = np.log(base_draws) - np.log(draws)
-    found = estimate(ratio, ratio_draws, generator()).map(np.exp)
+    found = estimate(ratio, ratio_draws).map(np.exp)
     held_out = run.held_out_space(space)
     return Effect(backbone, name, lambda_, guidance, space, metric, "ratio", held_out, found)
 
@@ -111,15 +117,13 @@ def preference_gain(
     with np.errstate(divide="ignore", invalid="ignore"):
         gains, gain_draws = (values - base) / spread, (draws - base_draws) / spread[:, None]
     held_out = reward not in {r for c in cells for r in run.optimised(c)}
-    return Effect(
-        backbone, name, lambda_, guidance, "", reward, "gain", held_out, estimate(gains, gain_draws, generator())
-    )
+    return Effect(backbone, name, lambda_, guidance, "", reward, "gain", held_out, estimate(gains, gain_draws))
 
 
 def change(run: RunData, backbone: str, name: str, lambda_: float | None, guidance: str, metric: str) -> Effect:
     """run - base of an image statistic or any other plain number."""
     values, draws, base, base_draws, _ = paired(run, run.seeds(backbone, name, lambda_), guidance, "", metric)
-    found = estimate(values - base, draws - base_draws, generator())
+    found = estimate(values - base, draws - base_draws)
     return Effect(backbone, name, lambda_, guidance, "", metric, "change", True, found)
 
 

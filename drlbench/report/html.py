@@ -17,25 +17,17 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup
 
 from drlbench.frontier.uncertainty import Estimate
-from drlbench.report.compare import Comparison
-from drlbench.report.compare_text import table
 from drlbench.report.headline import axis_words
-from drlbench.report.leaderboard import Ranking
-from drlbench.report.load import Results
 from drlbench.report.page_data import page_data
 from drlbench.report.record import RunRecord
 from drlbench.report.rundata import RunData
 from drlbench.report.scorecard import RULE, bounds, minutes
-from drlbench.report.summary import INTERVAL_RULE, REFERENCE_RULE, Summary, best_guidance, plain_guidance
+from drlbench.report.summary import INTERVAL_RULE, REFERENCE_RULE, Summary, told_guidances
 from drlbench.report.tables import checkpoint_rows, printed_table
-from drlbench.report.thumbnails import thumbnails
 from drlbench.report.words import digits, family, interval, lambda_text, percent, seeds
 
 SCRIPTS = ("chart.umd.min.js", "page.js", "svg.js", "tables.js", "frontier.js", "panels.js")
 STYLE = "page.css"
-MOST_PAIRS = 24  # cells whose pictures a comparison shows
-PAIRS_BUDGET = 2_000_000  # bytes of one side's pictures
-MOST_TABLES = 4  # guidances; a longer sweep is in table.csv
 WIDE = 600  # points
 TOPICS = {"distance": "Distance to the data", "front": "Frontiers", "hacking": "Reward hacking"}
 
@@ -47,44 +39,47 @@ def render(run: RunData, summary: Summary, pictures: dict[str, tuple[str, str]])
         run, summary: what to show.
         pictures: (caption, SVG text) by name, drawn by `report.figures`.
     """
-    environment = _environment()
-    scripts = [_asset(name) for name in SCRIPTS]
-    style = _asset(STYLE)
+    scripts = [asset(name) for name in SCRIPTS]
+    style = asset(STYLE)
     data, warnings = page_data(run, summary)
-    return environment.get_template("report.html.j2").render(
-        meta=run.record,
-        run=run,
-        summary=summary,
-        leads=[s for s in summary.headline if s.topic in ("status", "verdict", "caution")],
-        topics=[(title, [s for s in summary.headline if s.topic == topic]) for topic, title in TOPICS.items()],
-        card=summary.scorecard,
-        card_note=summary.scorecard.to_table().note,
-        card_rule=RULE,
-        counts=_counts(run),
-        tables=[(g, printed_table(run, g)) for g in _tabled(run, summary.plain_guidance)],
-        untabled=len(run.guidances) > MOST_TABLES,
-        contests=[c for c in summary.contests if c.guidance == summary.plain_guidance],
-        axis=lambda a: axis_words(run, a),
-        warnings=[*run.record.warnings, *warnings],
-        failed=[c for c in run.record.cells if c.status != "ok"],
-        provenance=_provenance(run.record),
-        rules=(INTERVAL_RULE, REFERENCE_RULE),
-        pictures=pictures,
-        data=_island(data),
-        style=Markup(style),
-        scripts=[Markup(s) for s in scripts],
-        policy=_policy(style, scripts),
+    return (
+        templates()
+        .get_template("report.html.j2")
+        .render(
+            meta=run.record,
+            run=run,
+            summary=summary,
+            leads=[s for s in summary.headline if s.topic in ("status", "verdict", "caution")],
+            topics=[(title, [s for s in summary.headline if s.topic == topic]) for topic, title in TOPICS.items()],
+            card=summary.scorecard,
+            card_note=summary.scorecard.to_table().note,
+            card_rule=RULE,
+            counts=_counts(run),
+            tables=[(g, printed_table(run, g)) for g in _tabled(run)],
+            untabled=len(told_guidances(run)) < len(run.guidances),
+            contests=[c for c in summary.contests if c.guidance == summary.plain_guidance],
+            axis=lambda a: axis_words(run, a),
+            warnings=[*run.record.warnings, *warnings],
+            failed=[c for c in run.record.cells if c.status != "ok"],
+            provenance=_provenance(run.record),
+            rules=(INTERVAL_RULE, REFERENCE_RULE),
+            pictures=pictures,
+            data=island(data),
+            style=Markup(style),
+            scripts=[Markup(s) for s in scripts],
+            policy=content_policy(style, scripts),
+        )
     )
 
 
-def _tabled(run: RunData, plain: str) -> list[str]:
-    """The guidances whose table the page shows: all, or none and the best of a sweep too long to print."""
+def _tabled(run: RunData) -> list[str]:
+    """The guidances whose table the page shows."""
     measured = {row[3] for row in checkpoint_rows(run)}
-    wanted = run.guidances if len(run.guidances) <= MOST_TABLES else (plain, best_guidance(run))
-    return [g for g in wanted if g in measured]
+    return [g for g in told_guidances(run) if g in measured]
 
 
-def _environment() -> Environment:
+def templates() -> Environment:
+    """The templates, which escape whatever they print, with the report's words as filters."""
     environment = Environment(
         loader=PackageLoader("drlbench.report"),
         autoescape=select_autoescape(default=True, default_for_string=True),
@@ -99,79 +94,32 @@ def _environment() -> Environment:
     return environment
 
 
-def render_comparison(comparison: Comparison) -> str:
-    """A comparison as one page without scripts: what differs, what moved, and both runs' pictures at the same seeds."""
-    style = _asset(STYLE)
-    policy = f"default-src 'none'; img-src data:; style-src {_hash(style)}; base-uri 'none'; form-action 'none'"
-    return (
-        _environment()
-        .get_template("compare.html.j2")
-        .render(
-            comparison=comparison,
-            table=table(comparison),
-            pictures=_side_by_side(comparison),
-            style=Markup(style),
-            policy=policy,
-        )
-    )
-
-
-def render_leaderboard(results: Results, found: list[Ranking]) -> str:
-    """Rankings of many runs as one page; its tables sort, filter and leave as CSV like a report's."""
-    scripts = [_asset(name) for name in ("page.js", "svg.js", "tables.js")]
-    style = _asset(STYLE)
-    environment = _environment()
-    environment.filters["zip"] = zip
-    return environment.get_template("leaderboard.html.j2").render(
-        results=results,
-        rankings=[(r, r.to_table()) for r in found],
-        data=_island({"classes": []}),
-        style=Markup(style),
-        scripts=[Markup(s) for s in scripts],
-        policy=_policy(style, scripts),
-    )
-
-
-def _policy(style: str, scripts: list[str]) -> str:
+def content_policy(style: str, scripts: list[str]) -> str:
     """A content policy that allows exactly the inlined style and scripts."""
     return "; ".join(
         [
             "default-src 'none'",
             "img-src data:",
-            f"style-src {_hash(style)}",
-            f"script-src {' '.join(map(_hash, scripts))}",
+            f"style-src {hash_of(style)}",
+            f"script-src {' '.join(map(hash_of, scripts))}",
             "base-uri 'none'",
             "form-action 'none'",
         ]
     )
 
 
-def _side_by_side(comparison: Comparison) -> list[tuple[str, str, str]]:
-    """(cell, old grid, new grid) of the cells both runs have, those with the worst number first."""
-    old, new = comparison.old_run, comparison.new_run
-    if not old.guidances or not new.guidances:
-        return []
-    plain = plain_guidance(old)
-    ranked = dict.fromkeys((c.backbone, c.run, c.lambda_) for c in comparison.ranked(every=True))
-    cells = [c for family in ranked for c in old.seeds(*family) if c in new.cells][:MOST_PAIRS]
-    pairs = []
-    sides = [thumbnails(run, cells, plain, PAIRS_BUDGET)[:2] for run in (old, new)]
-    for cell in cells:
-        uris = [pictures[grids[cell][plain]] for pictures, grids in sides if plain in grids.get(cell, {})]
-        pairs += [(cell.id, uris[0], uris[1])] if len(uris) == 2 else []
-    return pairs
-
-
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """A script or style of the page, without its source map."""
     text = (resources.files("drlbench.report") / "assets" / name).read_text(encoding="utf-8")
     return "\n" + re.sub(r"(?m)^//# sourceMappingURL=.*$", "", text).strip() + "\n"
 
 
-def _hash(text: str) -> str:
+def hash_of(text: str) -> str:
+    """What a content policy calls an inlined text."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def _island(data: dict[str, Any]) -> Markup:
+def island(data: dict[str, Any]) -> Markup:
     """JSON that cannot end its script element, whatever the names in it are."""
     text = json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
     for character in "<>&\u2028\u2029":

@@ -118,7 +118,7 @@ def _printed(results: Results, space: str, entries: list[Entry]) -> list[Entry]:
 
 def write_leaderboard(results: Results, folder: Path) -> Path:
     """Write leaderboard.html and leaderboard.csv; returns the page's path."""
-    from drlbench.report.html import render_leaderboard
+    from drlbench.report.html_runs import render_leaderboard
 
     found = rankings(results)
     rows = [

@@ -10,10 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from drlbench.errors import MissingPrerequisite
 from drlbench.report.fronts import FRONTIER_COLUMNS, frontier_rows
-from drlbench.report.record import FILE
-from drlbench.report.rundata import RunData, read_run
+from drlbench.report.rundata import RunData, find_runs, read_run
 
 CURVE_COLUMNS = ["cell", "round", "kind", "series", "step", "value"]
 CELL_COLUMNS = [
@@ -77,20 +75,6 @@ def _curve_rows(run: RunData) -> Iterable[tuple[str, int, str, str, float, float
             for name, values in part.get("series", {}).items():
                 for step, value in zip(part["step"], values, strict=False):
                     yield cell, part.get("round", 0), part.get("kind", ""), name, step, value
-
-
-def find_runs(path: Path) -> list[Path]:
-    """The folder itself where it is a run's, else the runs in it, by name.
-
-    Raises:
-        MissingPrerequisite: there is no run.
-    """
-    if (path / FILE).is_file() or not path.is_dir():
-        return [path]
-    found = sorted(p.parent for pattern in (f"*/{FILE}", f"*/*/{FILE}") for p in path.glob(pattern))
-    if not found:
-        raise MissingPrerequisite(f"{path}: holds neither {FILE} nor a folder of a run; `drlbench run` makes one")
-    return found
 
 
 def load_run(path: str | PathLike[str], *more: str | PathLike[str]) -> Results:

@@ -13,12 +13,14 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from drlbench.errors import IntegrityError, MissingPrerequisite, UserError, did_you_mean
 from drlbench.report.record import Written
 from drlbench.store import atomic
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 COLUMNS = [
     *("suite", "backbone", "run", "reward", "algorithm", "lambda", "seed", "guidance", "cfg", "cfg_low", "cfg_high"),
@@ -152,6 +154,8 @@ def read_results(path: Path) -> list[Row]:
 
 def frame(rows: Iterable[Row]) -> pd.DataFrame:
     """Rows as a frame with the columns of results.csv; unknown numbers are NaN, `n` is an integer, the rest text."""
+    import pandas as pd  # a report needs no frames, and waits 0.3 s for them
+
     found = pd.DataFrame.from_records([tuple(vars(r).values()) for r in rows], columns=COLUMNS)
     return found.astype(dict.fromkeys(NUMBERS, float) | {"n": int})
 

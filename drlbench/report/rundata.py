@@ -5,22 +5,25 @@ Shapes: S RL seeds, R bootstrap replicates.
 
 from __future__ import annotations
 
+import io
 import json
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from drlbench.errors import IntegrityError, MissingPrerequisite
 from drlbench.frontier.pareto import Floats
 from drlbench.report.record import FILE, CellRecord, Reward, RunRecord, read_record
 from drlbench.report.results import DATA, Row, check_whole, frame, read_results
 from drlbench.store import manifest
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 REPLICATES = "replicates.npz"
 
@@ -211,6 +214,20 @@ def key_of(row: Row) -> CellKey:
     return CellKey(row.backbone, row.run, row.lambda_, row.seed)
 
 
+def find_runs(path: Path) -> list[Path]:
+    """The folder itself where it is a run's, else the runs in it, by name.
+
+    Raises:
+        MissingPrerequisite: there is no run.
+    """
+    if (path / FILE).is_file() or not path.is_dir():
+        return [path]
+    found = sorted(p.parent for pattern in (f"*/{FILE}", f"*/*/{FILE}") for p in path.glob(pattern))
+    if not found:
+        raise MissingPrerequisite(f"{path}: holds neither {FILE} nor a folder of a run; `drlbench run` makes one")
+    return found
+
+
 def read_run(path: Path) -> RunData:
     """Read a run's folder.
 
@@ -238,11 +255,31 @@ def _json(path: Path) -> Any:
         raise IntegrityError(f"{path}: is not JSON ({error}); run `drlbench run` again to write it anew") from error
 
 
+def _arrays(archive: zipfile.ZipFile) -> Iterator[tuple[str, Floats]]:
+    """The arrays of an .npz; thousands have the same header, which numpy would parse as often."""
+    kinds: dict[bytes, tuple[np.dtype[Any], tuple[int, ...], bool]] = {}
+    for name in archive.namelist():
+        content = archive.read(name)
+        start = 10 + int.from_bytes(content[8:10], "little")  # version 1: magic, version, length, header
+        head = content[:start]
+        if head not in kinds:
+            file = io.BytesIO(content)
+            if np.lib.format.read_magic(file) != (1, 0):
+                raise ValueError(f"{name} is not a .npy file of version 1")
+            shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+            kinds[head] = dtype, shape, fortran
+        dtype, shape, fortran = kinds[head]
+        if dtype.hasobject:
+            raise ValueError(f"{name} holds objects")
+        values = np.frombuffer(content, dtype, offset=start).reshape(shape, order="F" if fortran else "C")
+        yield name.removesuffix(".npy"), np.asarray(values, np.float64)
+
+
 def _replicates(path: Path) -> dict[str, Floats]:
     if not path.is_file():
         return {}
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: np.asarray(archive[name], np.float64) for name in archive.files}
+        with zipfile.ZipFile(path) as archive:
+            return dict(_arrays(archive))
     except (ValueError, OSError, zipfile.BadZipFile) as error:
         raise IntegrityError(f"{path}: cannot be read ({error}); run `drlbench run` again to write it anew") from error

@@ -15,7 +15,7 @@ from drlbench.frontier.uncertainty import (
     hypervolume_dominance,
     hypervolume_estimate,
 )
-from drlbench.report.effects import Effect, Hacking, fd_ratio, generator, hacking_table, mean_over_seeds
+from drlbench.report.effects import Effect, Hacking, fd_ratio, hacking_table, mean_over_seeds
 from drlbench.report.fronts import BASE, Axis, Front, axes, front
 from drlbench.report.headline import Contest, Sentence, preference_families, sentences
 from drlbench.report.rundata import RunData
@@ -23,10 +23,12 @@ from drlbench.report.scorecard import Scorecard, scorecard
 from drlbench.report.verdict import verdict
 
 SCHEMA = 1
+MOST_TOLD = 4  # guidances; of a longer sweep table.csv and frontier.csv have the rest
 REFERENCE_RULE = (
     "Per backbone, guidance and pair of axes: the worst value of each axis over the points of every family (mean over "
     "seeds and each seed alone), plus 10 % of the range; the ideal is the best value. A hypervolume is the share of "
-    "the box between the two. Points that do not beat the reference add nothing."
+    "the box between the two. Points that do not beat the reference add nothing. Of a sweep of more than "
+    f"{MOST_TOLD} guidances two are judged: none, and the one with the lowest FD of the bases."
 )
 INTERVAL_RULE = (
     "low, high: 95 % percentile interval over paired bootstrap replicates of the generated samples, checkpoints fixed, "
@@ -110,8 +112,15 @@ def best_guidance(run: RunData) -> str:
         finite = [math.log(v) for v in values if math.isfinite(v) and v > 0]
         return sum(finite) / len(finite) if finite else math.inf
 
-    guided = [g for g in run.guidances if g != plain_guidance(run)]
+    plain = plain_guidance(run)
+    guided = [g for g in run.guidances if g != plain]
     return min(guided, key=score, default="")
+
+
+def told_guidances(run: RunData) -> tuple[str, ...]:
+    """The guidances the page prints and fronts are compared under: all, or none and the best of a long sweep."""
+    few = len(run.guidances) <= MOST_TOLD
+    return run.guidances if few else (plain_guidance(run), best_guidance(run))
 
 
 def all_fronts(run: RunData, backbone: str, guidance: str, x: Axis, y: Axis) -> dict[str, Front]:
@@ -139,18 +148,18 @@ def _take(f: Front, seeds: list[str]) -> Front:
 
 def volumes_and_contests(run: RunData) -> tuple[list[Volume], list[Contest]]:
     """Hypervolumes of every family, and every later preference family against every earlier one."""
-    volumes, contests = [], []
+    volumes, contests, pairs = [], [], axes(run)
     for backbone in run.backbones:
         rivals = preference_families(run, backbone)
-        for guidance in run.guidances:
-            for x, y in axes(run):
+        for guidance in told_guidances(run):
+            for x, y in pairs:
                 fronts = all_fronts(run, backbone, guidance, x, y)
                 if not fronts:
                     continue
                 ideal, reference = box(fronts)
                 corners = (_corner(ideal), _corner(reference))
                 for name, f in fronts.items():
-                    share = hypervolume_estimate(f.costs, f.replicates, ideal, reference, generator())
+                    share = hypervolume_estimate(f.costs, f.replicates, ideal, reference)
                     volumes.append(Volume(backbone, guidance, x, y, name, len(f.cells), share, *corners))
                 names = [n for n in rivals if n in fronts]
                 for i, second in enumerate(names):
@@ -168,8 +177,8 @@ def _corner(point: Floats) -> tuple[float, float]:
 def _contest(a: Front, b: Front, ideal: Floats, reference: Floats) -> Contest:
     count = min(a.replicates.shape[1], b.replicates.shape[1])
     draws = a.replicates[:, :count], b.replicates[:, :count]
-    by_volume = hypervolume_dominance(a.costs, b.costs, *draws, ideal, reference, generator())
-    by_level = attainment_dominance(a.costs, b.costs, *draws, generator())
+    by_volume = hypervolume_dominance(a.costs, b.costs, *draws, ideal, reference)
+    by_level = attainment_dominance(a.costs, b.costs, *draws)
     return Contest(a.backbone, a.guidance, a.x, a.y, a.run, b.run, by_volume, by_level)
 
 

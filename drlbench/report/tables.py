@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from drlbench.frontier.uncertainty import Estimate
-from drlbench.report.effects import mean_over_seeds
+from drlbench.report.effects import mean_over_seeds, means
 from drlbench.report.results import DATA, csv_text
 from drlbench.report.rundata import RunData
 from drlbench.report.words import digits, metric_name
@@ -93,8 +93,8 @@ def _latex(text: str) -> str:
 def checkpoint_rows(run: RunData) -> list[tuple[str, str, float | None, str, int, str]]:
     """(backbone, run, lambda, guidance, number of seeds, rewards it was trained on) of every row of the table."""
     rows = []
-    measured = run.results[["backbone", "run", "lambda", "guidance", "seed"]].drop_duplicates()
-    counted = Counter((b, n, None if np.isnan(v) else v, g) for b, n, v, g, _ in measured.itertuples(index=False))
+    measured = {(r.backbone, r.run, r.lambda_, r.guidance, r.seed) for r in run.rows}
+    counted = Counter(m[:4] for m in measured)
     for backbone in run.backbones:
         for name in run.runs:
             for lambda_ in run.lambdas(backbone, name):
@@ -137,9 +137,9 @@ def honest_table(run: RunData) -> Table:
     rows: list[tuple[object, ...]] = []
     for backbone, name, lambda_, guidance, n, optimised in checkpoint_rows(run):
         row: list[object] = [backbone, name, lambda_, guidance, n, optimised]
-        for space, metric in keys:
-            values, _, _ = run.sample(run.seeds(backbone, name, lambda_), guidance, space, metric)
-            e = mean_over_seeds(run, backbone, name, lambda_, guidance, space, metric)
+        cells = run.seeds(backbone, name, lambda_)
+        samples = [run.sample(cells, guidance, space, metric)[:2] for space, metric in keys]
+        for e, (values, _) in zip(means(samples), samples, strict=True):
             spread = float(values.std(ddof=1)) if len(values) > 1 else None
             row += [_known(e.value), _known(e.low), _known(e.high), spread]
         rows.append(tuple(row))

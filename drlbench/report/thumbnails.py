@@ -11,6 +11,7 @@ from PIL import Image, UnidentifiedImageError
 
 from drlbench.report.rundata import CellKey, RunData
 
+DENSITY = 0.25  # bytes of WebP a pixel of samples takes at most, as a first guess
 LEAST_SHARE = 12_000  # bytes below which a grid of samples shows nothing
 
 
@@ -55,11 +56,11 @@ def _data_uri(path: Path, share: int) -> str | None:
             picture = opened.convert("RGB") if opened.mode not in ("L", "RGB") else opened.copy()
     except (UnidentifiedImageError, OSError):
         return None
-    scale = 1.0
+    scale = min(1.0, (share / (DENSITY * picture.width * picture.height)) ** 0.5)
     while len(content) > share and scale > 0.05:
         size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
         out = io.BytesIO()
-        smaller = picture if scale == 1.0 else picture.resize(size, Image.Resampling.LANCZOS)
+        smaller = picture if scale == 1.0 else picture.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
         smaller.save(out, "WEBP", quality=75, method=2)
         content, kind = out.getvalue(), "webp"
         scale *= min(0.8, 0.95 * (share / len(content)) ** 0.5)  # bytes go with the area

@@ -27,6 +27,11 @@ def versions() -> dict[str, str]:
     return found
 
 
+def cores() -> int:
+    """Processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def hardware() -> dict[str, str]:
     """Processor, cores, memory and operating system."""
     model = platform.processor() or platform.machine()
@@ -36,10 +41,9 @@ def hardware() -> dict[str, str]:
             line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
         ]
         model = names[0] if names else model
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else psutil.cpu_count()
     return {
         "processor": model,
-        "cores": f"{cores} cores",
+        "cores": f"{cores()} cores",
         "memory": f"{psutil.virtual_memory().total / 2**30:.1f} GiB memory",
         "system": f"{platform.system()} {platform.release()}",
     }

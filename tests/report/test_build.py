@@ -72,6 +72,13 @@ def test_every_file_of_the_contract_is_written(built):
     assert summary["headline"] and summary["volumes"] and summary["contests"]
 
 
+def test_figures_of_many_processes_are_those_of_one(built, tmp_path):
+    for name, workers in (("one", 1), ("two", 2)):
+        draw_figures(read_run(built), tmp_path / name, workers)
+    one, two = ({p.name: p.read_bytes() for p in (tmp_path / n).iterdir()} for n in ("one", "two"))
+    assert len(one) >= 24 and one == two
+
+
 def test_every_figure_is_drawn_in_three_formats_without_date(built, tmp_path):
     draw_figures(read_run(built), tmp_path)
     names = {p.stem for p in tmp_path.glob("*.svg")}

@@ -13,7 +13,7 @@ from made_runs import make_run
 from drlbench.errors import UserError
 from drlbench.report.compare import compare
 from drlbench.report.compare_text import summary, to_csv
-from drlbench.report.html import render_comparison
+from drlbench.report.html_runs import render_comparison
 from drlbench.report.significance import pooled, significant
 
 

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 import drlbench
-from drlbench.report.html import render_leaderboard
+from drlbench.report.html_runs import render_leaderboard
 from drlbench.report.leaderboard import measured_as, rankings, write_leaderboard
 
 

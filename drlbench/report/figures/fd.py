@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from drlbench.frontier.uncertainty import Estimate, estimate
-from drlbench.report.effects import fd_ratio, generator, mean_over_seeds
+from drlbench.report.effects import fd_ratio, mean_over_seeds
 from drlbench.report.figures.style import (
     DAGGER,
     MUTED,
@@ -228,5 +228,5 @@ def _point(
     found = []
     for metric in ("precision", "coverage"):
         values, draws, kept = run.sample(cells.values(), guidance, space, metric)
-        found.append(estimate(values, draws, generator()))
+        found.append(estimate(values, draws))
     return (kept, found[0], found[1]) if all(math.isfinite(e.value) for e in found) else None

@@ -31,9 +31,17 @@ WIDE = 4  # panels in a row
 
 
 def frontiers(run: RunData, guidance: str) -> list[Picture]:
-    """Per preference reward one figure over the FD spaces and one over drifts and KL; one of held-out rewards."""
+    """The figures of every subject."""
+    return [p for subject in subjects(run) for p in draw(run, guidance, *subject)]
+
+
+def subjects(run: RunData) -> list[tuple[str, str, list[tuple[Axis, Axis]]]]:
+    """(name, caption, pairs of axes) of each figure.
+
+    Per preference reward one over the FD spaces and one over drifts and KL; one of held-out rewards.
+    """
     pairs = axes(run)
-    pictures = []
+    found = []
     for reward in dict.fromkeys(y.metric for x, y in pairs if x.kind != "reward"):
         own = [(x, y) for x, y in pairs if y.metric == reward and x.kind != "reward"]
         for kinds, name, words in (
@@ -43,15 +51,15 @@ def frontiers(run: RunData, guidance: str) -> list[Picture]:
             chosen = [(x, y) for x, y in own if x.kind in kinds]
             if chosen:
                 caption = f"Frontier of {reward} against {words}"
-                picture = _figure(run, guidance, chosen, f"frontier_{name}_{file_name(reward)}", caption)
-                pictures += picture
+                found.append((f"frontier_{name}_{file_name(reward)}", caption, chosen))
     rewards = [(x, y) for x, y in pairs if x.kind == "reward" and run.is_preference(x.metric)]
     if rewards:
-        pictures += _figure(run, guidance, rewards, "frontier_held_out", "Held-out reward against optimised reward")
-    return pictures
+        found.append(("frontier_held_out", "Held-out reward against optimised reward", rewards))
+    return found
 
 
-def _figure(run: RunData, guidance: str, pairs: list[tuple[Axis, Axis]], name: str, caption: str) -> list[Picture]:
+def draw(run: RunData, guidance: str, name: str, caption: str, pairs: list[tuple[Axis, Axis]]) -> list[Picture]:
+    """One figure with a panel per backbone and pair of axes; none where nothing was measured on them."""
     panels = [(b, x, y) for b in run.backbones for x, y in pairs]
     across = min(WIDE, len(pairs))
     per_backbone = -(-len(pairs) // across) * across

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-
-import matplotlib as mpl
 
 from drlbench.report.figures import (
     ablation,
@@ -25,7 +24,8 @@ from drlbench.report.figures import (
     student,
     toy,
 )
-from drlbench.report.figures.style import RC, Picture, file_name, save
+from drlbench.report.figures.many import Task, draw_all
+from drlbench.report.figures.style import Picture, file_name
 from drlbench.report.published import normal, paper_backbone, published
 from drlbench.report.rundata import RunData
 from drlbench.report.summary import best_guidance, plain_guidance
@@ -156,6 +156,15 @@ CATALOGUE = (
 )  # fmt: skip
 
 
+def _entry(run: RunData, entry: Entry) -> list[Picture]:
+    first = f"{int(entry.numbers.split(',')[0].split('-')[0]):02d}"
+    return [replace(p, name=f"paper_{first}_{p.name}") for p in entry.draw(run)]
+
+
+def _tasks(run: RunData) -> list[Task]:
+    return [*(partial(_entry, run, entry) for entry in CATALOGUE), printed.all_printed]
+
+
 def draw_paper_figures(run: RunData, folder: Path) -> PaperFigures:
     """Write every figure of the paper's list that the results support, and index.md saying what is lacking.
 
@@ -163,22 +172,15 @@ def draw_paper_figures(run: RunData, folder: Path) -> PaperFigures:
         run: a run.
         folder: where `paper_*.{svg,pdf,png}`, `published_*.{svg,pdf,png}` and index.md go.
     """
-    paths: list[Path] = []
     drawn: list[str] = []
     lacking: list[Lack] = []
-    with mpl.rc_context(RC):
-        for entry in CATALOGUE:
-            found = entry.draw(run)
-            if not found:
-                lacking.append(Lack(entry.numbers, entry.title, entry.needs, entry.suite, entry.twin))
-                continue
+    written = draw_all(run, _tasks, folder)
+    for entry, paths in zip(CATALOGUE, written, strict=False):
+        if paths:
             drawn.append(f"figure {entry.numbers} ({entry.title})")
-            first = f"{int(entry.numbers.split(',')[0].split('-')[0]):02d}"
-            for p in found:
-                paths += save(replace(p, name=f"paper_{first}_{p.name}"), folder)
-        for p in printed.all_printed():
-            paths += save(p, folder)
+        else:
+            lacking.append(Lack(entry.numbers, entry.title, entry.needs, entry.suite, entry.twin))
     lines = ["# The paper's figures from this run", "", *(f"- {d}" for d in drawn)]
     lines += ["", "Lacking:", "", *(f"- {lack}" for lack in lacking)]
     atomic.write_text(folder / "index.md", "\n".join(lines) + "\n")
-    return PaperFigures(tuple(paths), tuple(drawn), tuple(lacking))
+    return PaperFigures(tuple(path for paths in written for path in paths), tuple(drawn), tuple(lacking))

@@ -20,7 +20,6 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.font_manager import fontManager
@@ -95,6 +94,8 @@ def rendered(figure: Figure, ending: str) -> bytes:
         if ending == "svg":
             FigureCanvasSVG(figure).print_svg(out, metadata=metadata)
         elif ending == "pdf":
+            from matplotlib.backends.backend_pdf import FigureCanvasPdf  # brings fontTools; a report draws no PDF
+
             FigureCanvasPdf(figure).print_pdf(out, metadata=metadata)
         else:
             figure.dpi = PNG_DPI  # the other two canvases leave it at 72

@@ -22,6 +22,7 @@ from drlbench.run.executors.orphan import end_with
 from drlbench.run.executors.work import make
 from drlbench.run.signals import STOPS, deferred, kill_children
 from drlbench.store.disk import refusal
+from drlbench.store.provenance import cores
 
 _reports: Any = None
 _place = "cpu"  # the device of this worker
@@ -44,7 +45,7 @@ def default_workers(device: str, ranks: int = 1) -> int:
     """One worker per GPU, or per core without one; a single one where a fine-tune has ranks of its own."""
     if device != "cpu" or ranks > 1:
         return len(places(device, ranks))
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores()
 
 
 def _enter_worker(reports: Any, parent: int, free: Any) -> None:
