@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from drlbench.errors import IntegrityError, MissingPrerequisite, for_terminal, shown
 
 if TYPE_CHECKING:
     from drlbench.store.layout import Store
@@ -19,6 +25,9 @@ cache = typer.Typer(no_args_is_help=True, help="Look after the store of stage re
 def verify(
     folder: Annotated[Path, typer.Argument(help="A run's folder, e.g. reports/digits.")],
     store: StoreOption = DEFAULT_STORE,
+    mend: Annotated[
+        bool, typer.Option("--repair", help="Make again what is damaged, and what was made from it: run --repair.")
+    ] = False,
     peers: Annotated[
         bool, typer.Option("--peers", help="Also measure its FID by torch-fidelity and clean-fid, on its own images.")
     ] = False,
@@ -28,10 +37,22 @@ def verify(
     from drlbench.store import atomic, manifest
     from drlbench.store.layout import Store
 
-    beside = manifest.check(folder)
-    keys = run_keys(folder)
-    for kind, key in keys:
-        atomic.check(Store(store).folder(kind, key), key)
+    def compare() -> tuple[list[str] | None, list[tuple[str, str]]]:
+        beside, keys = manifest.check(folder), run_keys(folder)
+        for kind, key in keys:
+            atomic.check(Store(store).folder(kind, key), key)
+        return beside, keys
+
+    try:
+        beside, keys = compare()
+    except IntegrityError as error:
+        if not mend:
+            raise IntegrityError(
+                f"{error}\nto make it again: drlbench verify {shlex.quote(str(folder))} --repair"
+            ) from None
+        print(for_terminal(error), file=sys.stderr)
+        _make_again(folder, store)
+        beside, keys = compare()
     print(f"{len(keys)} artefacts match their checksums")
     if beside is None:
         print("the run's folder was written before manifests: its files have nothing to be compared with")
@@ -41,6 +62,37 @@ def verify(
         print(f"not part of the run: {name}")
     if peers:
         _by_peers(folder, Store(store))
+
+
+def _make_again(folder: Path, store: Path) -> None:
+    """The run's own command once more, with --repair, on this folder and store.
+
+    Raises:
+        MissingPrerequisite: no command is on record, or its suite is not there as it was.
+        typer.Exit: the run ended otherwise than well; its exit code.
+    """
+    from drlbench.report.record import FILE, read_record
+    from drlbench.run.events import read_events
+    from drlbench.suite.shipped import find_suite
+
+    try:
+        record = read_record(folder / FILE)
+        command, suite_sha256 = record.command, record.suite_sha256
+    except (IntegrityError, MissingPrerequisite):  # it is what is hurt; the log has the command, too
+        command = next((e.command for e in reversed(read_events(folder)) if e.event == "run"), "")
+        suite_sha256 = ""
+    words = [word for word in shlex.split(command) if word != "--repair"]
+    if words[:2] != ["drlbench", "run"]:
+        raise MissingPrerequisite(f"{folder}: no command of a run is on record here; drlbench run SUITE --repair")
+    suite = find_suite(words[2] if len(words) > 2 and not words[2].startswith("-") else "digits")
+    if suite_sha256 and hashlib.sha256(suite.read_text(encoding="utf-8").encode()).hexdigest() != suite_sha256:
+        raise MissingPrerequisite(
+            f"{shown(suite)}: was changed after this run, whose results can no longer be made again from it"
+        )
+    again = [*words[1:], "--repair", "--store", str(store), "--out", str(folder)]
+    print(f"repair: drlbench {shlex.join(again)}", file=sys.stderr, flush=True)
+    if code := subprocess.run([sys.executable, "-m", "drlbench", *again], stdout=sys.stderr, check=False).returncode:
+        raise typer.Exit(code)
 
 
 def _by_peers(folder: Path, store: Store) -> None:

@@ -176,8 +176,6 @@ def _notes(old: RunData, new: RunData, changes: tuple[Change, ...]) -> list[str]
     for name, run in (("The old", old), ("The new", new)):
         if run.record.status not in ("complete", "unknown"):
             notes.append(f"{name} run is {run.record.status}.")
-        if run.edited:
-            notes.append(f"{name} run's results.csv was edited after the run wrote it.")
     if all(c.change.n_seeds <= 1 for c in changes):
         least = f"{100 * LEAST_ONE_SEED['share']:.0f} % (rewards {LEAST_ONE_SEED['sigma']:g} σ)"
         notes.append(f"One seed: nothing is known of training's own noise, so only changes of {least} count.")

@@ -112,22 +112,21 @@ def _last_line(content: bytes) -> bytes:
     return content.rstrip(b"\n").rpartition(b"\n")[2]
 
 
-def check_whole(path: Path, written: Written) -> bool:
-    """Whether results.csv is byte for byte what the run wrote.
+def check_whole(path: Path, written: Written) -> None:
+    """Compare results.csv with what the run wrote, byte for byte.
 
     Raises:
-        IntegrityError: it lost its end. A file that was edited but still ends as it did is the reader's own matter.
+        IntegrityError: it lost its end, was edited or is damaged.
     """
     content = path.read_bytes()
     if _digest(content) == written.sha256:
-        return True
-    if _digest(_last_line(content)) != written.last:
-        rows = max(0, content.count(b"\n") - 1)
-        raise IntegrityError(
-            f"{path}: was cut or damaged: {rows} rows where the run wrote {written.rows}; "
-            "`drlbench run` again writes it anew"
-        )
-    return False
+        return
+    rows = max(0, content.count(b"\n") - 1)
+    how = f"{rows} rows where the run wrote {written.rows}" if rows != written.rows else "not what the run wrote"
+    cut = _digest(_last_line(content)) != written.last
+    raise IntegrityError(
+        f"{path}: was {'cut or damaged' if cut else 'edited or damaged'}: {how}; `drlbench run` again writes it anew"
+    )
 
 
 def read_results(path: Path) -> list[Row]:

@@ -59,7 +59,6 @@ class RunData:
         record: run.json.
         parts: curves.json: the parts of each cell's training, by cell id.
         replicates: `"{cell id}|{guidance}|{space}|{metric}"` -> (R,) float64; empty when the run kept none.
-        edited: results.csv is not byte for byte what the run wrote.
     """
 
     path: Path
@@ -67,7 +66,6 @@ class RunData:
     record: RunRecord
     parts: Mapping[str, list[dict[str, Any]]]
     replicates: Mapping[str, Floats]
-    edited: bool = False
 
     def __repr__(self) -> str:
         return f"RunData({self.path.name}: {len(self.cells)} cells, {len(self.rows)} numbers, {self.record.status})"
@@ -237,13 +235,13 @@ def read_run(path: Path) -> RunData:
     """
     if not path.is_dir():
         raise MissingPrerequisite(f"{path}: no such folder; give the folder that `drlbench run --out` wrote")
-    # results.csv has a check of its own: a table edited by hand is compared, and said to be edited.
-    manifest.check(path, lambda name: manifest.measured(name) and name != "results.csv")
+    manifest.check(path, manifest.measured)
     record = read_record(path / FILE)
     rows = tuple(read_results(path / "results.csv"))
-    whole = record.results is None or check_whole(path / "results.csv", record.results)
+    if record.results is not None:  # kept by folders that are older than manifests, too
+        check_whole(path / "results.csv", record.results)
     parts = _json(path / "curves.json")
-    return RunData(path, rows, record, parts, _replicates(path / REPLICATES), edited=not whole)
+    return RunData(path, rows, record, parts, _replicates(path / REPLICATES))
 
 
 def _json(path: Path) -> Any:

@@ -108,4 +108,11 @@ def test_a_flipped_bit_is_exit_code_five(tmp_path: Path) -> None:
     target.write_bytes(content)
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 5
-    assert str(target.name) in done.stderr
+    assert str(target.name) in done.stderr and "drlbench verify out --repair" in done.stderr
+    before = digest(tmp_path / "out")
+    (tmp_path / "out" / "run.json").write_text("[]")  # where the command stood; the log has it, too
+    done = subprocess.run([*command, "--repair"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert target.name in done.stderr
+    assert "repair: drlbench run" in done.stderr and "match their checksums" in done.stdout
+    assert digest(tmp_path / "out") == before

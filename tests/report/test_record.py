@@ -24,7 +24,7 @@ def test_the_past_schema_is_read_and_holds_no_unknown_key():
     assert cell.lambda_ == 1.0 and cell.optimised == ("drl",) and cell.kl_nats == pytest.approx(1.1512, abs=1e-4)
     assert unknown(record) == []
     run = read_run(PAST)
-    assert len(run.rows) == 910 and run.spaces == ("classifier", "contrastive", "pixels", "dae") and not run.edited
+    assert len(run.rows) == 910 and run.spaces == ("classifier", "contrastive", "pixels", "dae")
 
 
 def unknown(model: BaseModel, at: str = "") -> list[str]:

@@ -113,17 +113,19 @@ def test_a_run_answers_questions(run_dir):
     assert run.is_preference("taste") and not run.is_preference("disc")
 
 
-def test_a_cut_file_is_told_from_an_edited_one(tmp_path):
+def test_a_cut_file_and_an_edited_one_are_refused(tmp_path):
     path = tmp_path / "r.csv"
     written = write_results(path, [replace(ROW, value=float(i), signature=f"s{i}") for i in range(5)])
     whole = path.read_bytes()
-    assert written.rows == 5 and check_whole(path, written)
+    assert written.rows == 5
+    check_whole(path, written)
     lines = whole.splitlines(keepends=True)
     path.write_bytes(b"".join(lines[:-2]))
     with pytest.raises(IntegrityError, match=r"r\.csv: was cut or damaged: 3 rows where the run wrote 5"):
         check_whole(path, written)
     path.write_bytes(whole.replace(b",2,", b",inf,"))
-    assert not check_whole(path, written)
+    with pytest.raises(IntegrityError, match=r"r\.csv: was edited or damaged: not what the run wrote"):
+        check_whole(path, written)
     for end in (1, 3, len(lines[-1]) - 1):
         path.write_bytes(whole[:-end])
         with pytest.raises(IntegrityError, match="its last line does not end"):
