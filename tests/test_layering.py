@@ -84,7 +84,7 @@ def test_only_the_pipeline_joins_the_stages_and_only_the_cli_imports_it() -> Non
 
 
 @pytest.mark.parametrize(
-    "package", ["cleanfid", "open_clip", "torch_fidelity", "torchdiffeq", "moocore", "sklearn", "yaml"]
+    "package", ["cleanfid", "open_clip", "torch_fidelity", "torchdiffeq", "moocore", "ray", "sklearn", "yaml"]
 )
 def test_a_fragile_package_is_imported_in_one_file(package: str) -> None:
     assert len(importers(package)) <= 1, importers(package)

@@ -119,7 +119,10 @@ def run(
     store: StoreOption = DEFAULT_STORE,
     overrides: SetOption = [],  # noqa: B006 - typer reads the default and never changes it
     cells: CellsOption = "*",
-    executor: Annotated[str, typer.Option("--executor", help="local (ray is planned).")] = "local",
+    executor: Annotated[str, typer.Option("--executor", help="local, or ray (drlbench[ray]).")] = "local",
+    address: Annotated[
+        str | None, typer.Option("--address", help="Ray cluster: auto, HOST:PORT or ray://HOST:PORT (default: here).")
+    ] = None,
     workers: Annotated[
         int | None, typer.Option("--workers", min=1, help="Processes (default: one per GPU, or per core on cpu).")
     ] = None,
@@ -127,8 +130,11 @@ def run(
         str | None, typer.Option("--device", help="cpu or cuda (default: cuda with --gpus, else cpu).")
     ] = None,
     gpus: Annotated[
-        int | None, typer.Option("--gpus", min=1, help="Ranks of each fine-tune, one GPU each (processes on cpu).")
+        int | None, typer.Option("--gpus", min=1, help="Spread stages over so many GPUs (default: all, with cuda).")
     ] = None,
+    ranks: Annotated[
+        int, typer.Option("--ranks", min=1, help="Ranks of each fine-tune, one GPU each (processes on cpu).")
+    ] = 1,
     tracker: Annotated[
         str | None, typer.Option("--tracker", help="Show fine-tunes live: tensorboard or wandb.")
     ] = None,
@@ -144,13 +150,12 @@ def run(
     """Run a suite; running it again continues it."""
     if offline:
         offline_from_now()
-    if executor != "local":
-        raise UserError(f"--executor {executor!r} is not available{did_you_mean(executor, ['local'])}; valid: local")
-    device, ranks = device or ("cuda" if gpus else "cpu"), gpus or 1
-    from drlbench.run.machine import check_device
+    device = device or ("cuda" if gpus else "cpu")
+    from drlbench.run.machine import check_device, check_executor
 
+    check_executor(executor, address)
     if not device.startswith("cuda"):  # that check brings torch in, which would keep the first line waiting
-        check_device(device)
+        check_device(device, gpus)
     print(f"{suite}: reading the suite; store {store}, on {device}", file=sys.stderr, flush=True)
     from drlbench.suite.load import load_suite
 
@@ -165,17 +170,22 @@ def run(
     from drlbench.store.layout import Store
     from drlbench.tracking import check_tracker
 
-    check_device(device, ranks)
+    if address is None:
+        check_device(device, gpus, ranks)
     if tracker:
         check_tracker(tracker)
     check_ready(loaded, offline)
     partial = limit is not None or cells != "*"
     command = shlex.join(["drlbench", *sys.argv[1:]])
-    # Ranks take every GPU of a fine-tune, so stages then follow one another unless the user says otherwise.
-    options = Options(workers or default_workers(device, ranks), device, command, partial, ranks, tracker, repair)
+    count = workers or default_workers(device, ranks, gpus)
+    if executor == "ray":
+        from drlbench.run.executors.ray import connect
+
+        count = connect(address, count, device, ranks, gpus)
+    options = Options(count, device, command, partial, ranks, tracker, repair, executor, gpus)
     if torchrun.started():
-        if gpus:
-            raise UserError("--gpus starts ranks itself; under torchrun leave it out")
+        if gpus or ranks > 1:
+            raise UserError("--gpus and --ranks start processes themselves; under torchrun leave them out")
         with torchrun.group(device) as rank:
             if rank > 0:
                 return torchrun.serve(device)

@@ -1,4 +1,4 @@
-"""Ranks of a process group, as `torchrun` or `drlbench run --gpus` start them; alone, all of it is the identity."""
+"""Ranks of a process group, as `torchrun` or `drlbench run --ranks` start them; alone, all of it is the identity."""
 
 from __future__ import annotations
 

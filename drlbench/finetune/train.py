@@ -116,7 +116,7 @@ def _resume(algorithm: Algorithm, folder: Path) -> list[dict[str, Any]]:
         )
     if len(found.states) != ranks:
         raise UserError(
-            f"{path}: was written on {len(found.states)} ranks, this is a run on {ranks}; go on with --gpus "
+            f"{path}: was written on {len(found.states)} ranks, this is a run on {ranks}; go on with --ranks "
             f"{len(found.states)}, or delete {folder} to start again"
         )
     name, checksum = found.states[rank]

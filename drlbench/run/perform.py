@@ -48,6 +48,8 @@ class Options:
     ranks: int = 1
     tracker: str | None = None
     repair: bool = False
+    executor: str = "local"
+    gpus: int | None = None
 
 
 @dataclass(frozen=True)
@@ -142,9 +144,13 @@ def _about(suite: Suite, plan: Plan, options: Options, started: float) -> dict[s
 
 def _executor(store: Store, folder: Path, plan: Plan, options: Options) -> Executor:
     tracking = Tracking(options.tracker, folder.resolve(), plan.spec.suite) if options.tracker else None
-    work = Work(store.root, options.device, options.ranks, tracking)
+    work = Work(store.root, options.device, options.ranks, tracking, options.gpus)
     if torchrun.started():
         return InProcessExecutor(work, torchrun.device_of(options.device))
+    if options.executor == "ray":
+        from drlbench.run.executors.ray import RayExecutor
+
+        return RayExecutor(work)
     return LocalExecutor(work, options.workers)
 
 

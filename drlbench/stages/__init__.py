@@ -33,7 +33,7 @@ VERSIONS = {
 # JiT's velocity is clamped beyond, and one bound for all keeps the axis of the KL the same.
 KL_T_MAX = 0.95
 
-# Stages that run on all ranks of `drlbench run --gpus`; every other one is a single process.
+# Stages that run on all ranks of `drlbench run --ranks`; every other one is a single process.
 ON_RANKS = frozenset({"finetune"})
 
 

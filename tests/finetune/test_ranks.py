@@ -68,7 +68,7 @@ def test_a_resumed_run_on_ranks_is_the_unbroken_one(found: Results, run: str) ->
 
 
 def test_another_number_of_ranks_is_refused(folder: Path, found: Results) -> None:
-    with pytest.raises(UserError, match=r"written on 2 ranks, this is a run on 1; go on with --gpus 2"):
+    with pytest.raises(UserError, match=r"written on 2 ranks, this is a run on 1; go on with --ranks 2"):
         rows("nft", UPDATES, folder / "nft", sharding="fsdp")
 
 

@@ -45,6 +45,7 @@ class Work:
         store: root of the store, seen by every worker under this path.
         device: cpu, cuda or cuda:N.
         ranks: processes of each fine-tune.
+        gpus: of this machine that are used; None for all.
         tracking: where fine-tunes show their rows.
     """
 
@@ -52,6 +53,7 @@ class Work:
     device: str
     ranks: int = 1
     tracking: Tracking | None = None
+    gpus: int | None = None
 
 
 class WorkerLost(Exception):

@@ -29,22 +29,30 @@ _place = "cpu"  # the device of this worker
 _unfit: BaseException | None = None  # why this worker cannot work
 
 
-def places(device: str, ranks: int = 1) -> list[str]:
-    """The devices that workers take in turn: every GPU for "cuda", else the one that was named.
+def shares(device: str, ranks: int = 1, gpus: int | None = None) -> list[tuple[str, str | None]]:
+    """(device, GPUs that it sees) of workers in turn: one GPU each for "cuda", one for each rank of a fine-tune.
 
-    Where a fine-tune has ranks of its own, these share out the GPUs.
+    Args:
+        gpus: take so many of this machine's only.
+
+    Returns:
+        The second as in CUDA_VISIBLE_DEVICES; None leaves it as it is.
     """
-    if device != "cuda" or ranks > 1:
-        return [device]
+    if device != "cuda":
+        return [(device, None)]
     import torch
 
-    return [f"cuda:{i}" for i in range(torch.cuda.device_count())] or [device]
+    count = torch.cuda.device_count()
+    named = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
+    seen = (named or [str(i) for i in range(count)])[:count][:gpus]
+    groups = [seen[i : i + ranks] for i in range(0, len(seen) - ranks + 1, ranks)]
+    return [("cuda:0" if ranks == 1 else "cuda", ",".join(group)) for group in groups] or [(device, None)]
 
 
-def default_workers(device: str, ranks: int = 1) -> int:
-    """One worker per GPU, or per core without one; a single one where a fine-tune has ranks of its own."""
+def default_workers(device: str, ranks: int = 1, gpus: int | None = None) -> int:
+    """One worker per GPU, or per core without one; with ranks, as many as have GPUs for all of theirs."""
     if device != "cpu" or ranks > 1:
-        return len(places(device, ranks))
+        return len(shares(device, ranks, gpus))
     return cores()
 
 
@@ -56,7 +64,9 @@ def _enter_worker(reports: Any, parent: int, free: Any) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a pool that has lost a worker ends the others with it
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
     end_with(parent)
-    _reports, _place = reports, free.get()
+    _reports, (_place, seen) = reports, free.get()
+    if seen is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = seen
     try:
         import torch
 
@@ -92,13 +102,13 @@ class LocalExecutor:
         _worker_environment()
         self._context = multiprocessing.get_context("spawn")
         self._reports: Any = self._context.Queue()
-        self._devices = places(work.device, work.ranks)
+        self._shares = shares(work.device, work.ranks, work.gpus)
         self._pool = self._new_pool()
 
     def _new_pool(self) -> ProcessPoolExecutor:
         free: Any = self._context.Queue()
         for i in range(self.slots):
-            free.put(self._devices[i % len(self._devices)])
+            free.put(self._shares[i % len(self._shares)])
         return ProcessPoolExecutor(self.slots, self._context, _enter_worker, (self._reports, os.getpid(), free))
 
     def submit(self, node: Node) -> Future[Outcome]:

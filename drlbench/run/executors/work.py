@@ -7,21 +7,35 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from drlbench.errors import UserError
 from drlbench.plan.node import Node
-from drlbench.run.executors.base import Outcome, Work
+from drlbench.run.executors.base import Outcome, Work, WorkerLost
 from drlbench.store import atomic
 from drlbench.store.disk import refusal, size
 from drlbench.store.layout import Store, folder_size
 
+if TYPE_CHECKING:
+    from drlbench.stages import Job
 
-def make(node: Node, work: Work, place: str, progress: Callable[[float], None]) -> Outcome:
+
+def make(
+    node: Node,
+    work: Work,
+    place: str,
+    progress: Callable[[float], None],
+    together: Callable[[str, Job], None] | None = None,
+) -> Outcome:
     """Make one stage's folder; what goes wrong comes back as text, so that other cells go on.
 
     Args:
         place: the device of this worker.
         progress: told the fraction done.
+        together: runs a stage of `ON_RANKS` on all its ranks, where they are not processes of this machine.
+
+    Raises:
+        WorkerLost: a machine that took part is gone; the stage may be tried again.
     """
     from drlbench.run.executors import devices, torchrun
     from drlbench.run.executors.ranks import run_on_ranks
@@ -46,7 +60,9 @@ def make(node: Node, work: Work, place: str, progress: Callable[[float], None]) 
             shown = replace(work.tracking, label=node.label, key=node.key) if work.tracking else None
             job = Job(node.settings, inputs, out, partial, place, progress, shown)
             try:
-                if torchrun.started() and node.kind in ON_RANKS:
+                if together is not None and node.kind in ON_RANKS:
+                    together(node.kind, job)
+                elif torchrun.started() and node.kind in ON_RANKS:
                     torchrun.run_together(node.kind, job)
                 elif work.ranks > 1 and node.kind in ON_RANKS:
                     run_on_ranks(node.kind, job, work.ranks)
@@ -58,6 +74,8 @@ def make(node: Node, work: Work, place: str, progress: Callable[[float], None]) 
                 raise
         shutil.rmtree(partial, ignore_errors=True)
         return Outcome("made", time.monotonic() - started)
+    except WorkerLost:
+        raise
     except Exception as error:
         # The boundary of a cell: whatever it was, it is told with its traceback and the other cells go on.
         known = error if isinstance(error, UserError) else refusal(error, folder)

@@ -16,7 +16,7 @@ import pytest
 from drlbench.plan.node import Node
 from drlbench.run.executors import local
 from drlbench.run.executors.base import Outcome, Work
-from drlbench.run.executors.local import LocalExecutor, default_workers, places
+from drlbench.run.executors.local import LocalExecutor, default_workers, shares
 from drlbench.run.schedule import execute
 from drlbench.store.keys import stage_key
 from drlbench.store.layout import Store
@@ -95,22 +95,31 @@ def test_workers_die_with_their_parent(tmp_path: Path) -> None:
     assert not alive
 
 
-def test_each_gpu_has_one_worker_by_default_and_workers_take_gpus_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
-    assert places("cuda") == ["cuda:0", "cuda:1"]
-    assert default_workers("cuda") == 2
-    assert places("cuda", ranks=2) == ["cuda"], "its ranks share out the GPUs"
-    assert places("cuda:1") == ["cuda:1"]
-    assert default_workers("cuda:1") == default_workers("cuda", 2) == default_workers("cpu", 2) == 1
+def test_workers_take_gpus_in_turn_and_see_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
+    assert shares("cuda") == [("cuda:0", "0"), ("cuda:0", "1"), ("cuda:0", "2"), ("cuda:0", "3")]
+    assert shares("cuda", gpus=2) == [("cuda:0", "0"), ("cuda:0", "1")]
+    assert shares("cuda", ranks=2) == [("cuda", "0,1"), ("cuda", "2,3")], "a GPU for each rank"
+    assert shares("cuda", ranks=2, gpus=3) == [("cuda", "0,1")]
+    assert shares("cuda:1") == [("cuda:1", None)]
+    assert default_workers("cuda") == 4 and default_workers("cuda", gpus=3) == 3 and default_workers("cuda", 2) == 2
+    assert default_workers("cuda:1") == default_workers("cpu", 2) == 1
     assert default_workers("cpu") == len(os.sched_getaffinity(0))
 
 
-def where(meet: str) -> str:
-    """The device of the worker this runs in, once the other worker is here too."""
+def test_gpus_that_a_scheduler_has_given_are_the_only_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-5e, 7")
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    assert shares("cuda") == [("cuda:0", "GPU-5e"), ("cuda:0", "7")]
+
+
+def where(meet: str) -> tuple[str, str]:
+    """The device of the worker this runs in and the GPUs it sees, once the other worker is here too."""
     Path(meet, str(os.getpid())).touch()
     for _ in range(3000):
         if len(list(Path(meet).iterdir())) == 2:
-            return local._place
+            return local._place, os.environ["CUDA_VISIBLE_DEVICES"]
         time.sleep(0.01)
     raise TimeoutError
 
@@ -118,8 +127,8 @@ def where(meet: str) -> str:
 def test_every_worker_has_the_device_it_was_given(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     free = context.Queue()
-    for name in ("cpu", "cpu:0"):
-        free.put(name)
+    for share in (("cpu", "0"), ("cpu:0", "1")):
+        free.put(share)
     with ProcessPoolExecutor(2, context, local._enter_worker, (context.Queue(), os.getpid(), free)) as pool:
         found = [pool.submit(where, str(tmp_path)) for _ in range(2)]
-        assert sorted(f.result(timeout=60) for f in found) == ["cpu", "cpu:0"]
+        assert sorted(f.result(timeout=60) for f in found) == [("cpu", "0"), ("cpu:0", "1")]

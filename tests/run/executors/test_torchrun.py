@@ -59,6 +59,6 @@ def test_a_rank_that_cannot_go_on_ends_the_run_with_its_message(tmp_path: Path) 
 
 
 def test_what_torchrun_decides_is_not_given_twice(tmp_path: Path) -> None:
-    done = drlbench(tmp_path, "run", str(SUITE), "--gpus", "2", "--device", "cpu", ranks=True)
+    done = drlbench(tmp_path, "run", str(SUITE), "--ranks", "2", "--device", "cpu", ranks=True)
     assert done.returncode != 0
-    assert "under torchrun leave it out" in done.stderr
+    assert "under torchrun leave them out" in done.stderr

@@ -1,0 +1,426 @@
+"""Stages as tasks of a Ray cluster: `ray start` joins machines to one, and without an address it is this machine.
+
+Ray decides where a stage runs and tries it again where a machine or a process is lost; what a stage reads and writes
+goes through the store, by key, so the store's folder must be there on every machine. A fine-tune on several ranks is a
+placement group with an actor a rank, joined by `torch.distributed`.
+
+Source: https://docs.ray.io/en/latest/ray-core/fault-tolerance.html
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import exceptions
+from ray.util.placement_group import placement_group, remove_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+from drlbench.errors import MissingPrerequisite, UserError
+from drlbench.plan.node import Node
+from drlbench.run.executors.base import Outcome, Work, WorkerLost
+from drlbench.run.executors.ranks import PATIENCE, RankFailed
+from drlbench.run.signals import STOPS
+from drlbench.stages import ON_RANKS, Job
+from drlbench.store.provenance import versions
+
+RETRIES = 2  # of a stage whose worker or machine is lost; drlbench.run.schedule then gives it one more chance
+OBJECTS = 100_000_000  # bytes of Ray's object store where it is started here: only outcomes pass through it
+LOOK = 1.0  # seconds between looks at the cluster
+HEAD_PATIENCE = 20.0  # seconds without an answer from the head; after 60 Ray itself ends this process
+ENVIRONMENT = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "WANDB_MODE")  # what `--offline` sets
+LOST = (exceptions.WorkerCrashedError, exceptions.NodeDiedError, exceptions.ActorDiedError)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a worker takes over from the process that runs the suite."""
+
+    folder: str
+    environment: dict[str, str]
+    versions: dict[str, str]
+
+
+def connect(address: str | None, slots: int, device: str, ranks: int, gpus: int | None = None) -> int:
+    """Join a cluster, or start Ray on this machine.
+
+    Args:
+        address: `auto`, `HOST:PORT` or `ray://HOST:PORT`; None starts one here.
+        slots: stages at a time, where it is started here.
+        ranks: processes of each fine-tune, which must find room.
+        gpus: of this machine, where it is started here; None for all.
+
+    Returns:
+        How many stages the cluster takes at a time.
+
+    Raises:
+        MissingPrerequisite: there is no cluster at the address, or it has no room for a stage.
+    """
+    handlers = {stop: signal.getsignal(stop) for stop in STOPS}
+    quiet: dict[str, Any] = {"include_dashboard": False, "logging_level": "error", "configure_logging": True}
+    if address is not None and address != "auto" and not _answers(address.removeprefix("ray://")):
+        raise MissingPrerequisite(_refused(address, ConnectionError("nobody answers there")))
+    try:
+        if address is None:
+            cores = max(slots, ranks)
+            ray.init("local", num_cpus=cores, num_gpus=gpus, object_store_memory=OBJECTS, **quiet)
+        else:
+            ray.init(address, logging_level="error")
+    except (ConnectionError, RuntimeError, ValueError, exceptions.RayError) as error:
+        raise MissingPrerequisite(_refused(address, error)) from error
+    finally:
+        for stop, handler in handlers.items():
+            signal.signal(stop, handler)
+    unit = "GPU" if device.startswith("cuda") else "CPU"
+    count = _count(unit)
+    if count < ranks:
+        ray.shutdown()
+        raise MissingPrerequisite(
+            f"the Ray cluster has {count} {unit}s, {ranks} needed; join machines with `ray start`"
+        )
+    return count
+
+
+def _refused(address: str | None, error: BaseException) -> str:
+    told = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    if address is None:
+        return f"--executor ray: Ray does not start here ({told})"
+    causes, cause = "", error.__cause__ or error.__context__
+    while cause is not None:
+        causes, cause = causes + str(cause), cause.__cause__ or cause.__context__
+    if "AuthToken" in f"{error}{causes}":
+        return (
+            f"--address {address}: this cluster wants its token; set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH to "
+            "a file with what `ray get-auth-token` says on its head"
+        )
+    return f"--address {address}: no Ray cluster to join ({told}); start one with `ray start --head`"
+
+
+def _count(unit: str) -> int:
+    return int(ray.cluster_resources().get(unit, 0))
+
+
+class RayExecutor:
+    """Stages as Ray tasks, each with the resources it needs."""
+
+    def __init__(self, work: Work, memory: Callable[[Node], float] = lambda node: 0.0) -> None:
+        """
+        Args:
+            work: with a store that every machine sees under this path.
+            memory: bytes of the host that a stage needs.
+        """
+        self.work, self.memory = replace(work, store=work.store.absolute()), memory
+        self.unit = "GPU" if work.device.startswith("cuda") else "CPU"
+        environment = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
+        environment |= {name: value for name, value in os.environ.items() if name.startswith("DRLBENCH_")}
+        self.setting = Setting(os.getcwd(), environment, versions())
+        self.reports: Any = None
+        self._asked: Any = None
+        self._head = _Head()
+
+    @property
+    def slots(self) -> int:
+        """As many as the cluster has room for now: machines join and leave."""
+        return max(self._head.slots(self.unit), 1)
+
+    def submit(self, node: Node) -> Future[Outcome]:
+        """See `Executor`."""
+        if self.reports is None:
+            self.reports = ray.remote(_Reports).options(num_cpus=0, max_restarts=-1).remote()
+        ranks = self.work.ranks if node.kind in ON_RANKS else 1
+        group = None
+        options: dict[str, Any] = {"max_retries": RETRIES, "retry_exceptions": False, "name": node.label[:80]}
+        if ranks > 1:
+            group = placement_group([self._needs() for _ in range(ranks)], strategy="PACK")
+            # Its ranks hold the resources; a new group is made for the next try.
+            options |= {"num_cpus": 0, "max_retries": 0, "scheduling_strategy": _in(group, 0)}
+        else:
+            needs = self._needs()
+            options |= {"num_cpus": needs["CPU"], "num_gpus": needs.get("GPU", 0), "memory": self._memory(node)}
+        task = ray.remote(_stage).options(**options)
+        reference = task.remote(node, self.work, self.setting, self.reports, group)
+        outer: Future[Outcome] = Future()
+        reference.future().add_done_callback(lambda done: _pass_on(done, outer, group))
+        return outer
+
+    def _needs(self) -> dict[str, float]:
+        return {"CPU": 1, "GPU": 1} if self.unit == "GPU" else {"CPU": 1}
+
+    def _memory(self, node: Node) -> int:
+        """What a stage declares; never more than the largest machine has, where it would wait for ever."""
+        return int(min(self.memory(node), self._head.largest))
+
+    def progress(self) -> Iterable[tuple[str, float]]:
+        """See `Executor`.
+
+        Raises:
+            MissingPrerequisite: the head of the cluster is gone.
+        """
+        self._head.check()
+        if self.reports is None:
+            return
+        if self._asked is None:
+            self._asked = self.reports.drain.remote()
+        ready, _ = ray.wait([self._asked], timeout=0)
+        if ready:
+            asked, self._asked = self._asked, None
+            with suppress(exceptions.RayError):  # it was on a machine that is gone: what it held is told again
+                yield from ray.get(asked).items()
+
+    def close(self, at_once: bool) -> None:
+        """See `Executor`. Stages of a cluster end with their driver's connection."""
+        thread = threading.Thread(target=ray.shutdown, daemon=True)
+        thread.start()
+        thread.join(5.0 if at_once else None)  # a head that is gone is waited for in vain
+
+
+class _Head:
+    """What is known of the cluster without asking it at every turn."""
+
+    def __init__(self) -> None:
+        self._place = ray.get_runtime_context().gcs_address if not _by_client() else ""
+        self._looked = self._heard = time.monotonic()
+        self._slots: dict[str, int] = {}
+        machines = [n["Resources"].get("memory", 0.0) for n in ray.nodes() if n["Alive"]]
+        self.largest = max(machines, default=0.0) * 0.9
+
+    def slots(self, unit: str) -> int:
+        if unit not in self._slots:
+            self._slots[unit] = _count(unit)
+        return self._slots[unit]
+
+    def check(self) -> None:
+        now = time.monotonic()
+        if now - self._looked < LOOK:
+            return
+        self._looked = now
+        if self._answers():
+            self._heard = now
+            self._slots.clear()
+        elif now - self._heard > HEAD_PATIENCE:
+            raise MissingPrerequisite(
+                f"the head of the Ray cluster {self._place} is gone; start it again (`ray start --head`) and give the "
+                "same command: nothing that is finished is made again"
+            )
+
+    def _answers(self) -> bool:
+        return _answers(self._place) if self._place else bool(ray.is_initialized())
+
+
+def _answers(place: str) -> bool:
+    """Whether somebody listens at HOST:PORT."""
+    host, _, port = place.rpartition(":")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=2.0):
+            return True
+    except (OSError, ValueError):
+        return False
+
+
+def _by_client() -> bool:
+    from ray.util import client
+
+    return bool(client.ray.is_connected())
+
+
+class _Reports:
+    """An actor that holds how far stages are until the driver asks."""
+
+    def __init__(self) -> None:
+        self.last: dict[str, float] = {}
+
+    def tell(self, key: str, done: float) -> None:
+        self.last[key] = done
+
+    def drain(self) -> dict[str, float]:
+        told, self.last = self.last, {}
+        return told
+
+
+def _in(group: Any, bundle: int) -> Any:
+    return PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=bundle)
+
+
+def _pass_on(done: Future[Any], outer: Future[Outcome], group: Any) -> None:
+    """Hand a result on; Ray's word for a lost worker becomes ours."""
+    if group is not None:
+        with suppress(Exception):  # without a head there is nothing to give back
+            remove_placement_group(group)
+    if done.cancelled():
+        outer.cancel()
+        return
+    error = done.exception()
+    if error is None:
+        outer.set_result(done.result())
+    elif isinstance(error, exceptions.OutOfMemoryError):
+        outer.set_exception(WorkerLost("its worker was ended because the memory of its machine ran out", 6))
+    elif isinstance(error, LOST):
+        outer.set_exception(WorkerLost("its worker process or its machine was lost"))
+    else:
+        cause = error.cause if isinstance(error, exceptions.RayTaskError) else error
+        outer.set_exception(cause if isinstance(cause, WorkerLost) else error)
+
+
+_place: str | None = None  # the device of this worker, once it is made ready
+
+
+def _enter(work: Work, setting: Setting) -> str:
+    """Make a worker process ready, once: folder, environment, one thread, its device.
+
+    Raises:
+        UserError: this machine has another drlbench or torch than the one that the suite is run from.
+    """
+    global _place
+    if _place is None:
+        if Path(setting.folder).is_dir():
+            os.chdir(setting.folder)
+        os.environ.update(setting.environment)
+        for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+            os.environ[name] = "1"
+        here = versions()
+        for name, version in setting.versions.items():
+            if here[name] != version:
+                raise MissingPrerequisite(
+                    f"{socket.gethostname()} has {name} {here[name]}, the run was started with {version}; "
+                    "install the same on every machine"
+                )
+        import torch
+
+        from drlbench.run.executors.devices import prepare
+
+        torch.set_num_threads(1)
+        device = "cuda:0" if work.device == "cuda" else work.device  # Ray shows a task its own GPU only
+        prepare(device)
+        _place = device
+    return _place
+
+
+def _stage(node: Node, work: Work, setting: Setting, reports: Any, group: Any) -> Outcome:
+    """A task: one stage."""
+    from drlbench.run.executors.work import make
+
+    started = time.monotonic()
+    try:
+        place = work.device if group is not None else _enter(work, setting)
+        if group is not None:
+            _enter(replace(work, device="cpu"), setting)
+    except UserError as error:
+        return Outcome("failed", time.monotonic() - started, str(error), traceback.format_exc(), error.exit_code)
+
+    def tell(done: float) -> None:
+        reports.tell.remote(node.key, done)
+
+    if group is None:
+        return make(node, replace(work, ranks=1), place, tell)
+    return make(node, work, place, tell, lambda kind, job: _together(kind, job, work, setting, group))
+
+
+def _together(kind: str, job: Job, work: Work, setting: Setting, group: Any) -> None:
+    """One stage on all ranks of a placement group.
+
+    Raises:
+        UserError: a rank raised one. WorkerLost: the machine of a rank is gone. RankFailed: anything else.
+    """
+    gpus = 1 if work.device.startswith("cuda") else 0
+    actor = ray.remote(_Rank)
+    ranks = [
+        actor.options(num_cpus=1, num_gpus=gpus, scheduling_strategy=_in(group, i)).remote(i, work, setting)
+        for i in range(work.ranks)
+    ]
+    quiet = replace(job, progress=_silent)
+    with _named(ranks) as homes:
+        homes += ray.get([rank.home.remote() for rank in ranks])
+        meet = ray.get(ranks[0].meet.remote())
+        told = {
+            rank.run.remote(kind, quiet, meet, job.progress if not i else _silent): i for i, rank in enumerate(ranks)
+        }
+        while told:
+            done, _ = ray.wait(list(told), num_returns=1)
+            number = told.pop(done[0])
+            try:
+                failed = ray.get(done[0])
+            except exceptions.RayActorError:
+                _lost(number, homes[number])
+            if failed is not None:
+                error, trace = failed
+                if error is not None:
+                    raise error from RankFailed(trace)
+                raise RankFailed(f"rank {number}:\n{trace}")
+
+
+@contextmanager
+def _named(ranks: Sequence[Any]) -> Iterator[list[str]]:
+    """Room for the machine of each rank; all of them end, whatever happens."""
+    try:
+        yield []
+    finally:
+        for rank in ranks:
+            ray.kill(rank)
+
+
+def _lost(rank: int, home: str) -> None:
+    """Tell a lost machine, on which nobody can be blamed, from a process that died."""
+    deadline = time.monotonic() + 3.0
+    while time.monotonic() < deadline:
+        if not any(n["NodeID"] == home and n["Alive"] for n in ray.nodes()):
+            raise WorkerLost(f"the machine of rank {rank} was lost")
+        time.sleep(0.5)
+    raise RankFailed(f"rank {rank} died (killed, or out of memory); the others were ended with it")
+
+
+def _silent(done: float) -> None:
+    """Only rank 0 tells how far it is."""
+
+
+class _Rank:
+    """An actor: one process of a process group."""
+
+    def __init__(self, rank: int, work: Work, setting: Setting) -> None:
+        self.rank, self.work = rank, work
+        self.device = _enter(work, setting)
+        self.store: Any = None
+
+    def home(self) -> str:
+        return str(ray.get_runtime_context().get_node_id())
+
+    def meet(self) -> tuple[str, int]:
+        """Where the ranks find one another; asked of rank 0."""
+        from torch.distributed import TCPStore  # type: ignore[attr-defined] # not exported in the stubs
+
+        host = ray.util.get_node_ip_address()
+        self.store = TCPStore(host, 0, self.work.ranks, is_master=True, timeout=PATIENCE, wait_for_workers=False)
+        return host, self.store.port
+
+    def run(
+        self, kind: str, job: Job, meet: tuple[str, int], progress: Callable[[float], None]
+    ) -> tuple[UserError | None, str] | None:
+        """Join the others, do the stage; what goes wrong comes back as (an error of the user's, the traceback)."""
+        from torch import distributed
+        from torch.distributed import TCPStore  # type: ignore[attr-defined] # as above
+
+        from drlbench.run.executors.devices import run_stage
+
+        backend = "nccl" if self.device.startswith("cuda") else "gloo"
+        try:
+            store = self.store or TCPStore(*meet, self.work.ranks, timeout=PATIENCE)
+            distributed.init_process_group(
+                backend, store=store, rank=self.rank, world_size=self.work.ranks, timeout=PATIENCE
+            )
+            run_stage(kind, replace(job, device=self.device, progress=progress))
+            distributed.barrier()
+            distributed.destroy_process_group()
+        except Exception as error:
+            # The boundary of a process: whoever started it raises it again.
+            return error if isinstance(error, UserError) else None, traceback.format_exc()
+        return None

@@ -1,0 +1,145 @@
+"""A suite on a Ray cluster of several nodes: the same numbers as here, whatever is lost on the way."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+pytest.importorskip("ray")
+from ray_nodes import ROOT, Cluster, cluster, drlbench
+
+TINY = ROOT / "tests" / "fault" / "tiny.yaml"
+SMALL = ROOT / "suites" / "digits-small.yaml"
+PRINTED = ("results.csv", "table.csv", "frontier.csv")
+
+
+def start(folder: Path, suite: Path, out: str, *arguments: str) -> subprocess.Popen[str]:
+    return drlbench(folder, "run", str(suite), "--store", f"{out}-store", "--out", out, *arguments)
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    _, err = process.communicate(timeout=500)
+    assert process.returncode == 0, err
+    return err
+
+
+def on(nodes: Cluster) -> tuple[str, ...]:
+    return ("--executor", "ray", "--address", nodes.address)
+
+
+def digest(folder: Path) -> dict[str, str]:
+    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in PRINTED}
+
+
+def events(folder: Path) -> list[dict[str, object]]:
+    path = folder / "events.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+
+def made(folder: Path) -> int:
+    return sum(e["event"] == "end" and e["status"] == "made" for e in events(folder))
+
+
+def until(what: Callable[[], object], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 240
+    while not what():
+        assert process.poll() is None, f"it ended before: {process.communicate()[1]}"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def working(nodes: Cluster, number: int) -> list[str]:
+    """What the workers of a node are doing: Ray puts a task's name into the title of its process."""
+    titles = []
+    for one in psutil.Process(nodes.nodes[number].pid).children(recursive=True):
+        try:
+            titles.append(" ".join(one.cmdline()))
+        except psutil.Error:
+            continue
+    return [t for t in titles if t.startswith("ray::") and not t.startswith(("ray::IDLE", "ray::_Reports"))]
+
+
+def markers(store: Path) -> dict[str, int]:
+    return {str(p.parent): p.stat().st_mtime_ns for p in store.glob("*/*/*/COMPLETE.json")}
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+def test_a_lost_machine_and_a_lost_head_leave_no_trace(tmp_path: Path) -> None:
+    finish(start(tmp_path, SMALL, "local"))
+    with cluster(2) as nodes:
+        run = start(tmp_path, SMALL, "ray", *on(nodes))
+        until(lambda: made(tmp_path / "ray") >= 5, run)
+        until(lambda: any("drlbench" not in t and "Agent" not in t for t in working(nodes, 2)), run)
+        nodes.kill(2)
+        already = made(tmp_path / "ray")
+        until(lambda: made(tmp_path / "ray") >= already + 8, run)
+        assert nodes.alive() == 2
+        nodes.kill(0)
+        _, err = run.communicate(timeout=120)
+        assert run.returncode == 6, err
+        assert "the head of the Ray cluster" in err and "Traceback" not in err
+        before = markers(tmp_path / "ray-store")
+        attempt = len(events(tmp_path / "ray"))
+    assert len(before) >= 13
+    with cluster(2) as nodes:
+        finish(start(tmp_path, SMALL, "ray", *on(nodes)))
+    after = markers(tmp_path / "ray-store")
+    assert {path: after[path] for path in before} == before, "what is finished is not made again"
+    began = {e["key"] for e in events(tmp_path / "ray")[attempt:] if e["event"] == "start"}
+    assert began and not began & {Path(path).name for path in before}
+    assert digest(tmp_path / "ray") == digest(tmp_path / "local")
+    assert not [p for p in (tmp_path / "ray-store").rglob("*.tmp")]
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_ranks_on_two_machines_and_one_of_them_killed(tmp_path: Path) -> None:
+    ranks = ("--ranks", "2", "--set", "algorithms.am.updates=150", "--cells", "*/drl/lambda=1/*")
+    finish(start(tmp_path, TINY, "local", *ranks))
+    with cluster(1) as nodes:
+        run = start(tmp_path, TINY, "ray", *on(nodes), *ranks)
+        until(lambda: any(t.startswith("ray::_Rank.run") for t in working(nodes, 1)), run)
+        time.sleep(1.0)
+        rank = nodes.processes("ray::_Rank.run")
+        assert len(rank) == 2, "a process on each node"
+        rank[1].kill()
+        _, err = run.communicate(timeout=240)
+        assert run.returncode == 1, err
+        assert "rank" in err and "died (killed, or out of memory)" in err
+        finish(start(tmp_path, TINY, "ray", *on(nodes), *ranks))
+    assert digest(tmp_path / "ray") == digest(tmp_path / "local")
+
+
+@pytest.mark.long
+def test_ray_on_this_machine_makes_the_run_of_worker_processes_and_stops_at_a_signal(tmp_path: Path) -> None:
+    few = ("--cells", "*/base/*")
+    finish(start(tmp_path, TINY, "local", *few))
+    run = start(tmp_path, TINY, "ray", "--executor", "ray", *few)
+    until(lambda: made(tmp_path / "ray") >= 1, run)
+    children = psutil.Process(run.pid).children(recursive=True)
+    assert any("raylet" in " ".join(c.cmdline()) for c in children)
+    run.terminate()
+    _, err = run.communicate(timeout=60)
+    assert run.returncode == 143, err
+    assert "the same command goes on from here" in err
+    gone, alive = psutil.wait_procs(children, timeout=15)
+    assert gone and not alive, "Ray ends with the run that has started it"
+    finish(start(tmp_path, TINY, "ray", "--executor", "ray", *few))
+    assert digest(tmp_path / "ray") == digest(tmp_path / "local")
+
+
+def test_an_address_without_a_cluster_is_a_resource_that_is_missing(tmp_path: Path) -> None:
+    run = start(tmp_path, TINY, "ray", "--executor", "ray", "--address", "127.0.0.1:9")
+    _, err = run.communicate(timeout=120)
+    assert run.returncode == 6, err
+    assert "no Ray cluster to join" in err and "Traceback" not in err
+    assert os.listdir(tmp_path) == []
