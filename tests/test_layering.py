@@ -84,7 +84,7 @@ def test_only_the_pipeline_joins_the_stages_and_only_the_cli_imports_it() -> Non
 
 
 @pytest.mark.parametrize(
-    "package", ["cleanfid", "open_clip", "torch_fidelity", "torchdiffeq", "moocore", "ray", "sklearn", "yaml"]
+    "package", ["cleanfid", "open_clip", "torch_fidelity", "torchdiffeq", "moocore", "sklearn", "yaml"]
 )
 def test_a_fragile_package_is_imported_in_one_file(package: str) -> None:
     assert len(importers(package)) <= 1, importers(package)
@@ -92,6 +92,10 @@ def test_a_fragile_package_is_imported_in_one_file(package: str) -> None:
 
 def test_diffusers_is_imported_for_an_autoencoder_and_for_a_teacher_only() -> None:
     assert importers("diffusers") == {"backbones/autoencoders.py", "teachers/stable_diffusion.py"}
+
+
+def test_ray_is_known_to_its_executor_only() -> None:
+    assert importers("ray") == {"run/executors/ray.py", "run/executors/ray_worker.py"}
 
 
 def test_nothing_is_unpickled() -> None:

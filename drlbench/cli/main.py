@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from drlbench import __version__
+from drlbench.cli import node as cli_node
 from drlbench.cli import store as cli_store
 from drlbench.cli import tools as cli_tools
 from drlbench.cli import weights as cli_weights
@@ -45,6 +46,8 @@ app.command()(cli_tools.new)
 app.command()(cli_weights.sample)
 app.command()(cli_weights.export)
 app.command()(cli_store.verify)
+app.command()(cli_node.doctor)
+app.command()(cli_node.fetch)
 
 SuitePath = Annotated[Path, typer.Argument(help="A suite file, or the name of a built-in one (digits, digits-small).")]
 SetOption = Annotated[list[str], typer.Option("--set", help="Override: key.path=value (repeatable).")]
@@ -319,14 +322,6 @@ def status(folder: RunPath, as_json: JsonOption = False) -> None:
 
 
 @app.command()
-def doctor() -> None:
-    """Show versions, hardware and free disk, and what is missing."""
-    from drlbench.run.machine import diagnose
-
-    print(diagnose())
-
-
-@app.command()
 def schema(
     what: Annotated[str, typer.Argument(help="suite, run or results")] = "suite",
     markdown: Annotated[bool, typer.Option("--markdown", help="Of suite: docs/suite.md.")] = False,
@@ -347,9 +342,3 @@ def schema(
     else:
         valid = ["suite", "run", "results"]
         raise UserError(f"unknown schema {what!r}{did_you_mean(what, valid)}; valid: {', '.join(valid)}")
-
-
-@app.command()
-def fetch(suite: SuitePath, overrides: SetOption = [], offline: OfflineOption = False) -> None:  # noqa: B006 - as above
-    """Bring every weights file of a suite to the cache, for machines without network."""
-    cli_weights.fetch(suite, tuple(overrides), offline)

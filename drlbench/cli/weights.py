@@ -1,4 +1,4 @@
-"""The command line's verbs that deal with weights: samples from a checkpoint, and bringing what a suite needs."""
+"""The command line's verbs that deal with weights: samples from a checkpoint, and a model for other programs."""
 
 from __future__ import annotations
 
@@ -78,17 +78,3 @@ def export(
 
     for path in write(run, cell, out, Store(store)):
         print(path)
-
-
-def fetch(suite: Path, overrides: tuple[str, ...], offline: bool) -> None:
-    """Bring every weights file of a suite to the cache, and print where each lies."""
-    if offline:
-        offline_from_now()
-    from drlbench.plan.prerequisites import fetch as bring
-    from drlbench.run.progress import bars
-    from drlbench.suite.load import load_suite
-
-    loaded = load_suite(suite, overrides)
-    with bars() as tell:
-        lines = bring(loaded, lambda asset, done: tell(asset.name, done))
-    print("\n".join(lines) or "this suite needs no weights from outside")

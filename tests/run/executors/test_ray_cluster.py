@@ -64,7 +64,7 @@ def working(nodes: Cluster, number: int) -> list[str]:
             titles.append(" ".join(one.cmdline()))
         except psutil.Error:
             continue
-    return [t for t in titles if t.startswith("ray::") and not t.startswith(("ray::IDLE", "ray::_Reports"))]
+    return [t for t in titles if t.startswith("ray::") and not t.startswith(("ray::IDLE", "ray::Reports"))]
 
 
 def markers(store: Path) -> dict[str, int]:
