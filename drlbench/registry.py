@@ -150,6 +150,8 @@ METRICS = Registry(
     "metrics",
     {
         "fd": "drlbench.metrics.frechet:FrechetDistance",
+        "fd-infinity": "drlbench.metrics.fd_infinity:FrechetInfinity",
+        "mind": "drlbench.metrics.mind:MIND",
         "kd": "drlbench.metrics.kernel:KernelDistance",
         "prdc": "drlbench.metrics.manifold:PRDC",
         "spread": "drlbench.metrics.spread:ClassSpread",

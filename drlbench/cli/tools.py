@@ -87,7 +87,10 @@ def evaluate(
         list[str] | None, typer.Option("--reference", help="The same kinds, or a statistics file; may be repeated.")
     ] = None,
     metrics: Annotated[
-        str, typer.Option("--metrics", help="Comma-separated: fd, kd, prdc, stats, is, sfid, cmmd and rewards.")
+        str,
+        typer.Option(
+            "--metrics", help="Comma-separated: fd, fd-infinity, mind, kd, prdc, stats, is, sfid, cmmd and rewards."
+        ),
     ] = "fd,kd,prdc,stats",
     spaces: Annotated[
         str, typer.Option("--spaces", help="Comma-separated: encoders, presets, pixels and fourier, or RUN:NAME.")

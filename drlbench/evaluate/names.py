@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 DEFAULT_STORE = Path(".drlbench")
 SFID = "sfid"
-ALIASES = {"is": "inception-score", "fid": "fd", "kid": "kd"}
+ALIASES = {"is": "inception-score", "fid": "fd", "kid": "kd", "fid-infinity": "fd-infinity"}
+# Distances that moments of the reference suffice for.
+ON_MOMENTS = ("fd", "fd-infinity", SFID)
 # Metrics that are measured in one output of an encoder only, which in turn is for no other metric.
 OWN_OUTPUT = {"inception-score": "logits_unbiased", SFID: "spatial"}
 

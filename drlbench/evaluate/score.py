@@ -21,7 +21,7 @@ from drlbench.data import classes
 from drlbench.data.images import ImageSource, holds_images, images_of_npz, open_images
 from drlbench.encoders.base import Encoder
 from drlbench.errors import UserError, shown
-from drlbench.evaluate.names import OWN_OUTPUT, SFID, canonical, reward_for, spaces_for
+from drlbench.evaluate.names import ON_MOMENTS, OWN_OUTPUT, SFID, canonical, reward_for, spaces_for
 from drlbench.evaluate.spaces import Fitted
 from drlbench.evaluate.table import Row, Table
 from drlbench.features.extract import Extraction, FeatureCache, NonFiniteFeatures, extract_all
@@ -58,8 +58,8 @@ def evaluate(
         images: a folder, npz, npy, parquet or a run's samples.
         reference: the same kinds, or a statistics file (then only fd can be measured against it), or None for metrics
             that need none.
-        metrics: names of METRICS or REWARDS; also sfid (fd in spaces named `…/spatial`), and is, fid, kid for
-            inception-score, fd, kd.
+        metrics: names of METRICS or REWARDS; also sfid (fd in spaces named `…/spatial`), and is, fid, kid,
+            fid-infinity for inception-score, fd, kd, fd-infinity.
         encoders: space name -> how to get its encoder; none is built when no metric on features is asked for. Every
             such metric is measured in every space, but the Inception score only in spaces named `…/logits_unbiased`,
             which no other metric uses.
@@ -138,7 +138,7 @@ def open_reference(
         return None, reference
     path = Path(reference).expanduser()
     if is_statistics(path):
-        with_images = not {"fd", SFID, "inception-score", *REWARDS.names()}.issuperset(metrics)
+        with_images = not {*ON_MOMENTS, "inception-score", *REWARDS.names()}.issuperset(metrics)
         images = with_images and path.suffix == ".npz" and holds_images(path)
         return read_reference(path), images_of_npz(path) if images else None
     return None, open_images(reference, workers)
@@ -214,14 +214,14 @@ class _Session:
     def evidence(self, space: str, metric: str) -> Evidence:
         """What there is to measure in a space."""
         found = Evidence(self.counts, features=self.own.features[space], labels=self.labels)
-        if self.target is not None and (metric in ("fd", SFID) or self.real is None):
+        if self.target is not None and (metric in ON_MOMENTS or self.real is None):
             if self.target.features is not None and not self.target.moments:
                 same_dimension(self.own.features[space].shape[1], self.target.features.shape[1])
                 kept = self.target.features
-                return replace(found, reference=kept) if metric == "fd" else replace(found, reference_val=kept)
+                return replace(found, reference=kept) if metric in ON_MOMENTS else replace(found, reference_val=kept)
             if metric == "inception-score":
                 return found
-            if metric not in ("fd", SFID):
+            if metric not in ON_MOMENTS:
                 raise UserError(f"{metric}: '{self.target.name}' holds statistics only; give reference images for it")
             key = space if space in self.target.moments else _foreign(space)
             moments = self.target.space(key)
@@ -243,7 +243,7 @@ class _Session:
                 raise UserError(f"{metric} needs a reference: images, or for fd a statistics file")
             return found
         features = self.real.features[space]
-        if metric in ("fd", SFID):
+        if metric in ON_MOMENTS:
             return replace(found, reference=features)
         return replace(found, reference_val=features, reference_val_labels=self.real_labels)
 

@@ -24,8 +24,8 @@ class Measurement:
     Attributes:
         metric: the name in results.csv (fd, fd_val, kd_x1000, precision, ...).
         value: the point estimate on all samples.
-        low, high: ends of the 95 % interval (percentile bootstrap over samples unless the metric says else);
-            NaN where only moments are known and samples cannot be resampled.
+        low, high: ends of the 95 % interval over samples (1.96 first-order standard errors unless the metric says
+            else); NaN where only moments are known and samples cannot be resampled.
         n: how many generated samples the value rests on.
         better: "lower", "higher" or "closer" (to the reference value, for image statistics).
         replicates: (R,) float64 bootstrap replicates. Replicate r of every metric and every cell of a run uses
@@ -43,6 +43,12 @@ class Measurement:
     replicates: NDArray[np.float64] | None = None
     notes: tuple[str, ...] = field(default=())
     details: Mapping[str, float] = field(default_factory=dict)
+
+    def scaled(self, factor: float) -> Measurement:
+        """The number, its interval and replicates times a positive factor; details are kept as they are."""
+        replicates = None if self.replicates is None else factor * self.replicates
+        ends = factor * self.value, factor * self.low, factor * self.high
+        return Measurement(self.metric, *ends, self.n, self.better, replicates, self.notes, self.details)
 
     @property
     def rank_deficient(self) -> bool:

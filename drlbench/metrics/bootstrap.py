@@ -5,6 +5,9 @@ first-order expansion: replicate = value + Σᵢ (countᵢ − 1) gᵢ with gᵢ
 infinitesimal jackknife, Efron 1982). It needs no second evaluation of the estimator, is centred on the estimate
 by construction, and for Fréchet distances its spread is closer to the spread over independent draws than that of
 the plain bootstrap, whose duplicated samples shrink the covariance (measured in docs/precision.md).
+
+Replicates are for differences and ratios, where pairing counts. A number's own interval needs none of them: its
+standard error is known exactly, √(n/(n − 1) Σ (gᵢ − ḡ)²), where percentiles of 200 replicates add their own noise.
 """
 
 from __future__ import annotations
@@ -13,10 +16,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
 from drlbench.metrics.base import Measurement
 
 LEVEL = 0.95
+NORMAL = float(special.ndtri(0.5 * (1.0 + LEVEL)))  # half a 95 % interval in standard errors
 
 
 def resample_counts(n: int, resamples: int = 200, seed: int = 0) -> NDArray[np.int16]:
@@ -35,26 +40,45 @@ def linear_replicates(
     return value + counts @ influence - influence.sum()
 
 
-def mean_replicates(values: NDArray[np.float64], counts: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
-    """Replicates (R,) of the mean of per-sample `values` (n,)."""
-    return (counts @ values) / len(values)
+def standard_error(influence: NDArray[np.float64]) -> float:
+    """Standard error of a smooth estimator from its weight derivatives (n,)."""
+    n = len(influence)
+    return float(np.sqrt(np.square(influence - influence.mean()).sum() * n / max(n - 1, 1)))
 
 
-def measurement(
+def first_order(
     metric: str,
     value: float,
-    n: int,
+    influence: NDArray[np.float64],
+    counts: NDArray[np.integer[Any]] | None,
     better: str,
-    replicates: NDArray[np.float64] | None,
     notes: tuple[str, ...] = (),
     details: dict[str, float] | None = None,
+    n: int | None = None,
 ) -> Measurement:
-    """A Measurement whose 95 % interval is the percentile interval of `replicates` (NaN ends without any)."""
-    low = high = float("nan")
-    if replicates is not None and len(replicates):
-        tail = 50.0 * (1.0 - LEVEL)
-        low, high = (float(q) for q in np.percentile(replicates, [tail, 100.0 - tail]))
-    return Measurement(metric, float(value), low, high, n, better, replicates, notes, details or {})
+    """A smooth estimator: linear replicates, and a 95 % interval of 1.96 exact standard errors; neither without counts.
+
+    Args:
+        influence: (n,) weight derivatives; n is how many samples the value rests on, by default all of these.
+    """
+    rests_on = len(influence) if n is None else n
+    if counts is None:
+        return Measurement(metric, float(value), np.nan, np.nan, rests_on, better, None, notes, details or {})
+    half, replicates = NORMAL * standard_error(influence), linear_replicates(value, influence, counts)
+    low, high = float(value - half), float(value + half)
+    return Measurement(metric, float(value), low, high, rests_on, better, replicates, notes, details or {})
+
+
+def of_mean(
+    metric: str,
+    values: NDArray[np.float64],
+    counts: NDArray[np.integer[Any]] | None,
+    better: str,
+    details: dict[str, float] | None = None,
+) -> Measurement:
+    """The mean of per-sample `values` (n,)."""
+    value = float(values.mean())
+    return first_order(metric, value, (values - value) / len(values), counts, better, (), details)
 
 
 def counts_or_default(

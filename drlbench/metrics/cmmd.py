@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drlbench.metrics.base import Evidence, Measurement, Metric
-from drlbench.metrics.bootstrap import counts_or_default, linear_replicates, measurement
+from drlbench.metrics.bootstrap import counts_or_default, first_order
 from drlbench.metrics.inputs import as_features, same_dimension
 from drlbench.metrics.kernel import gaussian_kernel
 
@@ -41,10 +41,9 @@ def cmmd(a: Any, b: Any, *, counts: NDArray[np.integer[Any]] | None = None, resa
     value = SCALE * float(to_x.mean() + _row_means(y, y).mean() - 2.0 * to_y.mean())
     resampling = counts_or_default(counts, len(x), resamples)
     influence = SCALE * 2.0 * (to_x - to_y) / len(x)
-    replicates = None if resampling is None else linear_replicates(value, influence, resampling)
     off = max(float(np.abs(np.linalg.norm(z, axis=1) - 1.0).max()) for z in (x, y))
     notes = () if off < 1e-3 else ("the features are not L2-normalised: this is an MMD, but not the published CMMD",)
-    return measurement("cmmd", value, len(x), "lower", replicates, notes)
+    return first_order("cmmd", value, influence, resampling, "lower", notes)
 
 
 class CMMD(Metric):

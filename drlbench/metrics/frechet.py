@@ -21,7 +21,7 @@ from scipy import linalg
 
 from drlbench.errors import UserError
 from drlbench.metrics.base import Evidence, Measurement, Metric
-from drlbench.metrics.bootstrap import counts_or_default, linear_replicates, measurement
+from drlbench.metrics.bootstrap import counts_or_default, first_order
 from drlbench.metrics.inputs import as_features, same_dimension
 
 Array = NDArray[np.float64]
@@ -153,6 +153,13 @@ def _influence(a: Gaussian, b: Gaussian) -> tuple[Array, Array]:
     return influence, s
 
 
+def value_and_influence(a: Gaussian, b: Gaussian) -> tuple[float, Array]:
+    """FD of `a` to `b`, and ∂FD/∂weight (n,) of every sample behind `a`, from one spectrum."""
+    influence, s = _influence(a, b)
+    gap = a.mean - b.mean
+    return float(gap @ gap) + a.trace + b.trace - 2.0 * float(s.sum()), influence
+
+
 def frechet_distance(
     a: Any,
     b: Any,
@@ -183,11 +190,6 @@ def frechet_distance(
     mean_term = float(difference @ difference)
     trace_sqrt = float(_cross_singular_values(first, second).sum())
     value = mean_term + first.trace + second.trace - 2.0 * trace_sqrt
-    replicates = None
-    if first.centred is not None:
-        resampling = counts_or_default(counts, first.n, resamples)
-        if resampling is not None:
-            replicates = linear_replicates(value, _influence(first, second)[0], resampling)
     dimension = first.mean.size
     notes = tuple(
         f"{name} has n = {g.n} samples for {dimension} dimensions: the covariance is singular and the distance is "
@@ -203,7 +205,10 @@ def frechet_distance(
         "rank_b": float(rank_b),
         "rank_deficient": float(min(rank_a, rank_b) < dimension),
     }
-    return measurement(metric, value, first.n, "lower", replicates, notes, details)
+    resampling = None if first.centred is None else counts_or_default(counts, first.n, resamples)
+    if resampling is None:
+        return Measurement(metric, value, np.nan, np.nan, first.n, "lower", None, notes, details)
+    return first_order(metric, value, _influence(first, second)[0], resampling, "lower", notes, details)
 
 
 class FrechetDistance(Metric):
@@ -234,7 +239,5 @@ class FrechetDistance(Metric):
                 note = f"fdr is left out: held-out and training data are at distance {unit:.3g} of each other"
                 results[0] = replace(fd, notes=(*fd.notes, note))
             else:
-                replicates = None if fd.replicates is None else fd.replicates / unit
-                details = {"fd_of_held_out": unit}
-                results.append(measurement("fdr", fd.value / unit, fd.n, "lower", replicates, fd.notes, details))
+                results.append(replace(fd.scaled(1 / unit), metric="fdr", details={"fd_of_held_out": unit}))
         return results

@@ -13,7 +13,7 @@ from scipy.special import log_softmax
 
 from drlbench.errors import UserError, did_you_mean
 from drlbench.metrics.base import Evidence, Measurement, Metric
-from drlbench.metrics.bootstrap import counts_or_default, linear_replicates, measurement
+from drlbench.metrics.bootstrap import counts_or_default, first_order
 from drlbench.metrics.inputs import as_features
 
 Array = NDArray[np.float64]
@@ -92,9 +92,8 @@ def inception_score(
     value = float(scores.mean())
     divergence = _divergences(log_p)
     resampling = counts_or_default(counts, n, resamples)
-    replicates = None if resampling is None else linear_replicates(value, value * divergence / n, resampling)
     details = {"standard_deviation": float(scores.std()), "splits": float(len(parts))}
-    return measurement("inception_score", value, n, "higher", replicates, (), details)
+    return first_order("inception_score", value, value * divergence / n, resampling, "higher", (), details)
 
 
 class InceptionScore(Metric):

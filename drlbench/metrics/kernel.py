@@ -10,7 +10,7 @@ Shapes: n generated, m reference samples, D dimensions, P subsets, s samples per
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from drlbench.errors import UserError, did_you_mean
 from drlbench.metrics.base import Evidence, Measurement, Metric
-from drlbench.metrics.bootstrap import counts_or_default, linear_replicates, measurement
+from drlbench.metrics.bootstrap import counts_or_default, first_order
 from drlbench.metrics.inputs import as_features, same_dimension
 
 Array = NDArray[np.float64]
@@ -195,13 +195,12 @@ def kernel_distance(
         sums = _subsets(x, y, xi, yi, kernels[kernel])
     value, deviation = float(sums.subset_values.mean()), float(sums.subset_values.std())
     resampling = counts_or_default(counts, len(x), resamples)
-    replicates = None if resampling is None else linear_replicates(value, sums.influence, resampling)
     details = {
         "standard_deviation": deviation,
         "standard_error": deviation / float(np.sqrt(subsets)),
         "subset_size": float(size),
     }
-    return measurement(metric, value, len(x), "lower", replicates, notes, details)
+    return first_order(metric, value, sums.influence, resampling, "lower", notes, details)
 
 
 def kernel_distance_all_pairs(a: Any, b: Any, *, biased: bool = False) -> float:
@@ -236,5 +235,4 @@ class KernelDistance(Metric):
         evidence.require("kd", "features", "reference_val")
         kd = kernel_distance(evidence.features, evidence.reference_val, counts=evidence.counts)
         details = {k: v if k == "subset_size" else 1000 * v for k, v in kd.details.items()}
-        replicates = None if kd.replicates is None else 1000 * kd.replicates
-        return [measurement("kd_x1000", 1000 * kd.value, kd.n, "lower", replicates, kd.notes, details)]
+        return [replace(kd.scaled(1000.0), metric="kd_x1000", details=details)]

@@ -5,39 +5,42 @@ A set's manifold is the union of balls around its points reaching their k-th nea
     generated ball;  density = mean number of reference balls around a generated point, over k;  coverage = share of
     reference balls that hold a generated point.
 
-Precision and density are means over generated samples and are resampled as such. Recall depends on who a sample's
-neighbours are, and a resample with repetitions would lay samples on top of each other: its replicates are measured on
-random halves of the generated samples, with every ball's radius taken anew within the half (the delete-half jackknife,
-whose spread is that of the full set to first order). Neighbours are looked up among the nearest 8 k in the full set;
-fewer than k = 3 of 24 are in a half with probability 2e-5. Coverage asks whether any sample that serves a reference
-point was drawn. Replicates of both are shifted to be centred on the estimate: the interval describes spread, not the
-bias of fewer samples. A table keeps at most 32 servers of a point; that all are missing has probability e⁻³².
-The half of replicate r is that of the samples that resample r draws most often, so that cells stay paired.
+Precision is a share of independent samples and has Wilson's interval; density is a mean. Recall depends on who a
+sample's neighbours are, and a resample with repetitions would lay samples on top of each other: its replicates are
+measured on random parts of three fifths of the generated samples, with every ball's radius taken anew (the delete-d
+jackknife, Shao & Wu 1989; with halves it is a little narrow, with four fifths wide). Neighbours are looked up among the
+nearest 8 k in the full set. Coverage asks whether any sample that serves a reference point was drawn, and most points
+have several, which a bootstrap of that gets wrong either way. Its replicates are half the difference of complementary
+halves, which are independent of each other. The intervals of recall and coverage are 1.96 standard deviations of their
+replicates: spread, not the bias of fewer samples. A table keeps at most 32 servers of a point; that all are on one side
+has probability 2e-10. The parts of replicate r are made by how often resample r draws a sample, so cells stay paired.
 
 Shapes: n generated, m reference samples, R resamples, T = 32 servers kept per reference point.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import binomtest
 
 from drlbench.errors import UserError, did_you_mean
 from drlbench.metrics.base import Evidence, Measurement, Metric
-from drlbench.metrics.bootstrap import counts_or_default, mean_replicates, measurement
+from drlbench.metrics.bootstrap import LEVEL, counts_or_default, of_mean
 from drlbench.metrics.inputs import check_features, same_dimension
 from drlbench.metrics.neighbours import Index, Points, blocks, nearest, pair_distances, pairs_within, radii
+from drlbench.metrics.parts import Balls, Table, about, halves_apart, most_drawn
 
 Array = NDArray[np.float64]
 Features = NDArray[np.floating[Any]]
 Counts = NDArray[np.integer[Any]]
 
 SERVERS = 32
-AROUND = 8  # times k: neighbours of a generated sample that halves are looked up in
+AROUND = 8  # times k: neighbours of a generated sample that its part's are looked up among
+PART = 0.6  # of the samples, on which recall is measured anew
 CONVENTIONS = {"clovaai": True, "torch-fidelity": False, "adm": False}  # True: strictly inside the ball
 
 
@@ -56,78 +59,6 @@ class DensityCoverage(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Table:
-    """For each reference point, up to T generated samples that serve it; −1 fills the rest."""
-
-    servers: NDArray[np.int64]  # (m, T)
-
-    def share(self, counts: Counts | None) -> tuple[float, Array | None]:
-        """Share of points with a server, and its centred replicates."""
-        value = float((self.servers[:, 0] >= 0).mean()) if len(self.servers) else 0.0
-        if counts is None:
-            return value, None
-        return value, np.clip(value + _centred(self.hits(counts).mean(1)), 0.0, 1.0)
-
-    def hits(self, counts: Counts) -> NDArray[np.bool_]:
-        """(R, m) whether a server of the point occurs in the resample."""
-        present = np.zeros((len(counts), counts.shape[1] + 1), dtype=bool)  # the last column answers for −1
-        present[:, :-1] = counts > 0
-        hits = present[:, self.servers[:, 0]]
-        for column in self.servers.T[1:]:
-            rows = np.flatnonzero(column >= 0)
-            if not len(rows):
-                break
-            hits[:, rows] |= present[:, column[rows]]
-        return hits
-
-
-@dataclass(frozen=True)
-class Balls:
-    """What recall needs of every half: who lies near whom.
-
-    Attributes:
-        neighbours, distances: (n, A) nearest other generated samples, in order, and their squared distances.
-        row, column, reach: (p,) pairs of a reference point and a generated sample, by reference point, and their
-            squared distance; all pairs that any half can bring together.
-        points: number of reference points.
-        k: which neighbour a ball reaches to.
-        strict: whether a point on the edge is outside.
-    """
-
-    neighbours: Index
-    distances: Array
-    row: Index
-    column: Index
-    reach: Array
-    points: int
-    k: int
-    strict: bool
-
-    def replicates(self, value: float, counts: Counts) -> Array:
-        """(R,) recall of halves, centred on `value`."""
-        found = np.empty(len(counts))
-        for r, own in enumerate(halves(counts)):
-            here = own[self.neighbours]  # (n, A)
-            rank = here.cumsum(1)
-            place = (rank >= self.k).argmax(1)
-            place[rank[:, -1] < self.k] = here.shape[1] - 1
-            radius = self.distances[np.arange(len(place)), place]
-            edge = radius[self.column]
-            inside = own[self.column] & (self.reach < edge if self.strict else self.reach <= edge)
-            found[r] = len(np.unique(self.row[inside])) / self.points
-        return np.clip(value + _centred(found), 0.0, 1.0)
-
-
-def halves(counts: Counts) -> Iterator[NDArray[np.bool_]]:
-    """For every resample (n,) the half of the samples that it draws most often, ties by lot."""
-    for r, row in enumerate(counts):
-        order = np.random.default_rng(r).permutation(len(row))
-        chosen = np.zeros(len(row), dtype=bool)
-        chosen[order[np.argsort(-row[order].astype(np.int64), kind="stable")[: len(row) // 2]]] = True
-        yield chosen
-
-
-@dataclass(frozen=True)
 class Neighbourhoods:
     """Everything the four numbers need, from one pass over the pairs."""
 
@@ -135,11 +66,7 @@ class Neighbourhoods:
     balls: Array  # (n,) number of reference balls of the density k around a generated sample
     recall: Table
     coverage: Table
-    balls_of_halves: Balls
-
-
-def _centred(values: Array) -> Array:
-    return values - values.mean()
+    parts: Balls
 
 
 def _first_servers(row: Index, column: Index, points: int) -> NDArray[np.int64]:
@@ -196,20 +123,21 @@ def _prepare(a: Any, b: Any, convention: str) -> tuple[Features, Features, bool]
     return x, y, CONVENTIONS[convention]
 
 
-def _mean_measurement(metric: str, values: Array, counts: Counts | None) -> Measurement:
-    replicates = None if counts is None else mean_replicates(values, counts)
-    return measurement(metric, float(values.mean()), len(values), "higher", replicates)
-
-
-def _share_measurement(metric: str, table: Table, n: int, counts: Counts | None) -> Measurement:
-    value, replicates = table.share(counts)
-    return measurement(metric, value, n, "higher", replicates)
+def _precision(precise: Array, counts: Counts | None) -> Measurement:
+    """A share of independent samples, with Wilson's interval."""
+    found = of_mean("precision", precise, counts, "higher")
+    if counts is None:
+        return found
+    ends = binomtest(int(precise.sum()), len(precise)).proportion_ci(LEVEL, method="wilson")
+    return replace(found, low=float(ends.low), high=float(ends.high))
 
 
 def _recall(found: Neighbourhoods, n: int, counts: Counts | None) -> Measurement:
-    value, _ = found.recall.share(None)
-    replicates = None if counts is None else found.balls_of_halves.replicates(value, counts)
-    return measurement("recall", value, n, "higher", replicates)
+    if counts is None:
+        return about("recall", found.recall.share, None, n)
+    shares = found.parts.shares(most_drawn(counts, PART))
+    many = int(n * PART)  # the variance of a part about the whole goes with 1/many - 1/n, that of the whole with 1/n
+    return about("recall", found.recall.share, (shares - shares.mean()) * np.sqrt(many / (n - many)), n)
 
 
 def precision_recall(
@@ -233,7 +161,7 @@ def precision_recall(
     found = neighbourhoods(x, y, k, k, strict)
     resampling = counts_or_default(counts, len(x), resamples)
     return PrecisionRecall(
-        _mean_measurement("precision", found.precise, resampling),
+        _precision(found.precise, resampling),
         _recall(found, len(x), resampling),
     )
 
@@ -252,8 +180,8 @@ def density_coverage(
     found = neighbourhoods(x, y, k, k, strict)
     resampling = counts_or_default(counts, len(x), resamples)
     return DensityCoverage(
-        _mean_measurement("density", found.balls / k, resampling),
-        _share_measurement("coverage", found.coverage, len(x), resampling),
+        of_mean("density", found.balls / k, resampling, "higher"),
+        about("coverage", found.coverage.share, halves_apart(found.coverage.shares, resampling), len(x)),
     )
 
 
@@ -280,7 +208,7 @@ def class_coverage(
     if labels.shape != (len(x),) or reference_labels.shape != (len(y),):
         raise UserError(f"labels {labels.shape}, {reference_labels.shape} do not fit {len(x)} and {len(y)} samples")
     resampling = counts_or_default(counts, len(x), resamples)
-    values, replicates = [], []
+    tables = []
     classes = np.unique(reference_labels)
     for c in classes:
         own, real = np.flatnonzero(labels == c), y[reference_labels == c]
@@ -295,13 +223,10 @@ def class_coverage(
                 pairs = pairs_within(points, fakes, rows, d2, bound, r2[rows, None], strict)
                 local = _first_servers(*pairs, len(d2))
                 servers[rows] = np.where(local >= 0, own[local], -1)
-        table = Table(servers)
-        values.append(float((servers[:, 0] >= 0).mean()))
-        if resampling is not None:
-            replicates.append(table.hits(resampling).mean(1))
-    value = float(np.mean(values))
-    centred = np.clip(value + _centred(np.mean(replicates, axis=0)), 0.0, 1.0) if replicates else None
-    return measurement("class_coverage", value, len(x), "higher", centred, (), {"classes": float(len(classes))})
+        tables.append(Table(servers))
+    deviations = halves_apart(lambda drawn: np.mean([table.shares(drawn) for table in tables], axis=0), resampling)
+    found = about("class_coverage", float(np.mean([table.share for table in tables])), deviations, len(x))
+    return replace(found, details={"classes": float(len(classes))})
 
 
 class PRDC(Metric):
@@ -321,10 +246,10 @@ class PRDC(Metric):
         found = neighbourhoods(x, y, 3, 5, strict)
         counts = counts_or_default(evidence.counts, len(x), 0)
         results = [
-            _mean_measurement("precision", found.precise, counts),
+            _precision(found.precise, counts),
             _recall(found, len(x), counts),
-            _mean_measurement("density", found.balls / 5, counts),
-            _share_measurement("coverage", found.coverage, len(x), counts),
+            of_mean("density", found.balls / 5, counts, "higher"),
+            about("coverage", found.coverage.share, halves_apart(found.coverage.shares, counts), len(x)),
         ]
         real = evidence.reference_val_labels
         if evidence.labels is None or real is None:

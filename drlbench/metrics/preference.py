@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from drlbench.errors import UserError
 from drlbench.metrics.base import Measurement
-from drlbench.metrics.bootstrap import counts_or_default, mean_replicates, measurement
+from drlbench.metrics.bootstrap import counts_or_default, of_mean
 
 Scores = NDArray[np.floating[Any]]
 
@@ -36,9 +36,7 @@ def mean_score(
     """
     values = _scores(scores, name)
     resampling = counts_or_default(counts, len(values), resamples)
-    replicates = None if resampling is None else mean_replicates(values, resampling)
-    details = {"standard_deviation": float(values.std(ddof=1))}
-    return measurement(name, float(values.mean()), len(values), "higher", replicates, (), details)
+    return of_mean(name, values, resampling, "higher", {"standard_deviation": float(values.std(ddof=1))})
 
 
 def paired_gain(
@@ -60,10 +58,9 @@ def paired_gain(
         raise UserError(f"{name}: {len(values)} samples against {len(base)} of the base; pairs need the same seeds")
     difference = values - base
     resampling = counts_or_default(counts, len(values), resamples)
-    replicates = None if resampling is None else mean_replicates(difference, resampling)
     sigma = float(base.std(ddof=1))
     gain = float(difference.mean())
     details = {"win_rate": float((difference > 0).mean() + 0.5 * (difference == 0).mean())}
     if sigma > 0:
         details["in_base_sigma"] = gain / sigma
-    return measurement(f"{name}_gain", gain, len(values), "higher", replicates, (), details)
+    return of_mean(f"{name}_gain", difference, resampling, "higher", details)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from drlbench.errors import UserError
 from drlbench.metrics.base import Evidence, Measurement, Metric
-from drlbench.metrics.bootstrap import counts_or_default, linear_replicates, measurement
+from drlbench.metrics.bootstrap import counts_or_default, first_order
 from drlbench.metrics.inputs import as_features
 
 Labels = NDArray[np.integer[Any]]
@@ -57,8 +57,7 @@ def class_spread(
     resampling = counts_or_default(counts, len(features), resamples)
 
     def measured(metric: str, value: float, influence: NDArray[np.float64]) -> Measurement:
-        replicates = None if resampling is None else linear_replicates(value, influence, resampling)
-        return measurement(metric, value, len(features), "closer", replicates)
+        return first_order(metric, value, influence, resampling, "closer")
 
     return Spread(measured("variance_within", within, inside), measured("variance_between", between, outside))
 

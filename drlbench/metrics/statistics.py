@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from drlbench.errors import UserError
 from drlbench.metrics.base import Evidence, Measurement, Metric
-from drlbench.metrics.bootstrap import mean_replicates, measurement
+from drlbench.metrics.bootstrap import of_mean
 
 Array = NDArray[np.float64]
 
@@ -86,8 +86,7 @@ def statistic_measurements(
         if reference is not None and name in reference:
             target = float(reference[name].mean())
             details = {"reference": target, "drift": value - target}
-        replicates = None if counts is None else mean_replicates(per_image, counts)
-        results.append(measurement(name, value, len(per_image), "closer", replicates, (), details))
+        results.append(of_mean(name, per_image, counts, "closer", details))
     return results
 
 

@@ -19,7 +19,7 @@ from scipy import linalg
 
 from drlbench.errors import UserError
 from drlbench.metrics.base import Measurement
-from drlbench.metrics.bootstrap import linear_replicates, measurement
+from drlbench.metrics.bootstrap import first_order
 from drlbench.metrics.frechet import Gaussian
 from drlbench.metrics.inputs import as_features, same_dimension
 
@@ -161,5 +161,4 @@ class Tilt:
         return self.weights * centred / len(self.weights)
 
     def _measured(self, metric: str, value: float, influence: Array, counts: Counts, better: str) -> Measurement:
-        replicates = linear_replicates(value, influence, counts)
-        return measurement(metric, value, len(self.weights), better, replicates, self.notes())
+        return first_order(metric, value, influence, counts, better, self.notes())

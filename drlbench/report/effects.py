@@ -92,13 +92,17 @@ def fd_ratio(
 
 
 def sigma(run: RunData, cell: CellKey, guidance: str, metric: str) -> float:
-    """Standard deviation of a reward over a cell's samples, read off the bootstrap of its mean (sd = sigma/sqrt(n)).
+    """Standard deviation of a reward over a cell's samples (n - 1), as the run kept it.
 
-    NaN when the run kept neither replicates nor an interval.
+    A run of before it was kept: read off the bootstrap of the mean (sd = sigma/sqrt(n); 5 % off with 200 replicates).
+    NaN when there are neither replicates nor an interval.
     """
     row = run.row(cell, guidance, "", metric)
     if row is None:
         return float("nan")
+    kept = run.record.details.get(f"{cell.id}|{guidance}||{metric}", {})
+    if "standard_deviation" in kept:
+        return float(kept["standard_deviation"])
     draws = run.draws(cell, guidance, "", metric)
     if len(draws) > 1:
         return float(draws.std(ddof=1) * np.sqrt(row.n))

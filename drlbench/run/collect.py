@@ -15,6 +15,7 @@ from PIL import Image
 
 from drlbench.errors import IntegrityError
 from drlbench.report.results import COLUMNS, Row, write_results
+from drlbench.run.across import Found, mean_ratios
 from drlbench.run.bound import Bound, bound_of
 from drlbench.run.reading import Curve, Reader, Score
 from drlbench.run.signatures import signature
@@ -51,6 +52,7 @@ def collect(plan: Plan, reader: Reader, run: Path) -> dict[str, Any]:
     if plan.data is not None:
         sources.append((None, "none", plan.data))
     for cell, guidance, measured in sources:
+        ratios: dict[str, Found] = {}
         for node, space in _numbers(measured):
             for score, mark, draws in _scores(plan, reader, node):
                 if cell is None and space and score.metric != "fd":
@@ -62,6 +64,12 @@ def collect(plan: Plan, reader: Reader, run: Path) -> dict[str, Any]:
                 if score.details:
                     details[key] = score.details
                 notes |= dict.fromkeys(score.notes)
+                if cell is not None and score.metric == "fdr":
+                    ratios[space] = score, mark, draws
+        for score, mark, draws in mean_ratios(ratios, _looked_through(plan)):
+            rows.append(_row(plan, cell, guidance, "", score, mark))
+            if cell is not None and draws is not None:
+                replicates[f"{cell.cell.id}|{guidance}||{score.metric}"] = draws
     for cell in plan.cells:
         kl = next((found for found in _scores(plan, reader, cell.kl)), None) if cell.kl is not None else None
         if kl is not None:
@@ -255,7 +263,7 @@ def _curves(reader: Reader, cell: CellPlan) -> Iterator[dict[str, Any]]:
 
 
 def _space(plan: Plan, reader: Reader, name: str) -> dict[str, Any]:
-    used = {e for r in _optimised(plan) for e in plan.spec.rewards[r].encoders}
+    used = _looked_through(plan)
     about = reader.described(plan.encoders[name])
     return {
         "name": name,
@@ -275,6 +283,11 @@ def _kin(plan: Plan, reader: Reader, name: str, used: set[str]) -> str:
 
     others = [other for other in sorted(used - {name}) if taught(other) == taught(name)]
     return f"{taught(name)}, as {', '.join(others)}" if taught(name) and others and name not in used else ""
+
+
+def _looked_through(plan: Plan) -> set[str]:
+    """Spaces that a maximised reward looks through."""
+    return {e for r in _optimised(plan) for e in plan.spec.rewards[r].encoders}
 
 
 def _optimised(plan: Plan) -> set[str]:

@@ -10,7 +10,7 @@ from drlbench.data.lazy import LazyImages
 from drlbench.data.sources import read_dataset
 from drlbench.features.moments import Moments
 from drlbench.metrics.base import Evidence, Measurement
-from drlbench.metrics.bootstrap import mean_replicates, measurement, resample_counts
+from drlbench.metrics.bootstrap import of_mean, resample_counts
 from drlbench.registry import METRICS
 from drlbench.stages import Job
 from drlbench.stages.files import read_samples, write_measurements
@@ -59,8 +59,7 @@ def _out_of_range(job: Job, evidence: Evidence) -> Measurement:
     """Mean share of values that left [0, 1] before they were clamped: oversaturation, seen before it is cut off."""
     with np.load(job.inputs["samples"] / "samples.npz", allow_pickle=False) as data:
         outside = data["outside"]  # (n,)
-    replicates = mean_replicates(outside, evidence.counts)
-    return measurement("out_of_range", float(outside.mean()), len(outside), "lower", replicates)
+    return of_mean("out_of_range", outside.astype(np.float64), evidence.counts, "lower")
 
 
 def cost(of: Stage) -> Work:

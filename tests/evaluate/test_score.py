@@ -409,3 +409,21 @@ def test_the_csv_does_not_depend_on_batch_size_or_workers(tmp_path):
         assert np.linalg.norm(other - features[-1]) / np.linalg.norm(features[-1]) < 1e-5
     assert len(set(texts)) == 1
     assert float(texts[0].splitlines()[1].split(",")[2]) > 1e-3  # the sets do differ
+
+
+def test_fd_infinity_and_mind_by_name(sets):
+    folder, _, real = sets
+    table = evaluate(folder / "fake.npz", folder / "real.npz", ["fid-infinity", "mind", "fd"], {"p": Probe})
+    assert not table.failures
+    rows = by_name(table)
+    assert set(rows) == {"fd_infinity", "mind", "fd"}
+    assert rows["fd_infinity"].details["fd"] == pytest.approx(rows["fd"].value)
+    assert all(row.low < row.value < row.high for row in table.rows)
+    moments = Moments.of(extract(Probe(), real))
+    np.savez(folder / "jit_in256_stats.npz", mu=moments.mean, sigma=moments.covariance)
+    # Moments of the reference suffice for the first, not for the second.
+    table = evaluate(
+        folder / "fake.npz", folder / "jit_in256_stats.npz", ["fd-infinity", "mind"], {"inception-v3": Probe}
+    )
+    assert [row.metric for row in table.rows] == ["fd_infinity"]
+    assert [what for what, _ in table.failures] == ["mind in inception-v3"]

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from drlbench.errors import UserError
 from drlbench.metrics import Evidence, class_coverage, density_coverage, precision_recall, resample_counts
-from drlbench.metrics.manifold import PRDC, halves, neighbourhoods
+from drlbench.metrics.manifold import PRDC
+from drlbench.metrics.parts import most_drawn
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "metrics"
 EXPECTED = json.loads((GOLDEN / "prdc_expected.json").read_text())["cases"]
@@ -83,22 +84,28 @@ def test_blocks_do_not_change_the_answer(monkeypatch):
     assert four(fake, real, 5) == whole
 
 
-def test_replicates_are_those_of_the_resampled_generated_set():
-    """Against a direct recomputation with the drawn samples and the full set's radii."""
+def test_replicates_are_those_of_complementary_halves():
+    """Against a direct recomputation with the halves' samples and the reference's radii."""
     rng = np.random.default_rng(1)
     generated, reference = rng.standard_normal((80, 3)), rng.standard_normal((90, 3))
     counts = resample_counts(80, resamples=40, seed=5)
     dc = density_coverage(generated, reference, k=5, counts=counts)
-    found = neighbourhoods(generated, reference, 5, 5, True)
     d = ((reference[:, None] - generated[None]) ** 2).sum(-1)
     radius = np.sort(((reference[:, None] - reference[None]) ** 2).sum(-1), axis=1)[:, 5]
     inside = d < radius[:, None]
-    coverage = np.array([inside[:, c > 0].any(1).mean() for c in counts])
-    np.testing.assert_allclose(found.coverage.hits(counts).mean(1), coverage)
-    np.testing.assert_allclose(
-        dc.coverage.replicates, np.clip(coverage - coverage.mean() + dc.coverage.value, 0.0, 1.0)
-    )
+    halves = most_drawn(counts, 0.5)
+    apart = np.array([inside[:, h].any(1).mean() - inside[:, ~h].any(1).mean() for h in halves]) / 2
+    np.testing.assert_allclose(dc.coverage.replicates, np.clip(dc.coverage.value + apart, 0.0, 1.0))
+    assert dc.coverage.value - dc.coverage.low == pytest.approx(1.96 * np.sqrt(np.mean(apart**2)), rel=1e-4)
     np.testing.assert_allclose(dc.density.replicates, (counts @ inside.sum(0)) / 80 / 5)
+
+
+def test_precision_has_wilsons_interval():
+    """All of 60: from n / (n + z²) to 1, where a symmetric interval would have no width."""
+    x = np.random.default_rng(2).standard_normal((60, 2))
+    precision = precision_recall(x * 1e-3, x, counts=resample_counts(60, 20)).precision
+    assert precision.value == precision.high == 1.0
+    assert precision.low == pytest.approx(60 / (60 + 1.959964**2), rel=1e-6)
 
 
 def test_identical_sets_and_swapped_classes():
@@ -143,21 +150,22 @@ def test_metric_and_its_messages():
         class_coverage(x, labels[:-1], y, np.arange(60) % 2)
 
 
-def recall_of_half(x, reference, own, k):
+def recall_of_part(x, reference, own, k):
     """Recall of the samples `own` alone, by the definition."""
     return brute_force(x[own], reference, k, True)[1]
 
 
-def test_recalls_replicates_are_those_of_halves_with_radii_of_their_own():
+def test_recalls_replicates_are_those_of_parts_with_radii_of_their_own():
     rng = np.random.default_rng(3)
     x, y, counts = rng.normal(size=(120, 4)), rng.normal(size=(80, 4)) + 0.5, resample_counts(120, 12)
     recall = precision_recall(x, y, counts=counts).recall
-    direct = np.array([recall_of_half(x, y, own, 3) for own in halves(counts)])
-    assert recall.replicates == pytest.approx(np.clip(recall.value + direct - direct.mean(), 0, 1), abs=1e-12)
+    direct = np.array([recall_of_part(x, y, own, 3) for own in most_drawn(counts, 0.6)])
+    wider = (direct - direct.mean()) * np.sqrt(72 / 48)  # 72 of 120 are in a part
+    assert recall.replicates == pytest.approx(np.clip(recall.value + wider, 0, 1), abs=1e-12)
 
 
-def test_halves_are_of_the_samples_that_a_resample_draws_most():
+def test_parts_are_of_the_samples_that_a_resample_draws_most():
     counts = resample_counts(50, 5)
-    for row, own in zip(counts, halves(counts), strict=True):
+    for row, own in zip(counts, most_drawn(counts, 0.5), strict=True):
         assert own.sum() == 25
         assert row[own].min() >= row[~own].max()

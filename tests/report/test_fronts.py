@@ -152,3 +152,14 @@ def _raised(folder):
 def test_summary_is_plain_json(summary):
     text = json.dumps(summary.to_json(), allow_nan=False)
     assert "reference_rule" in text and '"lambda_"' not in text
+
+
+def test_a_preference_gain_is_in_the_standard_deviations_that_the_run_kept(run_dir, tmp_path):
+    copy = shutil.copytree(run_dir, tmp_path / "run")
+    meta = json.loads((copy / "run.json").read_text())
+    before = preference_gain(read_run(copy), "small", "base+prl", 4.0, "none", "taste").estimate.value
+    read_off = read_run(copy).draws(CellKey("small", "base", None, "0.0"), "none", "", "taste").std(ddof=1)
+    meta["details"] = {"small/base/seed=0.0|none||taste": {"standard_deviation": 0.5}}
+    (copy / "run.json").write_text(json.dumps(meta))
+    after = preference_gain(read_run(copy), "small", "base+prl", 4.0, "none", "taste").estimate.value
+    assert after == pytest.approx(before * read_off * np.sqrt(2000) / 0.5)

@@ -14,7 +14,7 @@ from drlbench.backbones.cards import Card, Published
 from drlbench.encoders.base import Encoder
 from drlbench.finetune.base import Algorithm
 from drlbench.metrics.base import Evidence, Measurement, Metric
-from drlbench.metrics.bootstrap import mean_replicates, measurement
+from drlbench.metrics.bootstrap import of_mean
 from drlbench.rewards.base import Reward
 from drlbench.weights.asset import Asset
 
@@ -28,8 +28,7 @@ class MeanInk(Metric):
     def measure(self, evidence: Evidence) -> list[Measurement]:
         evidence.require("dummy-ink", "images")
         values = evidence.images.reshape(len(evidence.images), -1).mean(1) / 255  # (n,)
-        replicates = mean_replicates(values.astype(np.float64), evidence.counts)
-        return [measurement("dummy-ink", float(values.mean()), len(values), "closer", replicates)]
+        return [of_mean("dummy-ink", values.astype(np.float64), evidence.counts, "closer")]
 
 
 # [reward]
