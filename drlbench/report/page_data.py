@@ -15,6 +15,7 @@ from drlbench.report.palette import styles
 from drlbench.report.rundata import CellKey, RunData
 from drlbench.report.summary import Summary, plain
 from drlbench.report.thumbnails import thumbnails
+from drlbench.report.tilt_path import PREFIX, tilt_points
 from drlbench.report.words import metric_name
 
 PICTURE_BUDGET = 5_000_000  # bytes of all sample grids together, before base64, as long as the numbers leave them
@@ -66,7 +67,15 @@ def page_data(run: RunData, summary: Summary) -> tuple[dict[str, Any], list[str]
         "rows": rows,
         "origins": list(origins),
         "families": [
-            {"backbone": b, "run": n, "points": [[index[c] for c in p.values()] for p in family_points(run, b, n)]}
+            {
+                "backbone": b,
+                "run": n,
+                "points": [[index[c] for c in p.values()] for p in family_points(run, b, n)],
+                "tilt": [
+                    {"lambda": lam, "at": {key: _short(v) for key, v in values.items()}}
+                    for lam, values in tilt_points(run, b, n, known)
+                ],
+            }
             for b in run.backbones
             for n in run.runs
         ],
@@ -94,7 +103,10 @@ def page_axes(run: RunData) -> list[Axis]:
     rest = [
         Axis(r.metric, r.space, r.better, "other")
         for r in run.rows
-        if r.run != "data" and r.metric not in run.rewards and r.metric not in run.drifts
+        if r.run != "data"
+        and r.metric not in run.rewards
+        and r.metric not in run.drifts
+        and not r.metric.startswith(PREFIX)  # drawn as a path of its own
     ]
     by_key = {a.key: a for a in [*rest, *rewards, *first]}
     order = [a.key for a in [*first, *rewards, *rest]]

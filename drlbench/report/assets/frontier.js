@@ -47,10 +47,15 @@
     x: points.reduce((sum, p) => sum + p.x, 0) / points.length,
     y: points.reduce((sum, p) => sum + p.y, 0) / points.length,
   });
-  // The values an axis must hold: every shown point and both ends of its interval.
+  // The exact optimum of a family's reward at its lambdas: weighted samples, so without guidance only.
+  const optimum = (family) => (state.guidance === DATA.guidance ? family.tilt : [])
+    .map((p) => ({ x: p.at[state.x], y: p.at[state.y] })).filter(known);
+  // The values an axis must hold: every shown point, both ends of its interval, and the optimum.
   function range(key, shown) {
     const rows = shown.flatMap((f) => f.points.flat()).map((c) => numbers(c)[key]).filter(Boolean);
-    const values = rows.flatMap((r) => r.slice(0, 3)).filter((v) => v !== null && Number.isFinite(v));
+    const side = key === state.x ? "x" : "y";
+    const best = shown.flatMap((f) => optimum(f).map((p) => p[side]));
+    const values = [...rows.flatMap((r) => r.slice(0, 3)), ...best].filter((v) => v !== null && Number.isFinite(v));
     return values.length ? [Math.min(...values), Math.max(...values)] : [0, 1];
   }
   // A distance whose largest value is many times the smallest would cram the good ones: logarithmic.
@@ -101,6 +106,13 @@
         data: line, showLine: true, label: family.run, borderColor: colour, backgroundColor: colour, borderWidth: 2,
         pointStyle: marker, pointRadius: 6, pointHoverRadius: 6, kind: "mean",
       });
+      const best = optimum(family);
+      if (best.length) {
+        made.push({
+          data: best, showLine: true, label: family.run, borderColor: colour, backgroundColor: "transparent", borderWidth: 1.5,
+          borderDash: [2, 4], pointStyle: "circle", pointRadius: 4, pointHoverRadius: 4, kind: "tilt",
+        });
+      }
       const cells = family.points.flat().filter((c) => DATA.cells[c].run === family.run);
       const seeds = cells.map(at).filter(known);
       order.push(...seeds.map((p) => ({ dataset: made.length, cell: p.cell, x: p.x, y: p.y })));

@@ -25,6 +25,7 @@ from drlbench.report.fronts import BASE, Axis, Front, axes, shown
 from drlbench.report.headline import preference_families
 from drlbench.report.rundata import RunData
 from drlbench.report.summary import all_fronts
+from drlbench.report.tilt_path import PLAIN, tilt_path
 from drlbench.report.words import metric_name
 
 WIDE = 4  # panels in a row
@@ -82,12 +83,14 @@ def draw(run: RunData, guidance: str, name: str, caption: str, pairs: list[tuple
                 panel.set_title(backbone, loc="left")
     several = any(len(run.seeds(c.backbone, c.run, c.lambda_)) > 1 for c in run.cells)
     shaded = "Shaded: attained by one seed, not by all. " if several else ""
+    traced = any(tilt_path(run, b, n, x, y) for b, x, y in panels for n in run.runs)
+    exact = "Dotted and hollow: the exact optimum at the same lambdas, without RL. " if traced else ""
     footnote(
         figure,
         "Large marks: mean over seeds, path in order of lambda (small figures) from the model each run starts from; "
         "bars 95 %. "
         f"Small: seeds. Dashed: joint front. {shaded}"
-        f"Dotted: real images. {DAGGER} held out. Guidance: {guidance}.",
+        f"{exact}Dotted: real images. {DAGGER} held out. Guidance: {guidance}.",
     )
     settle_and_name(figure, drawn)
     return [Picture(name, caption, figure)] if any(paths for _, paths, _ in drawn) else []
@@ -131,6 +134,10 @@ def draw_front(run: RunData, panel: Axes, fronts: dict[str, Front], x: Axis, y: 
                 panel.annotate(
                     f"{lam:g}", (mx[at], my[at]), (3, -8), textcoords="offset points", fontsize=6, color=style.light
                 )
+        optimum = tilt_path(run, f.backbone, name, x, y) if f.guidance == PLAIN else []
+        if optimum:
+            _, tx, ty = zip(*optimum, strict=True)
+            panel.plot(tx, ty, ":", marker="o", mfc="none", color=style.light, ms=3.5, lw=1.0, alpha=0.8, zorder=1)
         paths.append(list(zip(mx, my, strict=True)))
         ends.append((float(mx[-1]), float(my[-1]), name, style.light))
     if not means:
