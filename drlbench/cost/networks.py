@@ -8,6 +8,7 @@ Shapes: B batch, C channels, H and W height and width, T tokens of Z features.
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -117,6 +118,7 @@ def _classes(count: int) -> Tensor:
     return torch.zeros(count, dtype=torch.int64, device=META)
 
 
+@remembered
 def model(
     name: str, architecture: str, autoencoder: str, image: Shape | None = None, encoder: str = ""
 ) -> VelocityModel:
@@ -157,7 +159,7 @@ def classes_of(key: tuple[Any, ...]) -> int:
 @remembered
 def network_passes(key: tuple[Any, ...], rank: int | None = None, recompute: bool = False) -> Passes:
     """Passes of a backbone's velocity; `key` are the arguments of `model`."""
-    found = model(*key)
+    found = model(*key) if rank is None else copy.deepcopy(model(*key))  # the updates would stay in it
     t, y = torch.empty(1, device=META), _classes(1)
     return Passes(found, lambda x: found.velocity(x, t, y), found.latent_shape, rank, recompute)
 
@@ -181,7 +183,7 @@ def encoding(key: tuple[Any, ...], image: Shape) -> Count:
 @remembered
 def decoder_training(key: tuple[Any, ...]) -> Count:
     """One latent through the decoder of an autoencoder that is fitted here, with the gradient of its weights."""
-    found: Any = model(*key)
+    found: Any = copy.deepcopy(model(*key))  # its decoder is trained, those of others are not
     found.autoencoder.decoder.requires_grad_(True)
     return Passes(found.autoencoder, found.decode, found.latent_shape).trained
 
@@ -189,7 +191,7 @@ def decoder_training(key: tuple[Any, ...]) -> Count:
 @remembered
 def pretraining(key: tuple[Any, ...], settings: str, tokens: tuple[int, int] | None) -> Count:
     """One latent in one step of flow matching, with REPA's projections to tokens (T, Z) where there are any."""
-    found, record = model(*key), PretrainSettings(**json.loads(settings))
+    found, record = copy.deepcopy(model(*key)), PretrainSettings(**json.loads(settings))
     x = torch.empty(1, *found.latent_shape, device=META)
     seen = None if tokens is None else torch.empty(1, *tokens, device=META)
     generator = torch.Generator()

@@ -26,6 +26,7 @@ from drlbench.sampling.counts import evaluations
 
 FLOAT32 = 4
 LARGE = 5_000_000  # weights of a reward that fills a GPU
+SMALL_FILE = 0.03  # opening one and decoding the smallest image, in images of 256 x 256 pixels
 HOST_KERNEL = 20e-6 * 0.03e12  # starting one on a CPU, as operations that it could do meanwhile
 
 Sort = Literal["forward", "product", "trained"]
@@ -168,7 +169,10 @@ class Stage:
 
     def reading(self, images: float) -> Work:
         """Images of the data entry read once; those in encoded form are decoded."""
-        return Work(decoded=images if self._graph.data["kind"] in ("folder", "parquet", "tar") else 0.0)
+        if self._graph.data["kind"] not in ("folder", "parquet", "tar"):
+            return Work()
+        _, height, width = self.image
+        return Work(decoded=images * max(height * width / 256**2, SMALL_FILE))
 
     @staticmethod
     def not_counted(why: str) -> NotCounted:

@@ -31,7 +31,7 @@ class Work:
         kernels: that are started there one after another.
         draws: random numbers, which are made on the CPU so that every device gets the same ones.
         host: operations on one CPU core.
-        decoded: encoded images (JPEG, PNG) that are read.
+        decoded: encoded images (JPEG, PNG) that are read, in files that give images of 256 x 256 pixels.
         disk: bytes that are kept. scratch: bytes that lie there only while the stage runs.
         device_memory, memory: bytes at once, on the device beside activations, and on the host.
     """
@@ -91,7 +91,8 @@ class Device:
         tflops: TFLOP/s by precision of networks that are too small to fill it.
         large: the same of networks that fill it.
         kernel: seconds to start one. queued: whether that happens while others run.
-        host: TFLOP/s of one CPU core. draw: seconds of a normal number. decode: seconds of a JPEG of 500 x 375 pixels.
+        host: TFLOP/s of one CPU core. draw: seconds of a normal number. decode: seconds of a JPEG of 500 x 375 pixels,
+            as ImageNet's are at 256 x 256.
         start: seconds of a stage whatever it does.
     """
 
@@ -122,10 +123,10 @@ PEAK_TFLOPS = 790.0
 
 ASSUMED = {
     "cuda": Device("cuda", {"fp32": 25.0, "bf16": 60.0}, {"fp32": 45.0, "bf16": 110.0}, 8e-6, True, start=2.0),
-    "cpu": Device("cpu", {"fp32": 0.05, "bf16": 0.08}, {"fp32": 0.05, "bf16": 0.08}, 20e-6, False),
+    "cpu": Device("cpu", {"fp32": 0.05, "bf16": 0.08}, {"fp32": 0.1, "bf16": 0.1}, 20e-6, False),
 }
 BASIS = {
     "cuda": "ASSUMED for an H200: 25 TFLOP/s in fp32 and 60 in bf16 on small networks, 45 and 110 (14 % of the peak) "
     "on large ones, 8 us a kernel",
-    "cpu": "ASSUMED for a CPU core: 50 GFLOP/s in fp32, 80 in bf16, 20 us a kernel",
+    "cpu": "ASSUMED for a CPU core: 50 GFLOP/s in fp32 and 80 in bf16, 100 in published networks, 20 us a kernel",
 }

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from drlbench.backbones import create, wrap
-from drlbench.cost.counting import operations
+from drlbench.cost import counting
+from drlbench.cost.counting import Operations, operations
 from drlbench.cost.network import META, Passes
 from drlbench.cost.networks import (
     NotCounted,
@@ -25,10 +26,13 @@ from drlbench.cost.networks import (
     text,
 )
 from drlbench.registry import ENCODERS
+from drlbench.rewards import make_reward
 from drlbench.rewards.bradley_terry import BradleyTerry
 from drlbench.rewards.discriminator import DiscriminatorSettings
 from drlbench.rewards.discriminator_fit import fit_discriminator
 from drlbench.suite.kinds import in_full
+from drlbench.weights.catalogue import ASSETS
+from drlbench.weights.files import cached
 
 SHAPE = (3, 16, 16)
 SMALL: list[tuple[str, dict[str, Any]]] = [
@@ -51,21 +55,57 @@ def pictures(count: int) -> Any:
         ("rae", {"input_size": 8, "in_channels": 16, "hidden_size": (48, 64), "depth": (5, 3), "num_heads": (4, 4)}),
     ],
 )  # fmt: skip
-def test_repeated_blocks_are_run_once_and_counted_exactly(name: str, given: dict[str, Any]) -> None:
+def test_passes_are_what_the_network_executes(
+    name: str, given: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     with torch.device("meta"):
         model, whole = (wrap(create(name, **given)) for _ in range(2))  # type: ignore[arg-type] # `create` is typed as any module
         t, y = torch.zeros(1), torch.zeros(1, dtype=torch.int64)
     found = Passes(model, lambda x: model.velocity(x, t, y), model.latent_shape)
+    counts = found.trained, found.forward, found.product
     x = torch.zeros(1, *model.latent_shape, device=META, requires_grad=True)
     weights = [p for p in whole.parameters() if p.requires_grad]
 
     def trained() -> None:
         torch.autograd.grad(whole.velocity(x.detach(), t, y).sum(), weights, allow_unused=True)
 
-    assert found.trained.flops == operations(trained)
-    assert found.forward.flops == operations(lambda: whole.velocity(x, t, y))
+    def forward() -> None:
+        with torch.no_grad():
+            whole.velocity(x, t, y)
+
+    monkeypatch.setattr(counting, "_known", _Forgets())
+    assert counts[0].flops == operations(trained)
+    assert counts[1].flops == operations(forward)
     whole.requires_grad_(False)
-    assert found.product.flops == operations(lambda: torch.autograd.grad(whole.velocity(x, t, y).sum(), x))
+    assert counts[2].flops == operations(lambda: torch.autograd.grad(whole.velocity(x, t, y).sum(), x))
+
+
+class _Forgets(dict[Any, Any]):
+    """Every operator is new."""
+
+    def __setitem__(self, key: Any, value: Any) -> None: ...
+
+
+def test_what_was_looked_up_looks_like_what_was_made() -> None:
+    """Several results, a missing one, strides that are not the usual ones, writing in place, a view, numbers' types."""
+    x = torch.empty(4, 6, 5, device=META)
+
+    def run() -> list[Any]:
+        top = x.topk(2, dim=1)
+        turned = x.transpose(0, 2)
+        empty = torch.zeros(5, device=META)
+        return [*top, turned, turned * 2, turned * 2.5, x.long() * 2, x.long() * 2.5, empty.add_(1), x.add(x[:, :1]),
+                torch.native_layer_norm(x, (5,), None, None, 1e-5)]  # fmt: skip
+
+    def looks(found: list[Any]) -> list[Any]:
+        return [looks(list(f)) if isinstance(f, tuple) else (f.shape, f.stride(), f.dtype) for f in found]
+
+    with Operations() as first:
+        once = run()
+    with Operations() as second:
+        again = run()
+    assert looks(once) == looks(again) == looks(run())
+    assert (first.kernels, first.draws) == (second.kernels, second.draws)
 
 
 @pytest.mark.parametrize(
@@ -85,6 +125,19 @@ def test_a_published_encoder_and_reward_need_no_file(monkeypatch: pytest.MonkeyP
     assert inception.forward.flops / 1e9 == pytest.approx(11.5, rel=0.01) and inception.shape == (2048,)
     aesthetic = reward_passes("laion-aesthetic", "{}", (), (3, 256, 256), 1000)
     assert aesthetic.forward.flops / 1e12 == pytest.approx(0.162, rel=0.01), "CLIP ViT-L/14 at 224"
+
+
+def test_brisque_is_counted_without_its_file() -> None:
+    found = reward_passes("brisque", "{}", (), (3, 32, 32), 10)
+    # Smoothing, of values and their squares, at 32 and 16 pixels.
+    assert found.forward.flops == 2 * (2 * 49) * (32**2 + 16**2)
+    if cached(ASSETS["brisque-svm"]) is not None:
+        reward, image = make_reward("brisque"), torch.rand(1, 3, 32, 32)
+        assert found.product.flops == operations(lambda: torch.autograd.grad(_score(reward, image).sum(), image))
+
+
+def _score(reward: Any, image: Any) -> Any:
+    return reward(image.requires_grad_(), torch.zeros(1).long())
 
 
 def test_what_cannot_be_built_says_why() -> None:
