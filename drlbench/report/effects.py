@@ -5,6 +5,7 @@ Shapes: S RL seeds, R replicates.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -55,6 +56,25 @@ def means(samples: Sequence[tuple[Floats, Floats]]) -> list[Estimate]:
         values, draws = (np.stack([samples[i][part] for i in places]) for part in (0, 1))
         found |= zip(places, estimates(values, draws), strict=True)
     return [found[i] for i in range(len(samples))]
+
+
+def bounds(e: Estimate) -> tuple[float, float]:
+    """The interval over seeds where it is known, that over samples otherwise; NaN where neither is."""
+    return (e.seed_low, e.seed_high) if math.isfinite(e.seed_low) else (e.low, e.high)
+
+
+def best_of(scores: list[Estimate], better: str) -> int | None:
+    """The row whose interval over seeds is clear of every other's interval; None where there is none."""
+    known = [(i, e) for i, e in enumerate(scores) if math.isfinite(e.value)]
+    if not better or len(known) < 2:
+        return None
+    sign = 1.0 if better == "lower" else -1.0
+    first, e = min(known, key=lambda x: sign * x[1].value)
+    if not math.isfinite(e.seed_low):
+        return None
+    worst = max(sign * e.seed_low, sign * e.seed_high)
+    others = [min(sign * b for b in bounds(o)) for i, o in known if i != first]
+    return first if all(math.isfinite(o) and worst < o for o in others) else None
 
 
 def paired(

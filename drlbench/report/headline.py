@@ -19,7 +19,7 @@ CONTROL = "sft"
 
 @dataclass(frozen=True)
 class Sentence:
-    """One finding; `topic` is status, verdict, caution, distance, front or hacking; no `backbone`: the whole run."""
+    """One finding; no `backbone`: the whole run. Topics: status, verdict, alone, caution, distance, front, hacking."""
 
     topic: str
     backbone: str

@@ -17,16 +17,17 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup
 
 from drlbench.frontier.uncertainty import Estimate
+from drlbench.report.effects import bounds
 from drlbench.report.headline import axis_words
 from drlbench.report.page_data import page_data
 from drlbench.report.record import RunRecord
 from drlbench.report.rundata import RunData
-from drlbench.report.scorecard import RULE, bounds, minutes
+from drlbench.report.scorecard import RULE, minutes
 from drlbench.report.summary import INTERVAL_RULE, REFERENCE_RULE, Summary, told_guidances
-from drlbench.report.tables import checkpoint_rows, printed_table
+from drlbench.report.tables import checkpoint_rows, printed_keys, printed_table
 from drlbench.report.words import digits, family, interval, lambda_text, percent, seeds
 
-SCRIPTS = ("chart.umd.min.js", "page.js", "svg.js", "tables.js", "frontier.js", "panels.js")
+SCRIPTS = ("chart.umd.min.js", "page.js", "svg.js", "seeds.js", "tables.js", "frontier.js", "panels.js", "filters.js")
 STYLE = "page.css"
 WIDE = 600  # points
 TOPICS = {"distance": "Distance to the data", "front": "Frontiers", "hacking": "Reward hacking"}
@@ -49,13 +50,14 @@ def render(run: RunData, summary: Summary, pictures: dict[str, tuple[str, str]])
             meta=run.record,
             run=run,
             summary=summary,
-            leads=[s for s in summary.headline if s.topic in ("status", "verdict", "caution")],
+            leads=summary.leads(),
             topics=[(title, [s for s in summary.headline if s.topic == topic]) for topic, title in TOPICS.items()],
             card=summary.scorecard,
-            card_note=summary.scorecard.to_table().note,
+            one_seed=all(x.seeds <= 1 for x in summary.scorecard.lines),
             card_rule=RULE,
             counts=_counts(run),
             tables=[(g, printed_table(run, g)) for g in _tabled(run)],
+            table_spaces=["", "", "", "", *(s for s, _ in printed_keys(run))],
             untabled=len(told_guidances(run)) < len(run.guidances),
             contests=[c for c in summary.contests if c.guidance == summary.plain_guidance],
             axis=lambda a: axis_words(run, a),

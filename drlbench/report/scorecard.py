@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from drlbench.frontier.uncertainty import Estimate
-from drlbench.report.effects import Hacking, mean_over_seeds, preference_gain
+from drlbench.report.effects import Hacking, best_of, bounds, mean_over_seeds, preference_gain
 from drlbench.report.fronts import BASE
 from drlbench.report.headline import headline_lambda, preference_families
 from drlbench.report.rundata import RunData
@@ -58,6 +58,10 @@ class Scorecard:
     columns: tuple[Column, ...]
     lines: tuple[Line, ...]
 
+    def held_out(self) -> int:
+        """How many columns come first because nothing was trained on them; cost and seeds stand after them."""
+        return next((i for i, c in enumerate(self.columns) if not c.held_out), len(self.columns))
+
     def to_table(self) -> Table:
         """The scorecard for a terminal or a document: `value [interval]`, * for the best."""
         several = len({x.backbone for x in self.lines}) > 1
@@ -76,11 +80,6 @@ class Scorecard:
         what = "sampling only: one seed, so no best is marked" if one else "over seeds where a row has several"
         note = f"95 % intervals, {what}. † held out. * best, its interval clear of the next. ! signs of reward hacking."
         return Table("Scorecard", header, tuple(rows), note)
-
-
-def bounds(e: Estimate) -> tuple[float, float]:
-    """The interval over seeds where it is known, that over samples otherwise; NaN where neither is."""
-    return (e.seed_low, e.seed_high) if math.isfinite(e.seed_low) else (e.low, e.high)
 
 
 def shown(e: Estimate) -> str:
@@ -154,20 +153,6 @@ def scorecard(run: RunData, guidance: str, signs: tuple[Hacking, ...]) -> Scorec
             marked = any(h.signs for h in signs if (h.backbone, h.run, h.lambda_) == (backbone, name, lambda_))
             cost = sum(seconds) / len(seconds) if seconds else 0.0
             own.append((name, lambda_, len(cells), marked, tuple(scores), cost))
-        best = [_best([x[4][i] for x in own], c.better) for i, c in enumerate(shown_columns)]
+        best = [best_of([x[4][i] for x in own], c.better) for i, c in enumerate(shown_columns)]
         lines += [Line(backbone, *x[:5], tuple(j == b for b in best), x[5]) for j, x in enumerate(own)]
     return Scorecard(guidance, shown_columns, tuple(lines))
-
-
-def _best(scores: list[Estimate], better: str) -> int | None:
-    """The row whose interval over seeds is clear of every other's interval; None where there is none."""
-    known = [(i, e) for i, e in enumerate(scores) if math.isfinite(e.value)]
-    if not better or len(known) < 2:
-        return None
-    sign = 1.0 if better == "lower" else -1.0
-    first, e = min(known, key=lambda x: sign * x[1].value)
-    if not math.isfinite(e.seed_low):
-        return None
-    worst = max(sign * e.seed_low, sign * e.seed_high)
-    others = [min(sign * b for b in bounds(o)) for i, o in known if i != first]
-    return first if all(math.isfinite(o) and worst < o for o in others) else None

@@ -23,6 +23,7 @@ from drlbench.report.scorecard import Scorecard, scorecard
 from drlbench.report.verdict import verdict
 
 SCHEMA = 1
+LEADS = ("status", "verdict", "alone", "caution")
 MOST_TOLD = 4  # guidances; of a longer sweep table.csv and frontier.csv have the rest
 REFERENCE_RULE = (
     "Per backbone, guidance and pair of axes: the worst value of each axis over the points of every family (mean over "
@@ -66,8 +67,12 @@ class Summary:
     scorecard: Scorecard
 
     def in_short(self) -> list[str]:
-        """The headline's first lines: what is missing, the verdict, and a caution."""
-        return [s.text for s in self.headline if s.topic in ("status", "verdict", "caution")]
+        """The headline's first lines: what is missing, the verdict, DRL alone, and a caution."""
+        return [s.text for s in self.leads()]
+
+    def leads(self) -> list[Sentence]:
+        """The headline's first sentences."""
+        return [s for s in self.headline if s.topic in LEADS]
 
     def to_json(self) -> dict[str, Any]:
         """Plain values with sorted meaning: NaN and infinity become null."""

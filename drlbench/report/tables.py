@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from drlbench.frontier.uncertainty import Estimate
-from drlbench.report.effects import mean_over_seeds, means
+from drlbench.report.effects import best_of, means
 from drlbench.report.results import DATA, csv_text
 from drlbench.report.rundata import RunData
 from drlbench.report.words import digits, metric_name
@@ -157,21 +157,32 @@ def _known(value: float) -> float | None:
 
 def printed_table(run: RunData, guidance: str) -> Table:
     """The honest table as people print it: FD and coverage in every space, rewards and KL, `value ± half interval`."""
-    keys = [(s, m) for m in PRINTED for s in run.spaces if (s, m) in numbers_of(run)]
-    keys += [("", r) for r in run.rewards] + [("", "kl_nats")] * (("", "kl_nats") in numbers_of(run))
+    keys = printed_keys(run)
     header = ("backbone", "run", "lambda", "seeds", *(_printed_name(run, s, m) for s, m in keys))
-    rows = []
-    for backbone, name, lambda_, g, n, _ in checkpoint_rows(run):
-        if g == guidance:
-            cells = [mean_over_seeds(run, backbone, name, lambda_, g, s, m) for s, m in keys]
-            rows.append((backbone, name, "" if lambda_ is None else f"{lambda_:g}", str(n), *map(plus_minus, cells)))
+    better = {(r.space, r.metric): r.better for r in run.rows if r.metric != "kl_nats"}
+    every, rows = checkpoint_rows(run), []
+    for backbone in run.backbones:
+        own = [row for row in every if (row[0], row[3]) == (backbone, guidance)]
+        found = [means([run.sample(run.seeds(*row[:3]), guidance, *key)[:2] for key in keys]) for row in own]
+        best = [best_of([e[i] for e in found], better.get(key, "")) for i, key in enumerate(keys)]
+        for j, (row, numbers) in enumerate(zip(own, found, strict=True)):
+            cells = [plus_minus(e) + (" *" if best[i] == j else "") for i, e in enumerate(numbers)]
+            rows.append((*row[:2], "" if row[2] is None else f"{row[2]:g}", str(row[4]), *cells))
     real = [run.data_row(s, m) for s, m in keys]
     rows.append(("", "real images", "", "", *(digits(r.value) if r else "" for r in real)))
     note = (
         f"Guidance: {guidance}. One checkpoint a row, the same in every column; mean over seeds ± half the 95 % "
-        "sampling interval. Columns marked † are held out: nothing was trained on them."
+        "sampling interval. Columns marked † are held out: nothing was trained on them. * best of its backbone, its "
+        "interval over seeds clear of every other's."
     )
     return Table("One checkpoint a row", header, tuple(rows), note)
+
+
+def printed_keys(run: RunData) -> list[tuple[str, str]]:
+    """(space, metric) of the printed table's columns."""
+    known = numbers_of(run)
+    keys = [(s, m) for m in PRINTED for s in run.spaces if (s, m) in known]
+    return keys + [("", r) for r in run.rewards] + [("", "kl_nats")] * (("", "kl_nats") in known)
 
 
 def _printed_name(run: RunData, space: str, metric: str) -> str:

@@ -19,12 +19,17 @@ ONE_SEED = "one seed: sampling only"
 
 
 def verdict(run: RunData, guidance: str, contests: list[Contest], signs: list[Hacking]) -> Iterator[Sentence]:
-    """The sentence, for all backbones together, and one of caution where a reward was hacked."""
+    """The sentence for all backbones together: preference RL after DRL against preference RL alone.
+
+    Then DRL alone against base and plain training (the verdict itself where no preference was optimised), and a
+    caution where a reward was hacked.
+    """
     fronts = [(b, text) for b in run.backbones for text in _front(run, b, guidance, contests)]
     alone = [(b, text) for b in run.backbones for text in _alone(run, b, guidance)]
-    told = "; ".join([*_gather(run, fronts), *_gather(run, alone)])
-    if told:
-        yield Sentence("verdict", "", told[0].upper() + told[1:] + ".")
+    topics = ["verdict", "alone"]
+    for found in (fronts, alone):
+        if told := "; ".join(_gather(run, found)):
+            yield Sentence(topics.pop(0), "", told[0].upper() + told[1:] + ".")
     if caution := _caution(run, signs):
         yield Sentence("caution", "", caution)
 
@@ -55,7 +60,7 @@ def _front(run: RunData, backbone: str, guidance: str, contests: list[Contest]) 
     n = min(c.volume.difference.n_seeds for c in group)
     leads = [c.volume.difference for c in group]
     ahead, behind = (sum(math.copysign(1, d.value) == s and d.value != 0 for d in leads) for s in (1, -1))
-    more = f"{after} is ahead of {alone} in {ahead} of {where}"
+    more = f"{after} is ahead of {alone} ({group[0].y.metric} over FD) in {ahead} of {where}"
     less = f" and behind in {behind}" if behind and ahead else f", it is behind in {behind}" if behind else ""
     if n < 2:
         yield f"{more}{less} in this run ({ONE_SEED})"

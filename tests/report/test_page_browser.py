@@ -126,7 +126,49 @@ def test_axe_finds_nothing_serious(page, browser, theme):
     scheme = {"features": [{"name": "prefers-color-scheme", "value": theme}]}
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", scheme)
     browser.get(url)
+    browser.set_script_timeout(180)
     browser.execute_script(axe.read_text(encoding="utf-8"))
     found = browser.execute_async_script("const done = arguments[0]; axe.run().then(r => done(r.violations))")
     told = {v["id"]: (v["impact"], [n["target"] for n in v["nodes"]][:3]) for v in found}
     assert {rule: told[rule] for rule in told if told[rule][0] in ("serious", "critical")} == {}
+
+
+def test_filters_hold_for_the_whole_page_and_stand_in_the_address(page, browser):
+    url, hostile = page
+    browser.get(url)
+
+    def script(code, *arguments):
+        return browser.execute_script(code, *arguments)
+
+    def choose(name, value):
+        script(
+            "const s = document.getElementById(arguments[0]); s.value = arguments[1];"
+            "s.dispatchEvent(new Event('change'))",
+            *(f"only-{name}", value),
+        )
+
+    def shown():
+        return script(
+            "return [...document.querySelectorAll('table.sortable')].map(t => [...t.rows].filter(r => !r.hidden)"
+            ".map(r => [...r.cells].filter(c => !c.hidden).map(c => c.textContent)))"
+        )
+
+    choose("backbone", "large")
+    choose("space", "pixels")
+    script("[...document.querySelectorAll('#filters .family')].find(b => b.textContent === 'sft').click()")
+    tables = shown()
+    names = [row[0] for row in tables[0][1:]]
+    assert len(names) == 5 and all(n.startswith("large") and "sft" not in n for n in names)
+    assert [h for h in tables[0][0] if h.startswith("FD")] == ["FD pixels"]
+    assert all(row[0] == "large" for table in tables[1:] for row in table[1:] if row[1] != "real images")
+    assert script("return document.getElementById('backbone').value") == "large"
+    assert script("return document.getElementById('axis-x').value") == "fd@pixels"
+    linked = script("return location.href")
+    browser.get("about:blank")
+    browser.get(linked)
+    assert shown() == tables
+    seeds = script("return document.getElementById('seeds-table').tBodies[0].rows.length")
+    assert seeds == len(script("return DATA.cells")) and browser.get_log("browser") == []
+    if script("return innerWidth") > 1000:  # the scorecard and the frontier share the first screen
+        tops = script("return ['.stacked', '#plot'].map(s => document.querySelector(s).getBoundingClientRect().top)")
+        assert max(tops) < 900 or hostile

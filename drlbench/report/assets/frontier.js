@@ -2,7 +2,7 @@
 // The interactive frontier: choose axes, backbone and guidance; point at a cell to see it; click to pin two.
 (() => {
   if (!DATA.cells.length) {
-    for (const id of ["controls", "presets", "families", "plot", "detail", "plot-help"]) $(id).hidden = true;
+    for (const id of ["controls", "plot", "detail", "plot-help"]) $(id).hidden = true;
     return;
   }
   const axes = new Map(DATA.axes.map((a) => [a.key, a]));
@@ -11,7 +11,6 @@
   const state = {
     x: linked("x", keys, DATA.x), y: linked("y", keys, DATA.y),
     backbone: linked("backbone", DATA.backbones, DATA.backbones[0]), guidance: linked("guidance", DATA.guidances, DATA.guidance),
-    hidden: new Set((address.get("hide") || "").split(",").filter((r) => DATA.order.includes(r))),
   };
   const asPin = (text) => {
     const [id, guidance] = (text || "").split("|");
@@ -60,14 +59,16 @@
   }
   // A distance whose largest value is many times the smallest would cram the good ones: logarithmic.
   function scale(axis) {
-    const shown = DATA.families.filter((f) => f.backbone === state.backbone && !state.hidden.has(f.run));
+    const shown = DATA.families.filter((f) => f.backbone === state.backbone && !kept.hidden.has(f.run));
     const [low, high] = range(axis.key, shown);
     const log = axis.kind === "fd" && low > 0 && high / low > 3;
     const style = { ...axisStyle(title(axis) + (log ? ", log scale" : "")), type: log ? "logarithmic" : "linear" };
-    if (log) return { ...style, min: low / 1.12, max: high * 1.12, ticks: { ...style.ticks, callback: shortNumber } };
+    if (log) return { ...style, min: low / 1.12, max: high * 1.12, ticks: { ...style.ticks, callback: (v) => (roundNumber(v) ? shortNumber(v) : null) } };
     const room = 0.07 * (high - low || Math.abs(high) || 1);
     return { ...style, min: low - room, max: high + room };
   }
+  // One digit and zeros: the ends of a logarithmic axis are not.
+  const roundNumber = (v) => Math.abs((v / 10 ** Math.floor(Math.log10(v) + 1e-9)) % 1) < 1e-6;
   const title = (axis) => {
     const arrow = { lower: " — lower is better", higher: " — higher is better", closer: "" }[axis.better];
     return axis.label + arrow;
@@ -92,7 +93,7 @@
   }
 
   function datasets() {
-    const shown = DATA.families.filter((f) => f.backbone === state.backbone && !state.hidden.has(f.run));
+    const shown = DATA.families.filter((f) => f.backbone === state.backbone && !kept.hidden.has(f.run));
     const made = [];
     order = [];
     const means = [];
@@ -230,7 +231,7 @@
     const picture = one.grids[guidance];
     if (picture !== undefined) {
       const open = element("button", null, { type: "button", class: "picture", "aria-label": `Samples of ${one.id} at full size` });
-      open.append(element("img", null, { src: DATA.pictures[picture], alt: `Samples of ${one.id}, guidance ${guidance}; the same tile is the same class and noise in every cell` }));
+      open.append(labelled(element("img", null, { src: DATA.pictures[picture], alt: `Samples of ${one.id}, guidance ${guidance}; the same tile is the same class and noise in every cell` }), "thumb"));
       open.addEventListener("click", () => large({ cell, guidance }));
       parts.push(open);
     } else parts.push(element("p", "No sample grid was kept.", { class: "muted" }));
@@ -258,7 +259,24 @@
     const element = chart.data.datasets[point.dataset].data.findIndex((p) => p.cell === point.cell);
     chart.setActiveElements([{ datasetIndex: point.dataset, index: element }]);
     chart.update("none");
+    tip(point);
     if (speak) $("live").textContent = sentence(point.cell);
+  }
+
+  // The point's own two numbers, beside it.
+  function tip(point) {
+    const [one, row] = [DATA.cells[point.cell], numbers(point.cell)];
+    const lines = [state.x, state.y].map((key) => {
+      const [value, low, high] = row[key];
+      return element("span", `${axes.get(key).label}: ${shortNumber(value)}${low === null || high === null ? "" : ` (${shortNumber(low)} to ${shortNumber(high)})`}`, { class: "line" });
+    });
+    const box = $("tip");
+    box.replaceChildren(element("strong", `${one.run} ${weight(one)} seed ${one.seed}`), ...lines);
+    box.hidden = false;
+    const [px, py] = [chart.scales.x.getPixelForValue(point.x), chart.scales.y.getPixelForValue(point.y)];
+    const room = $("plot").clientWidth - box.offsetWidth;
+    box.style.left = `${Math.max(0, Math.min(room, px - box.offsetWidth / 2))}px`;
+    box.style.top = `${py > box.offsetHeight + 16 ? py - box.offsetHeight - 14 : py + 14}px`;
   }
 
   function pin(index) {
@@ -283,6 +301,16 @@
       target.append(button);
     });
     chart.update("none");
+  }
+
+  function choose(changes) {
+    Object.assign(state, changes);
+    for (const [key, value] of Object.entries(changes)) {
+      address.set(key, value);
+      $({ x: "axis-x", y: "axis-y" }[key] || key).value = value;
+    }
+    $("question").value = asked();
+    if (changes.guidance) fillSeeds(state.guidance);
   }
 
   function nearest(event) {
@@ -311,6 +339,7 @@
         onHover: (event) => {
           const found = nearest(event);
           if (found >= 0 && found !== current) show(found, false);
+          if (found < 0) [$("tip").hidden, current] = [true, -1];
           event.native.target.classList.toggle("hit", found >= 0);
         },
         onClick: (event) => {
@@ -322,6 +351,7 @@
       },
     });
     current = -1;
+    $("tip").hidden = true;
     window.frontierPoints = () => order.map((p) => ({ id: DATA.cells[p.cell].id, x: chart.scales.x.getPixelForValue(p.x), y: chart.scales.y.getPixelForValue(p.y) }));
   }
 
@@ -342,36 +372,28 @@
   options($("backbone"), DATA.backbones.map((b) => [b, b]), state.backbone);
   options($("guidance"), DATA.guidances.map((g) => [g, g]), state.guidance);
   for (const [id, key] of [["axis-x", "x"], ["axis-y", "y"], ["backbone", "backbone"], ["guidance", "guidance"]]) {
-    $(id).addEventListener("change", () => { state[key] = $(id).value; address.set(key, state[key]); draw(); });
+    $(id).addEventListener("change", () => { choose({ [key]: $(id).value }); draw(); });
   }
-  $("presets").replaceChildren(...DATA.presets.map((preset) => {
-    const button = element("button", preset.label, { type: "button" });
-    button.addEventListener("click", () => {
-      Object.assign(state, { x: preset.x, y: preset.y });
-      $("axis-x").value = state.x;
-      $("axis-y").value = state.y;
-      address.set("x", state.x);
-      address.set("y", state.y);
-      draw();
-    });
-    return button;
-  }));
-  function families() {
-    $("families").replaceChildren(...DATA.order.map((run) => {
-      const button = element("button", null, { type: "button", class: "family", "aria-pressed": String(!state.hidden.has(run)) });
-      const swatch = element("span", null, { class: "swatch" });
-      swatch.style.background = familyColour(run);
-      button.append(swatch, run);
-      button.addEventListener("click", () => {
-        if (!state.hidden.delete(run)) state.hidden.add(run);
-        button.setAttribute("aria-pressed", String(!state.hidden.has(run)));
-        address.set("hide", [...state.hidden].join(","));
-        draw();
-      });
-      return button;
-    }));
-  }
-  onTheme(() => { families(); draw(); });
-  svgButton($("presets"), "frontier", () => chart);
+  for (const [id, many] of [["backbone", DATA.backbones], ["guidance", DATA.guidances]]) $(id).parentElement.hidden = many.length < 2;
+  // A question chooses both axes; axes of a reader's own answer none of them.
+  const asked = () => String(DATA.presets.findIndex((p) => p.x === state.x && p.y === state.y));
+  options($("question"), [...DATA.presets.map((p, i) => [String(i), p.label]), ["-1", "own axes"]], asked());
+  $("question").addEventListener("change", () => {
+    const preset = DATA.presets[Number($("question").value)];
+    if (preset) { choose({ x: preset.x, y: preset.y }); draw(); }
+  });
+  // The page's filters choose for the frontier too.
+  let followed = { ...kept };
+  onKept.push(() => {
+    const wanted = {};
+    for (const key of ["backbone", "guidance"]) if (kept[key] && kept[key] !== followed[key]) wanted[key] = kept[key];
+    if (kept.space && kept.space !== followed.space && axes.has(`fd@${kept.space}`)) wanted.x = `fd@${kept.space}`;
+    followed = { ...kept };
+    choose(wanted);
+    draw();
+  });
+  onTheme(draw);
+  svgButton($("controls"), "frontier", () => chart);
+  fillSeeds(state.guidance);
   showPins(false);
 })();

@@ -46,7 +46,7 @@ function axisStyle(title) {
   return {
     title: { display: true, text: title, color: variable("--text"), font: { size: 13 } },
     grid: { color: variable("--grid") },
-    ticks: { color: variable("--muted"), maxTicksLimit: 8 },
+    ticks: { color: variable("--muted"), maxTicksLimit: 8, includeBounds: false },
   };
 }
 
@@ -85,11 +85,25 @@ const address = {
   },
 };
 
+// What a reader keeps in sight on the whole page; every part follows when it changes.
+const kept = {
+  backbone: address.get("only-backbone") || "", space: address.get("only-space") || "", guidance: address.get("only-guidance") || "",
+  hidden: new Set((address.get("hide") || "").split(",").filter(Boolean)),
+};
+const onKept = [];
+function keep(changes) {
+  Object.assign(kept, changes);
+  for (const key of ["backbone", "space", "guidance"]) address.set(`only-${key}`, kept[key]);
+  address.set("hide", [...kept.hidden].join(","));
+  onKept.forEach((f) => f());
+}
+
 // Printing: light colours, everything unfolded, charts drawn anew at the paper's width.
 let before = null;
 addEventListener("beforeprint", () => {
   before = { theme: document.documentElement.dataset.theme, closed: [...document.querySelectorAll("details:not([open])")] };
   document.documentElement.dataset.theme = "light";
+  document.documentElement.classList.add("printing");
   before.closed.forEach((d) => { d.open = true; });
   redraws.forEach((draw) => draw());
 });
@@ -97,18 +111,31 @@ addEventListener("afterprint", () => {
   if (!before) return;
   if (before.theme) document.documentElement.dataset.theme = before.theme;
   else delete document.documentElement.dataset.theme;
+  document.documentElement.classList.remove("printing");
   before.closed.forEach((d) => { d.open = false; });
   before = null;
   redraws.forEach((draw) => draw());
 });
 
+// A sample grid with the name of each row's class.
+function labelled(image, kind) {
+  const body = element("div", null, { class: `labelled ${kind}` });
+  const labels = element("ol", null, { class: "labels" });
+  labels.append(...DATA.classes.map((name) => element("li", name, { title: name })));
+  if (DATA.classes.length <= 24) body.append(labels);
+  body.append(image);
+  return body;
+}
+
 // A sample grid at its full size, with its classes; two grids of the same seeds take turns.
 function showLarge(sources, names) {
   const box = $("large");
   const image = element("img", null, { src: sources[0], alt: names[0] });
+  image.addEventListener("load", () => {
+    const fit = Math.min((0.82 * innerWidth) / image.naturalWidth, (0.74 * innerHeight) / image.naturalHeight);
+    image.style.width = `${fit * image.naturalWidth}px`;
+  });
   const title = element("h3", names[0]);
-  const labels = element("ol", null, { class: "labels" });
-  labels.append(...DATA.classes.map((name) => element("li", name)));
   const close = element("button", "Close", { type: "button" });
   close.addEventListener("click", () => box.close());
   const buttons = element("div", null, { class: "buttons" });
@@ -126,9 +153,7 @@ function showLarge(sources, names) {
     swap.addEventListener("click", turn);
     buttons.prepend(swap, blink);
   }
-  const body = element("div", null, { class: "labelled" });
-  body.append(labels, image);
-  box.replaceChildren(title, buttons, body);
+  box.replaceChildren(title, buttons, labelled(image, "whole"));
   box.addEventListener("close", () => clearInterval(timer), { once: true });
   box.showModal();
 }

@@ -36,7 +36,8 @@
       return {
         label: `${name} (${own ? "optimised" : "held out"}), gain in σ of base`, yAxisID: "y",
         data: values.map((v, i) => ({ x: row.lambda[i], y: v })), borderColor: own ? familyColour(row.run) : variable("--text"),
-        backgroundColor: "transparent", borderWidth: own ? 3 : 2, borderDash: own ? [] : dashes[hidden++ % 3], pointRadius: 4,
+        backgroundColor: "transparent", borderWidth: own ? 3 : 2, borderDash: own ? [] : dashes[hidden % 3], pointRadius: 5,
+        pointStyle: own ? "circle" : ["crossRot", "cross", "dash"][hidden++ % 3],
       };
     });
     hidden = 0;
@@ -53,7 +54,7 @@
       data: { datasets: sets },
       options: {
         animation: false, maintainAspectRatio: false, parsing: false,
-        plugins: { legend: { position: "bottom", labels: { color: variable("--text"), usePointStyle: true, pointStyleWidth: 24 } } },
+        plugins: { legend: { position: "bottom", labels: { color: variable("--text"), usePointStyle: true } } },
         scales: {
           x: { ...axisStyle("λ, the weight of the reward"), type: "logarithmic", ticks: { color: variable("--muted"), callback: (v) => (row.lambda.includes(v) ? shortNumber(v) : "") }, afterBuildTicks: (axis) => { axis.ticks = row.lambda.map((value) => ({ value })); } },
           y: { ...axisStyle("gain, σ of base (up is better)"), ...left },

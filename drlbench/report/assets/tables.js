@@ -13,7 +13,19 @@ function compareKeys(a, b) {
   return a < b ? -1 : a > b ? 1 : 0;
 }
 
+// Columns that stay in sight: each begins where those before it end.
+function stick(table) {
+  let left = 0;
+  [...table.rows[0].cells].slice(0, Number(table.dataset.sticky)).forEach((cell, i) => {
+    table.style.setProperty(`--stick${i + 1}`, `${left}px`);
+    left += cell.offsetWidth;
+  });
+}
+const stuck = [...document.querySelectorAll("table[data-sticky]")].filter((t) => t.rows.length);
+new ResizeObserver(() => stuck.forEach(stick)).observe(document.body);
+
 [...document.querySelectorAll("table.sortable")].forEach((table, number) => {
+  if (!table.tHead) return;
   const headings = [...table.tHead.rows[0].cells];
   const titles = headings.map((h) => h.textContent);
   headings.forEach((heading, column) => {
@@ -32,8 +44,8 @@ function compareKeys(a, b) {
   });
 
   const region = table.closest(".scroll");
-  const bar = element("div", null, { class: "controls" });
-  const inputs = ["rows", "columns"].map((what) => {
+  const bar = element("div", null, { class: "controls beside" });
+  const inputs = (table.classList.contains("short") ? [] : ["rows", "columns"]).map((what) => {
     const label = element("label", `Only ${what} with `);
     const input = element("input", null, { type: "search", size: "14" });
     label.append(input);
@@ -46,17 +58,25 @@ function compareKeys(a, b) {
   const csv = element("button", "CSV", { type: "button", class: "small", "aria-label": `Download ${region.getAttribute("aria-label")} as CSV` });
   csv.addEventListener("click", () => download(`${region.getAttribute("aria-label").replace(/[^\w]+/g, "-").toLowerCase()}.csv`, "text/csv", tableAsCsv(table)));
   bar.append(csv);
+  if (!inputs.length) bar.classList.add("raised"); // a button alone stands beside the heading
   region.before(bar);
 
   // Words are alternatives: "drl sft" keeps rows with either.
   function filter() {
-    const [rows, columns] = inputs.map((input) => input.value.toLowerCase().split(/\s+/).filter(Boolean));
+    const [rows = [], columns = []] = inputs.map((input) => input.value.toLowerCase().split(/\s+/).filter(Boolean));
     const has = (words, text) => !words.length || words.some((w) => text.toLowerCase().includes(w));
+    const other = (of) => Boolean(of) && kept.space !== "" && of !== kept.space;
+    const gone = headings.map((cell, i) => i > 0 && (!has(columns, titles[i]) || other(cell.dataset.space)));
     for (const row of table.tBodies[0].rows) {
-      row.hidden = !row.classList.contains("real") && !has(rows, row.textContent);
-      [...row.cells].forEach((cell, i) => { cell.hidden = i > 0 && !has(columns, titles[i]); });
+      const { backbone, run, rival, space } = row.dataset;
+      const elsewhere = backbone !== undefined && kept.backbone !== "" && backbone !== kept.backbone;
+      const unwanted = elsewhere || kept.hidden.has(run) || kept.hidden.has(rival) || other(space);
+      row.hidden = !row.classList.contains("real") && (unwanted || !has(rows, row.textContent));
+      [...row.cells].forEach((cell, i) => { cell.hidden = gone[i]; });
     }
-    headings.forEach((cell, i) => { cell.hidden = i > 0 && !has(columns, titles[i]); });
+    headings.forEach((cell, i) => { cell.hidden = gone[i]; });
   }
   filter();
+  onKept.push(filter);
+  table.addEventListener("filled", () => { headings.forEach((h) => h.removeAttribute("aria-sort")); filter(); stick(table); });
 });

@@ -8,13 +8,12 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from matplotlib.axes import Axes
 
 from drlbench.report.effects import mean_over_seeds
 from drlbench.report.figures.style import (
     DAGGER,
     MUTED,
-    Ends,
+    Named,
     Picture,
     Trail,
     fd_name,
@@ -52,11 +51,10 @@ def _against_kl(run: RunData, guidance: str) -> list[Picture]:
     rows, columns = len(run.backbones), len(run.spaces)
     figure, grid = new_figure(0.6 + 4.2 * columns, 0.5 + 3.8 * rows, rows, columns)
     look = run_styles(run)
-    drawn: list[tuple[Axes, list[Trail], Ends]] = []
+    drawn: list[Named] = []
     for backbone, line in zip(run.backbones, grid, strict=True):
         for space, axes in zip(run.spaces, line, strict=True):
-            paths: list[Trail] = []
-            ends: Ends = []
+            panel = Named(axes)
             base = mean_over_seeds(run, backbone, BASE, None, guidance, space, "fd").value
             for name in (n for n in run.runs if n != BASE):
                 trail = [(0.0, base)] if math.isfinite(base) else []
@@ -72,8 +70,8 @@ def _against_kl(run: RunData, guidance: str) -> list[Picture]:
                     x, y = zip(*trail, strict=True)
                     axes.plot(x, y, color=style.light, lw=1.1, alpha=0.8)
                     axes.plot(x[1:], y[1:], style.marker, color=style.light, ms=5, mfc="white")
-                    paths.append(trail)
-                    ends.append((x[-1], y[-1], name, style.light))
+                    panel.paths.append(trail)
+                    panel.ends.append((x[-1], y[-1], name, style.light))
             if math.isfinite(base):
                 axes.axhline(base, color=MUTED, lw=0.8, ls="--", zorder=0)
             # Most of what there is to tell lies below a nat, some runs spend ten.
@@ -84,8 +82,8 @@ def _against_kl(run: RunData, guidance: str) -> list[Picture]:
             axes.set_xlabel("KL from the base (nats)")
             axes.set_ylabel("FD (lower is better)" if space == run.spaces[0] else "")
             axes.set_title(f"{backbone}: {fd_name(run, space)}" if rows > 1 else fd_name(run, space), loc="left")
-            drawn.append((axes, paths, ends))
-    if not any(paths for _, paths, _ in drawn):
+            drawn.append(panel)
+    if not any(panel.paths for panel in drawn):
         return []
     footnote(
         figure,
@@ -108,11 +106,10 @@ def _against_time(run: RunData, guidance: str) -> list[Picture]:
     rows, columns = len(run.backbones), len(spaces)
     figure, grid = new_figure(0.6 + 4.2 * columns, 0.5 + 3.3 * rows, rows, columns)
     look = run_styles(run)
-    drawn: list[tuple[Axes, list[Trail], Ends]] = []
+    drawn: list[Named] = []
     for backbone, line in zip(run.backbones, grid, strict=True):
         for space, axes in zip(spaces, line, strict=True):
-            paths: list[Trail] = []
-            ends: Ends = []
+            panel = Named(axes)
             for name in (n for n in run.runs if n != BASE):
                 lambda_ = headline_lambda(run, backbone, name, guidance) if run.lambdas(backbone, name) else None
                 trail = _mean_trail([_watched(run, c, space) for c in run.seeds(backbone, name, lambda_)])
@@ -120,16 +117,16 @@ def _against_time(run: RunData, guidance: str) -> list[Picture]:
                     style = look[name]
                     x, y = zip(*trail, strict=True)
                     axes.plot(x, y, marker=style.marker, color=style.light, ms=4, lw=1.2, mfc="white")
-                    paths.append(trail)
-                    ends.append((x[-1], y[-1], name, style.light))
+                    panel.paths.append(trail)
+                    panel.ends.append((x[-1], y[-1], name, style.light))
             axes.margins(x=0.3, y=0.08)
             axes.set_xlim(left=0)
             axes.set_xlabel("seconds of training")
             axes.set_ylabel("FD (lower is better)" if space == spaces[0] else "")
             title = f"{fd_name(run, space)} while training"
             axes.set_title(f"{backbone}: {title}" if rows > 1 else title, loc="left")
-            drawn.append((axes, paths, ends))
-    if not any(paths for _, paths, _ in drawn):
+            drawn.append(panel)
+    if not any(panel.paths for panel in drawn):
         return []
     footnote(
         figure,

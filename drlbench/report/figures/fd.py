@@ -12,14 +12,15 @@ from drlbench.report.effects import fd_ratio, mean_over_seeds
 from drlbench.report.figures.style import (
     DAGGER,
     MUTED,
-    Ends,
+    Named,
     Picture,
-    Trail,
+    crammed,
     fd_name,
     file_name,
     footnote,
     label_ends,
     lambda_axis,
+    log_ticks,
     new_figure,
     run_styles,
     settle_and_name,
@@ -46,11 +47,13 @@ def fd_ratios(run: RunData, guidance: str) -> list[Picture]:
     drawn = False
     for axes, backbone in zip(grid[0], run.backbones, strict=True):
         ticks = []
+        own = [n for n in names if run.lambdas(backbone, n)]
+        low, high = _ratio_limits(run, backbone, guidance, own)
         for s, space in enumerate(run.spaces):
-            for i, name in enumerate(names):
-                lambda_ = headline_lambda(run, backbone, name, guidance) if run.lambdas(backbone, name) else None
+            for i, name in enumerate(own):
+                lambda_ = headline_lambda(run, backbone, name, guidance)
                 e = fd_ratio(run, backbone, name, lambda_, guidance, space).estimate
-                y = -(s * (len(names) + 1) + i)
+                y = -(s * (len(own) + 1) + i)
                 ticks.append((y, name if lambda_ is None else f"{name} λ={lambda_:g}"))
                 if not math.isfinite(e.value):
                     continue
@@ -58,41 +61,48 @@ def fd_ratios(run: RunData, guidance: str) -> list[Picture]:
                 colour = look[name].light
                 if math.isfinite(e.seed_low):
                     axes.plot([e.seed_low, e.seed_high], [y, y], color=colour, lw=0.8, alpha=0.6)
+                    for end, arrow in ((e.seed_low, "<"), (e.seed_high, ">")):
+                        if not low <= end <= high:
+                            axes.plot([min(max(end, low), high)], [y], arrow, color=colour, ms=4, clip_on=False)
                 if math.isfinite(e.low):
                     axes.plot([e.low, e.high], [y, y], color=colour, lw=3, alpha=0.45, solid_capstyle="butt")
                 face = "white" if run.held_out_space(space) else colour
                 axes.plot([e.value], [y], look[name].marker, color=colour, mfc=face, ms=6)
             axes.annotate(
-                space_name(run, space), (1.0, -(s * (len(names) + 1)) + 0.75), xycoords=("axes fraction", "data"),
+                space_name(run, space), (1.0, -(s * (len(own) + 1)) + 0.75), xycoords=("axes fraction", "data"),
                 ha="right", va="center", fontsize=8.5, annotation_clip=False,
             )  # fmt: skip
         axes.axvline(1.0, color=MUTED, lw=1, ls=":")
         axes.set_xscale("log")
-        low, high = _ratio_limits(run, backbone, guidance, names)
         axes.set_xlim(low, high)
         marks = [v for v in (0.1, 0.2, 0.33, 0.5, 0.67, 1, 1.5, 2, 3, 5, 10, 20) if low <= v <= high]
         axes.set_xticks(marks, [f"{v:g}x" for v in marks])
         axes.minorticks_off()
         axes.set_yticks([t for t, _ in ticks], [n for _, n in ticks], fontsize=8)
-        axes.set_ylim(min(t for t, _ in ticks) - 0.7, 1.2)
+        axes.set_ylim(min((t for t, _ in ticks), default=0) - 0.7, 1.2)
         axes.grid(axis="y", visible=False)
         axes.set_title(backbone, loc="left")
         axes.set_xlabel("FD of base / FD of run (right is better)")
-    note = f"Thick: 95 % sampling interval. Thin: over RL seeds. {DAGGER}, hollow: held out. Guidance: {guidance}."
-    footnote(figure, note)
+    footnote(
+        figure,
+        f"Thick: 95 % sampling interval. Thin: over RL seeds, with an arrow where it goes on. {DAGGER}, hollow: held "
+        f"out. Guidance: {guidance}.",
+    )
     caption = "FD of the base divided by FD of each run, one dot per run and feature space, with intervals"
     return [Picture("fd_ratio", caption, figure)] if drawn else []
 
 
 def _ratio_limits(run: RunData, backbone: str, guidance: str, names: list[str]) -> tuple[float, float]:
-    """Limits that show every dot and sampling interval; an interval over two seeds may run off the edge."""
-    ends = [1.1, 0.9]
+    """Limits that show every dot and sampling interval, and those over seeds as far as twice beyond."""
+    ends, over_seeds = [1.1, 0.9], []
     for name in names:
+        lambda_ = headline_lambda(run, backbone, name, guidance)
         for space in run.spaces:
-            if run.lambdas(backbone, name):
-                lambda_ = headline_lambda(run, backbone, name, guidance)
-                e = fd_ratio(run, backbone, name, lambda_, guidance, space).estimate
-                ends += [v for v in (e.value, e.low, e.high) if math.isfinite(v) and v > 0]
+            e = fd_ratio(run, backbone, name, lambda_, guidance, space).estimate
+            ends += [v for v in (e.value, e.low, e.high) if math.isfinite(v) and v > 0]
+            over_seeds += [v for v in (e.seed_low, e.seed_high) if math.isfinite(v)]
+    low, high = min(ends), max(ends)
+    ends += [min(max(v, low / 2), 2 * high) for v in over_seeds]
     return min(ends) * 0.85, max(ends) * 1.2
 
 
@@ -167,6 +177,9 @@ def _sweep(
         lambda_axis(axes, seen)
         axes.margins(x=0.06)
     base = mean_over_seeds(run, backbone, BASE, None, guidance, space, metric)
+    if metric.startswith("fd") and crammed([y for _, y, _, _ in ends] + [base.value]):
+        axes.set_yscale("log")
+        log_ticks(axes.yaxis)
     if math.isfinite(base.value):
         reach = (min(seen), max(seen)) if seen else (0.0, 1.0)
         axes.plot(reach, (base.value, base.value), color=look[BASE].light, lw=1, ls="--")
@@ -183,11 +196,10 @@ def precision_coverage(run: RunData, guidance: str) -> list[Picture]:
     look = run_styles(run)
     rows, columns = len(run.backbones), len(run.spaces)
     figure, grid = new_figure(0.6 + 3.4 * columns, 0.5 + 2.9 * rows, rows, columns)
-    drawn: list[tuple[Axes, list[Trail], Ends]] = []
+    drawn: list[Named] = []
     for backbone, line in zip(run.backbones, grid, strict=True):
         for space, axes in zip(run.spaces, line, strict=True):
-            ends: Ends = []
-            paths: list[Trail] = []
+            panel = Named(axes)
             for name in run.runs:
                 points = [
                     p for cells in family_points(run, backbone, name) if (p := _point(run, cells, guidance, space))
@@ -204,13 +216,13 @@ def precision_coverage(run: RunData, guidance: str) -> list[Picture]:
                     axes.plot(
                         [precision.low, precision.high], [coverage.value] * 2, color=style.light, lw=0.8, alpha=0.6
                     )
-                paths.append(list(zip(x, y, strict=True)))
-                ends.append((x[-1], y[-1], name, style.light))
+                panel.paths.append(list(zip(x, y, strict=True)))
+                panel.ends.append((x[-1], y[-1], name, style.light))
             axes.set_title(f"{backbone}: {space_name(run, space)}" if rows > 1 else space_name(run, space), loc="left")
             axes.set_xlabel("precision (right is better)")
             axes.set_ylabel("coverage (up is better)" if space == run.spaces[0] else "")
             axes.margins(0.1)
-            drawn.append((axes, paths, ends))
+            drawn.append(panel)
     footnote(
         figure,
         "Each path begins at the model its run starts from and follows lambda upwards; its label is at the largest. "

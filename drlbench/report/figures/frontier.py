@@ -9,9 +9,9 @@ from drlbench.frontier.pareto import Floats, attainment, non_dominated
 from drlbench.report.figures.style import (
     DAGGER,
     MUTED,
-    Ends,
+    Named,
     Picture,
-    Trail,
+    crammed,
     fd_name,
     file_name,
     footnote,
@@ -70,7 +70,8 @@ def draw(run: RunData, guidance: str, name: str, caption: str, pairs: list[tuple
     cells = [a for row in grid for a in row]
     for spare in cells[per_backbone * len(run.backbones) :]:
         spare.set_axis_off()
-    drawn: list[tuple[Axes, list[Trail], Ends]] = []
+    drawn: list[Named] = []
+    several = shading = False
     for b, backbone in enumerate(run.backbones):
         for i in range(per_backbone):
             panel = cells[b * per_backbone + i]
@@ -78,31 +79,32 @@ def draw(run: RunData, guidance: str, name: str, caption: str, pairs: list[tuple
                 panel.set_axis_off()
                 continue
             _, x, y = panels[b * len(pairs) + i]
-            drawn.append((panel, *draw_front(run, panel, all_fronts(run, backbone, guidance, x, y), x, y)))
+            fronts = all_fronts(run, backbone, guidance, x, y)
+            several |= any(len(f.seeds) > 1 for f in fronts.values())
+            named, shaded = draw_front(run, panel, fronts, x, y)
+            shading |= shaded
+            drawn.append(named)
             if len(run.backbones) > 1:
                 panel.set_title(backbone, loc="left")
-    several = any(len(run.seeds(c.backbone, c.run, c.lambda_)) > 1 for c in run.cells)
-    shaded = "Shaded: attained by one seed, not by all. " if several else ""
     traced = any(tilt_path(run, b, n, x, y) for b, x, y in panels for n in run.runs)
     exact = "Dotted and hollow: the exact optimum at the same lambdas, without RL. " if traced else ""
     footnote(
         figure,
         "Large marks: mean over seeds, path in order of lambda (small figures) from the model each run starts from; "
-        "bars 95 %. "
-        f"Small: seeds. Dashed: joint front. {shaded}"
-        f"{exact}Dotted: real images. {DAGGER} held out. Guidance: {guidance}.",
+        f"bars 95 %. {'Small: seeds. ' if several else ''}Dashed: joint front. "
+        f"{'Shaded: attained by one seed, not by all. ' if shading else ''}{exact}Dotted: real images. "
+        f"{DAGGER} held out. Guidance: {guidance}.",
     )
     settle_and_name(figure, drawn)
-    return [Picture(name, caption, figure)] if any(paths for _, paths, _ in drawn) else []
+    return [Picture(name, caption, figure)] if any(panel.paths for panel in drawn) else []
 
 
-def draw_front(run: RunData, panel: Axes, fronts: dict[str, Front], x: Axis, y: Axis) -> tuple[list[Trail], Ends]:
-    """Draw every family's path on one panel; returns its marks and the (x, y, name, colour) to be labelled."""
+def draw_front(run: RunData, panel: Axes, fronts: dict[str, Front], x: Axis, y: Axis) -> tuple[Named, bool]:
+    """Draw every family's path on one panel; returns what is to be named on it, and whether a band was shaded."""
     look = run_styles(run)
     preferred = {n for b in run.backbones for n in preference_families(run, b)}
     means: list[tuple[Floats, float, float]] = []
-    ends: Ends = []
-    paths: list[Trail] = []
+    named, shaded = Named(panel), False
     for name, f in fronts.items():
         style = look[name]
         seen = (
@@ -112,7 +114,7 @@ def draw_front(run: RunData, panel: Axes, fronts: dict[str, Front], x: Axis, y: 
         mx, my = seen[0].mean(axis=0), seen[1].mean(axis=0)  # (P,)
         means += list(zip(f.costs.mean(axis=0), mx, my, strict=True))
         if name in preferred and len(f.seeds) > 1:
-            _band(panel, f, x, y, style.light)
+            shaded |= _band(panel, f, x, y, style.light)
         if f.replicates.shape[1]:
             draws = f.replicates.mean(axis=0)  # (R, P, 2) costs
             centre = f.costs.mean(axis=0)
@@ -131,17 +133,15 @@ def draw_front(run: RunData, panel: Axes, fronts: dict[str, Front], x: Axis, y: 
             )
         for at, lam in enumerate(f.lambdas):
             if lam is not None:
-                panel.annotate(
-                    f"{lam:g}", (mx[at], my[at]), (3, -8), textcoords="offset points", fontsize=6, color=style.light
-                )
+                named.small.append((float(mx[at]), float(my[at]), f"{lam:g}", style.light))
         optimum = tilt_path(run, f.backbone, name, x, y) if f.guidance == PLAIN else []
         if optimum:
             _, tx, ty = zip(*optimum, strict=True)
             panel.plot(tx, ty, ":", marker="o", mfc="none", color=style.light, ms=3.5, lw=1.0, alpha=0.8, zorder=1)
-        paths.append(list(zip(mx, my, strict=True)))
-        ends.append((float(mx[-1]), float(my[-1]), name, style.light))
+        named.paths.append(list(zip(mx, my, strict=True)))
+        named.ends.append((float(mx[-1]), float(my[-1]), name, style.light))
     if not means:
-        return [], []
+        return named, shaded
     joint = non_dominated(np.array([c for c, _, _ in means]))
     corner = sorted((mx, my) for (_, mx, my), wins in zip(means, joint, strict=True) if wins)
     if len(corner) > 1:
@@ -151,33 +151,29 @@ def draw_front(run: RunData, panel: Axes, fronts: dict[str, Front], x: Axis, y: 
         real = run.data_row(axis.space, axis.metric)
         if real is not None:
             line(0.0 if axis.kind == "drift" else real.value, color=MUTED, lw=0.8, ls=":", zorder=0)
-    if x.kind == "fd" and _crammed([v for _, v, _ in means]):
+    if x.kind == "fd" and crammed([v for _, v, _ in means]):
         panel.set_xscale("log")
         log_ticks(panel.xaxis)
     panel.margins(x=0.06, y=0.1)
     panel.set_xlabel(axis_title(run, x))
     panel.set_ylabel(axis_title(run, y))
-    return paths, ends
+    return named, shaded
 
 
-def _crammed(values: list[float]) -> bool:
-    """Whether a few large distances would press the small ones together; the page's frontier has the same rule."""
-    return min(values) > 0 and max(values) / min(values) > 3
-
-
-def _band(panel: Axes, f: Front, x: Axis, y: Axis, colour: str) -> None:
-    """Shade what at least one seed attains and not every seed does."""
+def _band(panel: Axes, f: Front, x: Axis, y: Axis, colour: str) -> bool:
+    """Shade what at least one seed attains and not every seed does; False where there is nothing to shade."""
     surfaces = attainment(list(f.costs), [0.0, 100.0])
     levels = np.unique(np.concatenate([s[:, 0] for s in surfaces.values()]))
     lines = [_step(surfaces[q], levels) for q in (0.0, 100.0)]
     both = np.isfinite(lines[0]) & np.isfinite(lines[1])
     if both.sum() < 2:
-        return
+        return False
     flip = -1.0 if x.better == "higher" else 1.0
     up = -1.0 if y.better == "higher" else 1.0
     panel.fill_between(
         flip * levels[both], up * lines[0][both], up * lines[1][both], step="post", color=colour, alpha=0.12, lw=0
     )
+    return True
 
 
 def _step(surface: Floats, levels: Floats) -> Floats:

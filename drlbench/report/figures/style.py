@@ -10,7 +10,7 @@ import io
 import math
 import textwrap
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from itertools import pairwise
 from pathlib import Path
@@ -62,6 +62,16 @@ DAGGER = "†"
 
 Trail = list[tuple[float, float]]  # one family's marks in data coordinates, in order of lambda
 Ends = list[tuple[float, float, str, str]]  # x, y, name, colour
+
+
+@dataclass
+class Named:
+    """A panel whose paths are named once its place is known; `small` texts stand at single marks."""
+
+    axes: Axes
+    paths: list[Trail] = field(default_factory=list)
+    ends: Ends = field(default_factory=list)
+    small: Ends = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -176,19 +186,22 @@ def label_ends(axes: Axes, ends: Iterable[tuple[float, float, str, str]], gap: f
         axes.annotate(text, (x, y), place, textcoords="offset points", color=colour, fontsize=8, va="center")
 
 
-def spread_labels(panel: Axes, ends: Ends, paths: list[Trail]) -> None:
-    """Name each path at its end: the nearest of a ring of places that covers no other name, few marks and few lines."""
+def spread_labels(panel: Axes, ends: Ends, paths: list[Trail], small: Ends) -> None:
+    """Name each path at its end, and mark `small` texts at their points.
+
+    Each takes the nearest of a ring of places that covers no other text, few marks and few lines.
+    """
     points = PNG_DPI / 72  # pixels in a point, as long as the figure has its own resolution
     frame = panel.get_window_extent()
     marks = [panel.transData.transform(p) for p in paths]
     lines = [a + (b - a) * f for m in marks for a, b in pairwise(m) for f in (0.1, 0.3, 0.5, 0.7, 0.9)]
     spots = [(s, 1.0) for m in marks for s in m] + [(s, 0.6) for s in lines]
     taken: list[tuple[float, float, float, float]] = []
-    for x, y, text, colour in ends:
+    for (x, y, text, colour), size in [*((e, 8) for e in ends), *((e, 6) for e in small)]:
         px, py = panel.transData.transform((x, y))
-        width, height = len(text) * 5.2 * points, 9 * points
+        width, height = len(text) * 0.65 * size * points, 1.12 * size * points
         places = []
-        for radius in (9, 16, 26, 38, 52):
+        for radius in (9, 16, 26, 38, 52) if size == 8 else (7, 12, 18):
             for dx, dy in ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 0.8), (1, -0.8), (-1, 0.8), (-1, -0.8)):
                 left = px + dx * radius * points * 0.8 - (width if dx < 0 else width / 2 if dx == 0 else 0)
                 low = py + dy * radius * points - height / 2
@@ -200,14 +213,14 @@ def spread_labels(panel: Axes, ends: Ends, paths: list[Trail]) -> None:
         _, left, low = min(places)
         taken.append((left, low, left + width, low + height))
         offset = ((left - px) / points, (low + height / 2 - py) / points)
-        panel.annotate(text, (x, y), offset, textcoords="offset points", color=colour, fontsize=8, va="center")
+        panel.annotate(text, (x, y), offset, textcoords="offset points", color=colour, fontsize=size, va="center")
 
 
-def settle_and_name(figure: Figure, drawn: Iterable[tuple[Axes, list[Trail], Ends]]) -> None:
+def settle_and_name(figure: Figure, drawn: Iterable[Named]) -> None:
     """Lay a figure out, and then name the paths of each of its panels, whose places are now known."""
     settle(figure)
-    for axes, paths, ends in drawn:
-        spread_labels(axes, ends, paths)
+    for panel in drawn:
+        spread_labels(panel.axes, panel.ends, panel.paths, panel.small)
 
 
 def widen(axes: Axes, share: float) -> None:
@@ -231,6 +244,12 @@ def error_bars(
 def file_name(name: str) -> str:
     """A name of a suite as part of a file's name."""
     return "".join(c if c.isalnum() or c in "-._+" else "_" for c in name)
+
+
+def crammed(values: Sequence[float]) -> bool:
+    """Whether a few large distances would press the small ones together; the page's frontier has the same rule."""
+    known = [v for v in values if math.isfinite(v)]
+    return bool(known) and min(known) > 0 and max(known) / min(known) > 3
 
 
 def log_ticks(axis: Axis) -> None:
