@@ -21,6 +21,12 @@ class CellsFailed(UserError):
     exit_code = 1
 
 
+class Diverged(UserError):
+    """A tensor is not finite; the message names the step and the tensor. Nothing was learnt from it."""
+
+    exit_code = 1
+
+
 class Locked(UserError):
     """Another process owns the run's folder."""
 

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from drlbench.errors import IntegrityError, MissingPrerequisite
+from drlbench.errors import Diverged, IntegrityError, MissingPrerequisite
 
 WEIGHTS = "weights.safetensors"
 CONFIG = "config.json"
@@ -40,7 +40,14 @@ class TrainingLog:
     summary: dict[str, float] = field(default_factory=dict)
 
     def note(self, step: int, **values: float) -> None:
-        """Add one row; every row names the same curves."""
+        """Add one row; every row names the same curves.
+
+        Raises:
+            Diverged: a value is not finite.
+        """
+        for name, value in values.items():
+            if not math.isfinite(value):
+                raise Diverged(f"step {step}: {name} is {value}; lower learning_rate")
         self.steps.append(step)
         for name, value in values.items():
             self.series.setdefault(name, []).append(float(value))

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from drlbench.finetune.buffer import TrajectoryBuffer
 from drlbench.finetune.evaluations import Evaluations, Rows, rows
+from drlbench.finetune.finite import check_finite
 from drlbench.finetune.learner import ORDER, TIMES, Learner
 from drlbench.finetune.memory import Chunks
 from drlbench.finetune.minibatches import Minibatches
@@ -101,8 +102,8 @@ class AdjointMatching(Learner):
             s.steps, s.timestep_fraction, s.timestep_split, self.generator(TIMES, self.updater.updates)
         )
         places, _ = self.order.pick(self.used, lambda *turn: self.generator(ORDER, self.filled, *turn))
-        x, target, finite, y = self.buffer.rows(timesteps, places)
-        m, b = finite.shape
+        x, target, y = self.buffer.rows(timesteps, places)
+        m, b = x.shape[:2]
         x, target = x.flatten(0, 1), target.flatten(0, 1)  # (R, C, H, W)
         row_t = self.times[timesteps.to(self.device)].repeat_interleave(b)  # (R,)
         scale = (2 / self.sigma[timesteps.to(self.device)]).repeat_interleave(b)  # (R,)
@@ -116,9 +117,7 @@ class AdjointMatching(Learner):
             return scale[which, None] * (v - target[stored].to(self.device)).flatten(1)
 
         with self.recompute():
-            log = masked_regression(
-                residual_of, finite.flatten().to(self.device), share, self.outliers, self.chunks, self.updater
-            )
+            log = masked_regression(residual_of, m * b, share, self.outliers, self.chunks, self.updater)
         self.used += 1
         return log | self.updater.step() | {"reward": self.reward_mean, "reward_gradient": self.gradient_mean}
 
@@ -134,18 +133,26 @@ class AdjointMatching(Learner):
             indices = [self.filled * s.buffer + i for i in own[piece]]
             y = self.labels(indices)
             states = rollout(self.policy_velocity, self.table, y, self.path_noise(indices))  # (K + 1, B, C, H, W)
+            self._check(indices, state=states.transpose(0, 1))
             rewards[piece], gradient = self._reward_gradient(states[-1], y)
+            self._check(indices, reward=rewards[piece], reward_gradient=gradient)
             slopes[piece] = gradient.flatten(1).norm(dim=1)
             if s.reward_gradient_clip is not None:
                 factor = (s.reward_gradient_clip / slopes[piece].clamp_min(1e-30)).clamp_max(1.0)
                 gradient = gradient * factor.reshape(-1, 1, 1, 1)
             adjoint, v_base = lean_adjoint(self.reference_velocity, self.table, states, y, -s.lam * gradient)
+            self._check(indices, adjoint=adjoint.transpose(0, 1), reference_velocity=v_base.transpose(0, 1))
             self.buffer.put(piece, states[:-1], v_base.sub_(half_variance * adjoint), y)
 
         self.rollout_chunks.run(len(own), simulate)
-        sums = all_sum(torch.stack([rewards.nansum(), slopes.nansum()])) / s.buffer
+        sums = all_sum(torch.stack([rewards.sum(), slopes.sum()])) / s.buffer
         self.reward_mean, self.gradient_mean = sums.tolist()
         self.filled, self.used = self.filled + 1, 0
+
+    def _check(self, indices: list[int], **tensors: Tensor) -> None:
+        """Hold tensors (B, ...) of these trajectories to being finite, each by its name."""
+        for name, values in tensors.items():
+            check_finite(self.updater.updates + 1, name.replace("_", " "), values, indices)
 
     def _allocate(self) -> None:
         s = self.settings

@@ -23,7 +23,6 @@ class TrajectoryBuffer:
     def __init__(self, steps: int, trajectories: int) -> None:
         self.steps, self.trajectories = steps, trajectories
         self.x = self.target = torch.empty(0)  # (K, N, C, H, W)
-        self.finite = torch.empty(0, dtype=torch.bool)  # (K, N)
         self.y = torch.empty(0, dtype=torch.int64)  # (N,)
 
     def allocate(self, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device, pinned: bool) -> None:
@@ -46,15 +45,10 @@ class TrajectoryBuffer:
         pinned = pinned and 2 * (1 << (needed // 2 - 1).bit_length()) <= free
         self.x = torch.zeros(size, dtype=dtype, device=device, pin_memory=pinned)
         self.target = torch.zeros(size, dtype=dtype, device=device, pin_memory=pinned)
-        self.finite = torch.zeros(size[:2], dtype=torch.bool, device=device)
         self.y = torch.zeros(size[1], dtype=torch.int64, device=device)
 
     def put(self, piece: slice, x: Tensor, target: Tensor, y: Tensor) -> None:
-        """Store trajectories; states that are not finite are zeroed and never selected as training rows."""
-        finite = torch.isfinite(x.flatten(2).sum(-1)) & torch.isfinite(target.flatten(2).sum(-1))  # (K, n)
-        if not finite.all():
-            keep = finite.reshape(*finite.shape, *[1] * (x.ndim - 2))
-            x, target = torch.where(keep, x, 0.0), torch.where(keep, target, 0.0)
+        """Store trajectories."""
         if x.device == self.x.device:
             self.x[:, piece].copy_(x)
             self.target[:, piece].copy_(target)
@@ -63,18 +57,17 @@ class TrajectoryBuffer:
             for k in range(self.steps):
                 self.x[k, piece].copy_(x[k])
                 self.target[k, piece].copy_(target[k])
-        self.finite[:, piece].copy_(finite)
         self.y[piece].copy_(y)
 
-    def rows(self, timesteps: Tensor, places: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """x, target (m, b, C, H, W), finite (m, b) and y (b,) of chosen timesteps and trajectories."""
+    def rows(self, timesteps: Tensor, places: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """x, target (m, b, C, H, W) and y (b,) of chosen timesteps and trajectories."""
         timesteps, places = timesteps.to(self.x.device), places.to(self.x.device)
         picked = timesteps[:, None], places[None, :]
-        return self.x[picked], self.target[picked], self.finite[picked], self.y[places]
+        return self.x[picked], self.target[picked], self.y[places]
 
     def state_dict(self) -> dict[str, Tensor]:
-        return {"x": self.x, "target": self.target, "finite": self.finite, "y": self.y}
+        return {"x": self.x, "target": self.target, "y": self.y}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        for name in ("x", "target", "finite", "y"):
+        for name in ("x", "target", "y"):
             getattr(self, name).copy_(state[name])

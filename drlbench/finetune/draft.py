@@ -16,6 +16,7 @@ from pydantic import Field
 from torch import Tensor
 
 from drlbench.finetune.evaluations import Evaluations, rows
+from drlbench.finetune.finite import check_finite
 from drlbench.finetune.learner import Learner
 from drlbench.finetune.ranks import all_sum
 from drlbench.finetune.settings import Settings
@@ -63,6 +64,7 @@ class DRaFT(Learner):
                 with torch.set_grad_enabled(k >= free):
                     x = x + (grid[k + 1] - grid[k]) * self.policy_velocity(x, t, labels)
             scores = reward(policy.decode(x), labels).float()
+            check_finite(update + 1, "reward", scores, indices[piece])
             self.updater.accumulate(-s.lam * scores.sum() / s.batch)
             total.add_(scores.detach().sum())
 

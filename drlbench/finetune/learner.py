@@ -22,6 +22,7 @@ from drlbench.backbones.base import VelocityModel
 from drlbench.errors import UserError
 from drlbench.finetune.base import Algorithm
 from drlbench.finetune.compiling import compiled
+from drlbench.finetune.finite import check_finite
 from drlbench.finetune.lora import add_low_rank, merge_low_rank
 from drlbench.finetune.memory import Chunks, recompute_activations
 from drlbench.finetune.ranks import world
@@ -172,7 +173,9 @@ class Learner(Algorithm):
         """Rewards (B,) of latents (B, C, H, W), without gradient."""
         assert self.reward is not None
         with torch.no_grad():
-            return self.reward(self.policy.decode(latents), y).float()
+            rewards = self.reward(self.policy.decode(latents), y).float()
+        check_finite(self.updater.updates + 1, "reward", rewards, range(len(rewards)))
+        return rewards
 
     def recompute(self) -> Any:
         """Context in which the policy's activations are recomputed, when the settings ask for it."""

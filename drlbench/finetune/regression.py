@@ -10,15 +10,16 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from drlbench.finetune.finite import check_finite
 from drlbench.finetune.memory import Chunks
 from drlbench.finetune.outliers import OutlierThreshold
 from drlbench.finetune.ranks import all_sum, largest
-from drlbench.finetune.updater import Diverged, Updater
+from drlbench.finetune.updater import Updater
 
 
 def masked_regression(
     residual_of: Callable[[slice | Tensor], Tensor],
-    finite: Tensor,
+    rows: int,
     weight: float,
     outliers: OutlierThreshold,
     chunks: Chunks,
@@ -32,18 +33,18 @@ def masked_regression(
 
     Args:
         residual_of: rows (a slice or indices) -> scaled residual (r, D) with the policy's graph.
-        finite: (R,) bool, rows whose inputs are finite.
+        rows: R.
 
     Returns:
         `loss` of the kept rows, share `masked`, and the `threshold` tau_n.
 
     Raises:
-        Diverged: no row is finite.
+        Diverged: a residual is not finite.
     """
-    rows = len(finite)
-    norms = torch.full((rows,), torch.nan, device=finite.device)
-    kept = torch.zeros(rows, dtype=torch.bool, device=finite.device)
-    total = torch.zeros((), device=finite.device)
+    device = updater.parts[0].device
+    norms = torch.full((rows,), torch.nan, device=device)
+    kept = torch.zeros(rows, dtype=torch.bool, device=device)
+    total = torch.zeros((), device=device)
     tau: float | None = None
 
     def learn(which: slice | Tensor, residual: Tensor, limit: float) -> None:
@@ -60,7 +61,8 @@ def masked_regression(
         learning = whole or outliers.tau is not None
         with torch.set_grad_enabled(learning):
             residual = residual_of(piece)
-        norms[piece] = torch.where(finite[piece], residual.detach().norm(dim=1), torch.nan)
+        norms[piece] = residual.detach().norm(dim=1)
+        check_finite(updater.updates + 1, "residual", norms[piece], range(piece.start, piece.stop))
         if whole and tau is None:
             tau = outliers.update(norms)
         if learning:
@@ -79,11 +81,6 @@ def masked_regression(
             settled = (~open_rows).nonzero()[:1, 0].expand(wanted - len(undecided))
             undecided = torch.cat([undecided, settled])
         chunks.run(len(undecided), lambda piece: learn(undecided[piece], residual_of(undecided[piece]), tau or 0.0))
-    if int(all_sum(torch.isfinite(norms).sum())) == 0:
-        raise Diverged(
-            f"update {updater.updates + 1}: not one of the {rows} residuals is finite; "
-            "lower learning_rate or lambda, or set gradient_clip"
-        )
     sums = all_sum(torch.stack([total, kept.sum().to(total), torch.full_like(total, rows)]))
     loss, used, count = sums.tolist()
     return {"loss": loss, "masked": 1 - used / count, "threshold": tau}

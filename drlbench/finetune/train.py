@@ -18,12 +18,12 @@ from typing import Any
 import safetensors.torch
 from torch import Tensor
 
-from drlbench.errors import IntegrityError, UserError
+from drlbench.errors import Diverged, IntegrityError, UserError
 from drlbench.finetune.base import Algorithm
 from drlbench.finetune.checkpoint import PROGRESS, check_state
 from drlbench.finetune.checkpoint import read as read_checkpoint
+from drlbench.finetune.finite import REMEDY
 from drlbench.finetune.ranks import gathered, largest, world
-from drlbench.finetune.updater import Diverged
 from drlbench.store.atomic import file_sha256, write_bytes, write_json, write_text
 
 METRICS = "metrics.jsonl"
@@ -70,9 +70,7 @@ def train(
         number = len(rows) + 1
         for name, value in row.items():
             if not math.isfinite(value) and not (name == "threshold" and value == math.inf):
-                raise Diverged(
-                    f"update {number}: {name} is {value}; lower learning_rate or lambda, or set gradient_clip"
-                )
+                raise Diverged(f"update {number}: {name} is {value}; {REMEDY}")
         row = {"update": number, "seconds": round(spent, 4)} | {k: v for k, v in row.items() if math.isfinite(v)}
         if on_step is not None:
             on_step(row)

@@ -5,16 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from drlbench.errors import UserError
+from drlbench.errors import Diverged, UserError
+from drlbench.finetune.finite import REMEDY
 from drlbench.finetune.ranks import all_sum, world
 from drlbench.finetune.settings import Settings
 from drlbench.finetune.sharding import give_back, is_divided, own_part, whole
-
-
-class Diverged(UserError):
-    """A gradient or loss is not finite; the message names the update and the tensor."""
-
-    exit_code = 1
 
 
 class Updater:
@@ -79,7 +74,7 @@ class Updater:
             bad = [n for n, g in zip(self.names, gradients, strict=True) if not torch.isfinite(g).all()]
             raise Diverged(
                 f"update {self.updates + 1}: the gradient of '{(bad or self.names)[0]}' is not finite "
-                f"({len(bad)} of {len(self.names)} tensors); lower learning_rate or lambda, or set gradient_clip"
+                f"({len(bad)} of {len(self.names)} tensors); {REMEDY}"
             )
         clip = self.settings.gradient_clip
         if clip is not None and value > clip:

@@ -6,6 +6,7 @@ Executors only carry stages out. The cost of a stage here does not grow with the
 from __future__ import annotations
 
 import heapq
+import shutil
 import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -98,6 +99,7 @@ class _Walk:
         if any(self.outcomes[key].status in SEEN for _, key in upstream):
             return self._settle(node, Outcome("skipped", error="a stage it needs failed"))
         if self.store.has(node.kind, node.key):
+            self._tidy(node)
             return self._settle(node, Outcome("cached"))
         try:
             held = lease.acquire(self.store.lease(node.key), grace=lease.GRACE)
@@ -114,6 +116,17 @@ class _Walk:
             return self._settle(node, Outcome("cached"))
         self.listen("start", node, None)
         self.running[self.executor.submit(node)] = node
+
+    def _tidy(self, node: Node) -> None:
+        """Clear what a run has left that was killed between the last rename of a stage and its end."""
+        path, partial = self.store.lease(node.key), self.store.partial(node.key)
+        if path.exists() or partial.exists():
+            try:
+                held = lease.acquire(path)
+            except lease.Held:
+                return  # its owner lives and will do it
+            shutil.rmtree(partial, ignore_errors=True)
+            held.release()
 
     def follow(self) -> None:
         """Wait for a turn or for a stage to end, and take in what happened."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from drlbench.backbones.base import Backbone, VelocityModel, to_uint8
-from drlbench.errors import UserError
+from drlbench.errors import Diverged, UserError
 from drlbench.flow.memoryless import PathNoise
 from drlbench.flow.ode import sampler as ode_sampler
 from drlbench.flow.ode import time_grid
@@ -105,6 +105,7 @@ def generate_batches(
         latents = sample_latents(model, y[part], seeds[part], sampler, steps, guidance, autocast)
         with torch.no_grad():
             images = model.decode(latents)
+        _check_pixels(images, part.start)
         if is_official(sampler) and isinstance(model.net, Backbone):
             images = images * 2 - 1 if procedure_of(model.net).decodes_signed else images
             yield to_uint8_official(model.net, images).cpu().numpy()
@@ -141,6 +142,7 @@ def generate(
 
     Raises:
         UserError: labels and seeds differ in number, or a label is no class.
+        Diverged: a sample holds NaN or infinity, which no uint8 could show.
     """
     batches = list(
         generate_batches(model, labels, seeds, sampler, steps, guidance, batch_size, device, autocast, progress)
@@ -148,6 +150,12 @@ def generate(
     if not batches:
         raise UserError("no samples were asked for: labels and seeds are empty")
     return np.concatenate(batches)
+
+
+def _check_pixels(images: Tensor, first: int) -> None:
+    bad = (~images.flatten(1).isfinite().all(1)).nonzero()[:, 0].tolist()
+    if bad:
+        raise Diverged(f"the pixels of sample {first + bad[0]} are not finite ({len(bad)} of {len(images)})")
 
 
 def is_official(sampler: str) -> bool:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from finetune_models import FunctionReward
 from golden_runs import SETTINGS, build
 
+from drlbench.errors import Diverged
+from drlbench.finetune import adjoint_matching
 from drlbench.finetune.learner import Learner
 from drlbench.finetune.train import train
-from drlbench.finetune.updater import Diverged
 
 
 def started(run: str) -> Learner:
@@ -43,3 +46,55 @@ def test_a_reward_that_is_never_finite(run: str) -> None:
     with pytest.raises(Diverged, match=r"update \d+: .*lower learning_rate or lambda, or set gradient_clip"):
         train(algorithm, 20)
     assert all(torch.isfinite(p).all() for p in algorithm.updater.parts)
+
+
+def spoil(values: torch.Tensor, number: float) -> torch.Tensor:
+    """The same with one entry of the second sample that is no number."""
+    spoiled = values.clone()
+    spoiled[(1, *[0] * (values.ndim - 1))] = number
+    return spoiled
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("tensor", ["state", "reward", "reward gradient", "adjoint"])
+def test_one_bad_sample_of_adjoint_matching_is_named(
+    tensor: str, number: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    algorithm = build("adjoint-matching")
+    assert isinstance(algorithm, Learner)
+    module = adjoint_matching
+    if tensor == "state":
+        real_rollout = module.rollout
+        monkeypatch.setattr(
+            module, "rollout", lambda *a: spoil(real_rollout(*a).transpose(0, 1), number).transpose(0, 1)
+        )
+    elif tensor == "adjoint":
+        real_adjoint = module.lean_adjoint
+
+        def bad(*a: Any) -> Any:
+            adjoint, v = real_adjoint(*a)
+            return spoil(adjoint.transpose(0, 1), number).transpose(0, 1), v
+
+        monkeypatch.setattr(module, "lean_adjoint", bad)
+    else:
+        real = algorithm._reward_gradient
+
+        def scored(x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            score, gradient = real(x, y)
+            return (spoil(score, number), gradient) if tensor == "reward" else (score, spoil(gradient, number))
+
+        monkeypatch.setattr(algorithm, "_reward_gradient", scored)
+    before = [p.clone() for p in algorithm.updater.parts]
+    with pytest.raises(Diverged, match=rf"update 1: the {tensor} of sample 1 is not finite \(1 of "):
+        train(algorithm, 3)
+    assert all(torch.equal(p, q) for p, q in zip(algorithm.updater.parts, before, strict=True))
+
+
+@pytest.mark.parametrize("run", [run for run in SETTINGS if not run.startswith(("sft", "adjoint"))])
+def test_one_bad_reward_is_named(run: str) -> None:
+    algorithm = build(run)
+    assert isinstance(algorithm, Learner) and isinstance(algorithm.reward, FunctionReward)
+    inner = algorithm.reward.function
+    algorithm.reward.function = lambda x: spoil(inner(x), float("nan"))
+    with pytest.raises(Diverged, match=r"update 1: the reward of sample \d+ is not finite"):
+        train(algorithm, 20)

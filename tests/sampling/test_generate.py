@@ -10,7 +10,7 @@ import torch
 
 from drlbench.backbones import create, wrap
 from drlbench.backbones.base import VelocityModel
-from drlbench.errors import UserError
+from drlbench.errors import Diverged, UserError
 from drlbench.sampling.generate import balanced_labels, generate, generate_batches, initial_noise, sample_latents
 from drlbench.sampling.guidance import Autoguidance, ClassifierFree
 from drlbench.seeds import sample_seeds
@@ -132,3 +132,18 @@ def test_refusals(options: dict[str, Any], message: str) -> None:
     arguments = {"labels": [1], "seeds": [7], "steps": 3, **options}
     with pytest.raises(UserError, match=message):
         generate(model("sit"), **arguments)
+
+
+def test_pixels_that_are_not_finite_are_named() -> None:
+    """No uint8 could show them: NaN would become black without a word."""
+    own = model("sit")
+    decode = own.autoencoder.decode
+
+    def broken(latents: torch.Tensor) -> torch.Tensor:
+        images = decode(latents).clone()
+        images[1, 0, 0, 0] = torch.nan
+        return images
+
+    own.autoencoder.decode = broken  # type: ignore[method-assign] # an autoencoder gone wrong
+    with pytest.raises(Diverged, match=r"the pixels of sample 1 are not finite \(1 of 3\)"):
+        list(generate_batches(own, [0, 1, 2, 0, 1], sample_seeds(0, 5), "euler", 2, batch_size=3))
