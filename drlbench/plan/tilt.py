@@ -33,6 +33,11 @@ def tilt(graph: Plan, cell: Cell, made: Sequence[tuple[int, Node]], measured: Ma
     inputs |= {
         name: graph.nodes[key] for name, (_, key) in first.inputs.items() if name.startswith(("reward:", "encoder:"))
     }
+    # The suite's other preferences judge the tilt as they judge cells; its own terms are those of its first round.
+    for name, judged in own.preference.items():
+        if f"reward:{name}" not in inputs:
+            inputs[f"reward:{name}"] = graph.nodes[judged.inputs["reward"][1]]
+            inputs |= {n: graph.nodes[key] for n, (_, key) in judged.inputs.items() if n.startswith("encoder:")}
     scores = own.scores
     spaces = [space for space in scores if space]
     for space in spaces:

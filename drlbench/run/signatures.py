@@ -29,7 +29,9 @@ def signature(plan: Plan, reader: Reader, node: Node, score: Score) -> str:
         parts |= {"ref": f"base:{_weights(reader, _input(plan, node, 'base'))}", "tmax": KL_T_MAX}
         parts["sampler"] = sampler_part(node.settings["sampling"])
     elif node.kind == "tilt":
-        rewards = sorted(name for name in node.inputs if name.startswith("reward:"))
+        terms = {f"reward:{name}" for name in (*node.settings["fixed"], node.settings["varied"])}
+        judge = f"reward:{score.metric.removeprefix('tilt_')}"
+        rewards = [*sorted(terms), *({judge} & node.inputs.keys() - terms)]
         parts["reward"] = "+".join(
             str(_described(reader, _input(plan, node, name)).get("signature", "")) for name in rewards
         )

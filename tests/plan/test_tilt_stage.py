@@ -19,6 +19,9 @@ def test_lambdas_share_a_tilt_and_no_other_stage_changes() -> None:
     assert combined is not None
     assert combined.settings["fixed"] == {"drl": 1}
     assert combined.settings["varied"] == "bold"
+    # Every preference of the suite judges it; the terms that it is made of are its own.
+    judges = {n.removeprefix("reward:") for n in combined.inputs if n.startswith("reward:")}
+    assert judges == {"drl", "bold", "bold-held-out"}
     # The pool of drl+prl is that of the model it starts from.
     after = cells["sit/drl+prl/lambda=1.5/seed=0.0"]
     assert after is not None
