@@ -26,6 +26,7 @@ from drlbench.backbones.pretrain import PretrainSettings, flow_matching_loss
 from drlbench.backbones.rae.autoencoder import RAEAutoencoder
 from drlbench.backbones.rae.small import LatentSettings, SmallRAE
 from drlbench.backbones.sizes import SIZES, size_key
+from drlbench.backbones.widened import widen
 from drlbench.cost.counting import Count, Operations, counted
 from drlbench.cost.network import META, Passes
 from drlbench.encoders.base import Encoder
@@ -43,10 +44,11 @@ Shape = tuple[int, int, int]
 """(C, H, W) of an image."""
 
 
-def named(key: tuple[Any, ...]) -> str:
+def named(key: tuple[Any, ...], wide: tuple[int, int] | None = None) -> str:
     """A network's name and, where it is of no published size, its architecture: what its measurements go by."""
     given = json.loads(key[1])
-    return f"{key[0]} {text(given)}" if given else str(key[0])
+    plain = f"{key[0]} {text(given)}" if given else str(key[0])
+    return f"{plain} beside {wide[0]} x {wide[1]}" if wide else plain
 
 
 def family(name: str) -> str:
@@ -157,9 +159,15 @@ def classes_of(key: tuple[Any, ...]) -> int:
 
 
 @remembered
-def network_passes(key: tuple[Any, ...], rank: int | None = None, recompute: bool = False) -> Passes:
-    """Passes of a backbone's velocity; `key` are the arguments of `model`."""
-    found = model(*key) if rank is None else copy.deepcopy(model(*key))  # the updates would stay in it
+def network_passes(
+    key: tuple[Any, ...], rank: int | None = None, recompute: bool = False, wide: tuple[int, int] | None = None
+) -> Passes:
+    """Passes of a backbone's velocity; `key` are the arguments of `model`, `wide` width and depth of one beside it."""
+    # What is added would stay in it.
+    found = model(*key) if rank is None and wide is None else copy.deepcopy(model(*key))
+    if wide is not None:
+        with _without_weights(f"policy beside {key[0]}"):
+            widen(found.net, key[0], json.loads(key[1]), *wide)
     t, y = torch.empty(1, device=META), _classes(1)
     return Passes(found, lambda x: found.velocity(x, t, y), found.latent_shape, rank, recompute)
 

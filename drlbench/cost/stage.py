@@ -208,20 +208,38 @@ class Stage:
             return _base_key(self.node, None, "")
         return _base_key(self.node, self.image, self.input(f"encoder:{latent['encoder']}").encoder_key())
 
+    def policy(self) -> Mapping[str, int] | None:
+        """The second network that this model got on its way here from its base."""
+        found = self
+        while found.node.kind == "finetune":
+            if "policy" in found.settings:
+                given: Mapping[str, int] = found.settings["policy"]
+                return given
+            found = found.input("start")
+        return None
+
     def model(
-        self, name: str = "model", precision: str = "fp32", rank: int | None = None, recompute: bool = False
+        self,
+        name: str = "model",
+        precision: str = "fp32",
+        rank: int | None = None,
+        recompute: bool = False,
+        policy: Mapping[str, int] | None = None,
     ) -> Model:
         """The velocity model that is an input.
 
         Args:
             rank: of the low-rank updates that are trained instead of its weights.
             recompute: activations are, while training.
+            policy: the second network that it gets beside its own.
         """
-        base = self.input(name).base()
+        found = self.input(name)
+        base, policy = found.base(), policy or found.policy()
         key = base.key()
         brought = "model" in base.settings
-        rate = Rate(networks.named(key), precision, brought)
-        velocity = Network(networks.network_passes(key, rank, recompute), rate)
+        wide = (policy["widen"], policy["depth"]) if policy else None
+        rate = Rate(networks.named(key, wide), precision, brought)
+        velocity = Network(networks.network_passes(key, rank, recompute, wide), rate)
         decoder = Network(networks.decoder_passes(key), Rate(large=brought))
         return Model(velocity, decoder, networks.family(key[0]))
 

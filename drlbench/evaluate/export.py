@@ -58,6 +58,8 @@ def export(folder: Path, cell: str, out: Path, store: Store) -> list[Path]:
     if not isinstance(model.net, Backbone):
         raise UserError(f"{cell}: its network has no official names to be exported under")
     config = read_config(place)
+    if "policy" in config:
+        raise UserError(f"{cell}: its policy has a second network beside the first, for which no family has names")
     autoencoder = config["autoencoder"]
     described = exported.Exported(
         family=config["family"],

@@ -169,6 +169,8 @@ def _model(graph: Plan, cell: Cell) -> tuple[Node, Training]:
             "seed": seed_of("finetune", cell.base_seed, cell.seed, number),
             "data": graph.images,
         }
+        if run.policy is not None and number == 1:  # later rounds start from it
+            settings["policy"] = run.policy.model_dump()
         if algorithm.watch is not None:
             held_out, watching = _watched(graph, cell, terms)
             how = graph.spec.sampling.model_dump(include={"sampler", "steps", "seed"})

@@ -23,6 +23,7 @@ from drlbench.backbones import loading, origin
 from drlbench.backbones.base import Autoencoder, VelocityModel
 from drlbench.backbones.origin import unchanged
 from drlbench.backbones.rae.small import SmallRAE, load_small_rae
+from drlbench.backbones.widened import widen
 from drlbench.encoders.base import Encoder
 from drlbench.errors import IntegrityError
 from drlbench.metrics.base import Measurement
@@ -49,10 +50,12 @@ def save_model(folder: Path, model: VelocityModel, config: Mapping[str, Any]) ->
     atomic.write_json(folder / CONFIG, {**config, "kind": "model"})
 
 
-def save_finetuned(folder: Path, model: VelocityModel, start: Path) -> None:
-    """Keep a fine-tuned model; all but the network's weights is the start model's."""
+def save_finetuned(folder: Path, model: VelocityModel, start: Path, policy: Mapping[str, int] | None = None) -> None:
+    """Keep a fine-tuned model; all but the network's weights, and the `policy` it was given, is the start model's."""
     config = read_config(start)
     config.pop("checkpoint", None)
+    if policy is not None:
+        config["policy"] = dict(policy)
     save_model(folder, model, config)
     if (start / AUTOENCODER).is_dir():
         shutil.copytree(start / AUTOENCODER, folder / AUTOENCODER)
@@ -71,8 +74,13 @@ def save_small_rae(folder: Path, autoencoder: SmallRAE, encoder: Path) -> None:
     shutil.copytree(encoder, place / "encoder", ignore=lambda _, names: [n for n in names if n not in kept])
 
 
-def load_model(folder: Path, device: str = "cpu", trainable: bool = False) -> VelocityModel:
+def load_model(
+    folder: Path, device: str = "cpu", trainable: bool = False, policy: Mapping[str, int] | None = None
+) -> VelocityModel:
     """Read a model that its stage kept, in eval mode; frozen unless its network is to be trained.
+
+    Args:
+        policy: widen its network so, with weights from torch's global generator; see `drlbench.backbones.widened`.
 
     Raises:
         IntegrityError: the folder holds no model, or weights that stayed where they are have changed since.
@@ -87,7 +95,11 @@ def load_model(folder: Path, device: str = "cpu", trainable: bool = False) -> Ve
         net: Any = loading.load_network(path, config["family"], config["architecture"], source["ema"]).net
     else:
         net = backbones.create(config["family"], **config["architecture"])
+        if "policy" in config:
+            _widen(net, config, config["policy"])
         net.load_state_dict(load_file(folder / WEIGHTS))
+    if policy is not None:
+        _widen(net, config, policy)
     if config["autoencoder"] == AUTOENCODER:
         model = backbones.wrap(net, load_small_rae(folder / AUTOENCODER))
     else:
@@ -97,6 +109,10 @@ def load_model(folder: Path, device: str = "cpu", trainable: bool = False) -> Ve
     elif isinstance(model.autoencoder, nn.Module):
         model.autoencoder.requires_grad_(False)
     return model.eval().to(device)
+
+
+def _widen(net: nn.Module, config: Mapping[str, Any], policy: Mapping[str, int]) -> None:
+    widen(net, config["family"], config["architecture"], policy["widen"], policy["depth"])
 
 
 def _autoencoder(found: str | Mapping[str, Any]) -> Autoencoder | None:

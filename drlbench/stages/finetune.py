@@ -19,6 +19,7 @@ from drlbench.finetune.train import train
 from drlbench.registry import ALGORITHMS
 from drlbench.rewards.base import Reward
 from drlbench.rewards.combined import Combined
+from drlbench.seeds import seed_of, seeded
 from drlbench.stages import Job
 from drlbench.stages.files import (
     load_encoders,
@@ -45,7 +46,8 @@ CURVE_POINTS = 200
 def run(job: Job) -> None:
     """Train the number of updates asked for; a killed stage continues from its last checkpoint."""
     s = job.settings
-    policy = load_model(job.inputs["start"], job.device, trainable=True)
+    with seeded(seed_of("policy", s["seed"])):
+        policy = load_model(job.inputs["start"], job.device, trainable=True, policy=s.get("policy"))
     reference = load_model(job.inputs["start"], job.device)
     kind = ALGORITHMS.get(s["algorithm"])
     data = _latents(job, reference) if getattr(kind, "needs_data", True) else None
@@ -72,7 +74,7 @@ def run(job: Job) -> None:
     finished = algorithm.finished_policy()  # every rank takes part
     if not leads:
         return
-    save_finetuned(job.out, finished, job.inputs["start"])
+    save_finetuned(job.out, finished, job.inputs["start"], s.get("policy"))
     curve = _curve(rows)
     if held_out is not None:
         _mark(curve, turns(rows, held_out.better))
@@ -153,8 +155,10 @@ def cost(of: Stage) -> Work:
     if found is None:
         raise of.not_counted(f"algorithm {s['algorithm']} does not declare its `evaluations`")
     recompute = own.get("activation_checkpointing", False)
-    model = of.model("start", own.get("precision", "fp32"), own.get("lora_rank"), recompute)
-    work = model.velocity.run(found.forwards) + model.velocity.run(found.products, "product")
+    precision, rank = own.get("precision", "fp32"), own.get("lora_rank")
+    start, model = of.model("start", precision), of.model("start", precision, rank, recompute, s.get("policy"))
+    # Adjoints are the start's; of forwards it is not said whose they are, and the policy's take longer.
+    work = model.velocity.run(found.forwards) + start.velocity.run(found.products, "product")
     work += model.velocity.run(found.trained, "trained")
     if s["terms"]:
         for through in (model.decoder, *(of.reward(f"reward:{name}") for name in s["terms"])):

@@ -89,6 +89,19 @@ class AlgorithmSpec(OpenSpec):
     )
 
 
+class PolicySpec(Spec):
+    """More capacity for a run's policy: a second network beside its start's, both trained.
+
+    It is of the start's family, and returns zero until it is trained, so that the policy begins as the start exactly.
+    The KL is taken to the start, as ever. For sit, jit, repa and rae; not with `lora_rank` or `sharding: fsdp`.
+    """
+
+    widen: Annotated[int, Field(gt=0, le=65_536)] = key(
+        about="hidden width of the second network, a multiple of the start's head width", example=40
+    )
+    depth: Annotated[int, Field(gt=0, le=512)] = key(1, about="its blocks; of RAE its trunk's", example=2)
+
+
 class GateSpec(Spec):
     """Refuse to go on when the base's FD in `space` is further than `tolerance` from what was published.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 
 from drlbench.backbones.cards import published_fid
+from drlbench.backbones.widened import beside_arguments
 from drlbench.data.kinds import KINDS
 from drlbench.errors import UserError, did_you_mean, shown
 from drlbench.finetune.presets import has_preset
@@ -141,6 +142,8 @@ def _run(spec: SuiteSpec, name: str, run: RunSpec) -> Iterator[Found]:
     if run.algorithm is None:
         if run.reward is not None or run.lambda_ is not None or run.with_:
             yield at, "a run with a reward needs an `algorithm`"
+        if run.policy is not None:
+            yield (*at, "policy"), "a run with a policy of its own needs an `algorithm` that trains it"
         return
     if run.algorithm not in spec.algorithms:
         yield (*at, "algorithm"), _unknown("algorithm", run.algorithm, spec.algorithms)
@@ -173,6 +176,8 @@ def _run(spec: SuiteSpec, name: str, run: RunSpec) -> Iterator[Found]:
             yield (*at, "headline", "lambda", i), f"{weight:g} is not in this run's lambda list"
     if run.teacher is not None:
         yield from _teacher(spec, name, run)
+    if run.policy is not None:
+        yield from _policy(spec, name, run)
     if run.start is not None:
         origin = spec.runs.get(run.start.run)
         if origin is None:
@@ -210,6 +215,35 @@ def _objective(spec: SuiteSpec, name: str, run: RunSpec) -> Iterator[Found]:
             f"run {name!r} optimises every entry of `preferences` and looks through every one of `spaces`, so nothing "
             "is held out; add one of either, or take `watch` out",
         )
+
+
+def _policy(spec: SuiteSpec, name: str, run: RunSpec) -> Iterator[Found]:
+    """What a second network beside the start's does not go with."""
+    assert run.policy is not None
+    at: Location = ("runs", name, "policy")
+    origin = spec.runs.get(run.start.run) if run.start else None
+    if origin is not None and origin.policy is not None:
+        yield at, "the run that this one starts from has a `policy` already, which it keeps"
+    own = spec.algorithms[run.algorithm].settings if run.algorithm in spec.algorithms else {}
+    if own.get("lora_rank") is not None:
+        yield (
+            at,
+            f"algorithm {run.algorithm!r} trains low-rank updates only (`lora_rank`): a second network would stay 0",
+        )
+    if own.get("sharding") == "fsdp":
+        yield at, f"algorithm {run.algorithm!r} divides a network that is as its start's (`sharding: fsdp`)"
+    for each in run.backbones or spec.backbones:
+        backbone = spec.backbones.get(each)
+        if backbone is None or backbone.family not in BACKBONES.names() or (backbone.checkpoint and not backbone.size):
+            continue  # told elsewhere, or known from its weights alone
+        try:
+            beside_arguments(
+                backbone.size or backbone.family, backbone.architecture, run.policy.widen, run.policy.depth
+            )
+        except UserError as error:
+            yield at, f"on {each!r}: {error}"
+        except (TypeError, ZeroDivisionError):
+            continue  # an architecture that is none is told where it stands
 
 
 def _no_such_lambda(run: RunSpec, name: str, weight: float | None) -> str | None:

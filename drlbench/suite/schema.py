@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from drlbench.suite.keys import MAX_IMAGES, MAX_STEPS, Images, Name, Positive, Seed, Seeds, Spec, key
-from drlbench.suite.parts import AlgorithmSpec, BackboneSpec, DataSpec, EncoderSpec, RewardSpec
+from drlbench.suite.parts import AlgorithmSpec, BackboneSpec, DataSpec, EncoderSpec, PolicySpec, RewardSpec
 
 
 def _listed(value: Any) -> Any:
@@ -70,6 +70,11 @@ class RunSpec(Spec):
         None,
         about="the finished cell whose samples an algorithm that learns from images (sft) learns from",
         example={"run": "drl", "lambda": 10, "n": 100000},
+    )
+    policy: PolicySpec | None = key(
+        None,
+        about="a second network beside its start's; left out: the start's alone. A run that starts from one keeps it",
+        example={"widen": 40, "depth": 2},
     )
     backbones: list[str] | None = key(None, about="backbones it runs on; left out: all", example=["sit", "jit"])
     description: str = key("", about="what the report says of it", example="the control, as long on the real images")

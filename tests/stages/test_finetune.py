@@ -217,3 +217,16 @@ def test_settings_are_checked_before_the_run(tmp_path: Path, line: str, mistake:
     path.write_text(SUITE.replace(line, mistake))
     with pytest.raises(UserError, match=rf"suite\.yaml:\d+:\d+: .*{told}"):
         load_suite(path)
+
+
+def test_a_wider_policy_is_trained_and_kept(tmp_path: Path) -> None:
+    plan = laid_out(tmp_path, "runs.sft.policy={widen: 8, depth: 2}")
+    node = tuned(plan, "sft")
+    weights = load_file(make(plan, node.key, tmp_path) / "weights.safetensors")
+    start = load_file(tmp_path / node.inputs["start"][1] / "weights.safetensors")
+    second = {n: w for n, w in weights.items() if n.startswith("beside.")}
+    assert weights.keys() - second.keys() == start.keys()
+    assert second["beside.final_layer.linear.weight"].abs().max() > 0
+    assert any((weights[n] - start[n]).abs().max() > 0 for n in start)
+    samples = next(n for n in plan.nodes.values() if n.inputs.get("model") == ("finetune", node.key))
+    make(plan, samples.key, tmp_path)
