@@ -154,6 +154,7 @@ METRICS = Registry(
         "mind": "drlbench.metrics.mind:MIND",
         "kd": "drlbench.metrics.kernel:KernelDistance",
         "prdc": "drlbench.metrics.manifold:PRDC",
+        "copying": "drlbench.metrics.copying:Copying",
         "spread": "drlbench.metrics.spread:ClassSpread",
         "stats": "drlbench.metrics.statistics:ImageStatistics",
         "inception-score": "drlbench.metrics.inception_score:InceptionScore",

@@ -29,10 +29,15 @@ def to_rgb(images: Tensor) -> Tensor:
 
 
 def quantise(levels: Tensor) -> Tensor:
-    """Whole grey levels in 0..255 with the gradient passed straight through."""
+    """Whole grey levels in 0..255; the gradient is that of a clamp, passed straight through the rounding.
+
+    Beyond black and white it is zero, as the published scores' is: they cannot see how far out a pixel lies.
+    """
+    # Not clamp's own gradient, which is zero at the ends too: real images are full of exact black.
+    inside = torch.where((levels >= 0) & (levels <= 255), levels, levels.detach().clamp(0.0, 255.0))
     with torch.no_grad():
-        error = levels.round().clamp(0.0, 255.0) - levels
-    return levels + error
+        error = inside.round() - inside
+    return inside + error
 
 
 def _antialiased(images: Tensor, height: int, width: int, kind: Filter) -> Tensor:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from drlbench.backbones.base import VelocityModel
 from drlbench.finetune.evaluations import Evaluations
+from drlbench.finetune.latents import Latents
 from drlbench.rewards.base import Reward
 
 
@@ -23,8 +24,9 @@ class Algorithm(ABC):
     """One fine-tuning run in progress.
 
     Args of every constructor: `policy` (trained in place), `reference` (frozen; the KL is taken to it),
-    `reward` (None for algorithms that learn from data alone), `data` (latents (N, C, H, W) float32 and labels
-    (N,) int64 of the training split, for algorithms that use them), `settings` (a validated mapping) and `seed`.
+    `reward` (None for algorithms that learn from data alone), `data` (latents (N, C, H, W) float32, a tensor or what
+    gives rows like one, and labels (N,) int64 of the training split, for algorithms that use them), `settings` (a
+    validated mapping) and `seed`.
     """
 
     policy: VelocityModel
@@ -40,7 +42,7 @@ class Algorithm(ABC):
         policy: VelocityModel,
         reference: VelocityModel,
         reward: Reward | None,
-        data: tuple[Tensor, Tensor] | None,
+        data: tuple[Latents, Tensor] | None,
         settings: dict[str, Any],
         seed: int,
     ) -> None: ...

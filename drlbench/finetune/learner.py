@@ -23,6 +23,7 @@ from drlbench.errors import UserError
 from drlbench.finetune.base import Algorithm
 from drlbench.finetune.compiling import compiled
 from drlbench.finetune.finite import check_finite
+from drlbench.finetune.latents import Latents
 from drlbench.finetune.lora import add_low_rank, merge_low_rank
 from drlbench.finetune.memory import Chunks, recompute_activations
 from drlbench.finetune.ranks import world
@@ -70,7 +71,7 @@ class Learner(Algorithm):
         policy: VelocityModel,
         reference: VelocityModel,
         reward: Reward | None,
-        data: tuple[Tensor, Tensor] | None,
+        data: tuple[Latents, Tensor] | None,
         settings: dict[str, Any],
         seed: int,
     ) -> None:

@@ -131,6 +131,18 @@ def nearest(points: Points, count: int) -> tuple[Index, Array]:
     return indices, distances
 
 
+def closest(x: Points, y: Points) -> tuple[Index, Array]:
+    """The nearest point of `y` to every point of `x`: index and squared distance, (n,) each; ties take the first."""
+    indices, distances = np.empty(len(x), dtype=np.intp), np.empty(len(x))
+    for rows, d2, bound in blocks(x, y):
+        row, column = _true_places(d2 <= d2.min(axis=1, keepdims=True) + 2.0 * bound)
+        exact = pair_distances(x, y, row + rows.start, column)
+        order = np.lexsort((column, exact, row))
+        places = order[np.searchsorted(row, np.arange(len(d2)))]
+        indices[rows], distances[rows] = column[places], exact[places]
+    return indices, distances
+
+
 def pairs_within(
     x: Points, y: Points, rows: slice, d2: Single, bound: Single, limit: Array, strict: bool
 ) -> tuple[Index, Index]:

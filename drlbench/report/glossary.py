@@ -96,6 +96,16 @@ METRICS = {
         "mean over the reference's classes, 0 if left out",
         "ours",
     ),
+    "copied": (
+        "share of samples nearer to a train image than any other train image is to that one",
+        "1 - authenticity; the held-out images' own share beside it",
+        "Alaa et al. 2022, arXiv:2102.08921",
+    ),
+    "nearer_than_heldout": (
+        "chance that a sample is nearer to the train images than a held-out image is: .5, and more with copying",
+        "Mann-Whitney's U / (n m) of distances to the nearest train image",
+        "Meehan et al. 2020, arXiv:2004.05675",
+    ),
     "inception_score": (
         "Inception score",
         "exp E KL(p(y|x) \\|\\| p(y))",

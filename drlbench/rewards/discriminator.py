@@ -41,7 +41,12 @@ class DiscriminatorSettings(Settings):
         "none", description="features on real images: unit variance per dimension, or a full (ridge) whitening"
     )
     clamp_input: bool = Field(False, description="clamp images to [0, 1] first; no gradient beyond")
-    r1: float = Field(0.0, ge=0, description="gamma of gamma/2 |grad_x logit|^2 on real images, in pixels")
+    r1: float = Field(
+        0.0,
+        ge=0,
+        description="gamma of gamma/2 |grad_x logit|^2 on real images, in pixels; the logit is the heads' mean and the "
+        "logistic loss their sum, so that several heads feel it as one head feels gamma / heads",
+    )
     r1_every: int = Field(1, ge=1, description="R1 on every n-th step only, n times as strong (lazy, StyleGAN2)")
     r1_images: int | None = Field(None, ge=1, description="of a mini-batch's real images; none: all of them")
     learning_rate: float = Field(1e-4, gt=0)

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from drlbench.backbones.base import VelocityModel
 from drlbench.data.sources import read_dataset
-from drlbench.errors import MissingPrerequisite
 from drlbench.finetune.adjoint_matching import SAVE_LIMIT
 from drlbench.finetune.heldout import PREFIX, Turn, measure_every, turns
+from drlbench.finetune.latents import Latents, StreamedLatents
 from drlbench.finetune.ranks import world
 from drlbench.finetune.train import train
 from drlbench.registry import ALGORITHMS
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 BATCH = 512
 CHECKPOINT_SECONDS = 600.0
 CURVE_POINTS = 200
+FLOAT32 = 4
+KEPT_BYTES = 16e9  # of latents in memory
 
 
 def run(job: Job) -> None:
@@ -82,11 +84,10 @@ def run(job: Job) -> None:
     write_description(job.out, training_seconds=rows[-1]["seconds"], clock="cpu" if job.device == "cpu" else "wall")
 
 
-def _latents(job: Job, model: VelocityModel) -> tuple[Tensor, Tensor]:
+def _latents(job: Job, model: VelocityModel) -> tuple[Latents, Tensor]:
     """The train images, or a teacher's samples, as the model's latents (N, C, H, W), with their labels (N,).
 
-    Raises:
-        MissingPrerequisite: they would not fit into memory.
+    Those that would take more than `KEPT_BYTES`, or than the memory that is free, are encoded when they are asked for.
     """
     if "teacher" in job.inputs:
         images, labels = read_samples(job.inputs["teacher"])
@@ -94,17 +95,14 @@ def _latents(job: Job, model: VelocityModel) -> tuple[Tensor, Tensor]:
         data = read_dataset(job.settings["data"])
         images, labels = data.train_images, data.train_labels
     count, free = len(images), psutil.virtual_memory().available
-    needed = 4 * count * math.prod(model.latent_shape)
-    if needed > 0.8 * free:
-        raise MissingPrerequisite(
-            f"{job.settings['algorithm']} learns from images, whose {count:,} latents take "
-            f"{needed / 1e9:.0f} GB of memory; {free / 1e9:.0f} GB are free"
-        )
+    y = torch.from_numpy(labels).to(job.device)
+    if FLOAT32 * count * math.prod(model.latent_shape) > min(KEPT_BYTES, 0.8 * free):
+        return StreamedLatents(images, model.encode, job.device), y
     with torch.no_grad():
         parts = [
             model.encode(to_float(images[start : start + BATCH]).to(job.device)) for start in range(0, count, BATCH)
         ]
-    return torch.cat(parts), torch.from_numpy(labels).to(job.device)
+    return torch.cat(parts), y
 
 
 def _reward(job: Job) -> Reward | None:
@@ -164,7 +162,9 @@ def cost(of: Stage) -> Work:
         for through in (model.decoder, *(of.reward(f"reward:{name}") for name in s["terms"])):
             work += through.run(found.reward_forwards) + through.run(found.reward_products, "product")
     if getattr(ALGORITHMS.get(s["algorithm"]), "needs_data", True):
-        work += of.reading(images) + of.input("start").base().encoding(images)
+        streamed = FLOAT32 * images * model.latent > KEPT_BYTES
+        seen = s["updates"] * own.get("batch", 1) if streamed else images
+        work += of.reading(seen) + of.input("start").base().encoding(seen)
     if "watch" in s:
         rounds = s["updates"] // s["watch"]["every"]
         work += watching(of, of.model("start")).times(rounds)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from drlbench.encoders.preprocess import HALF, IMAGENET, OPENAI_CLIP, Preprocess
+from drlbench.encoders.preprocess import HALF, IMAGENET, OPENAI_CLIP, Preprocess, quantise
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "metrics"
 IMAGES = ("a_32", "b_256", "c_360x280")
@@ -65,7 +65,8 @@ def test_pad_puts_the_whole_image_on_black():
 
 
 def test_gradients_pass_through_the_rounding_and_grey_becomes_colour():
-    image = torch.rand(1, 1, 40, 40, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    # Far enough from black and white that no filter goes beyond them.
+    image = (0.3 + 0.4 * torch.rand(1, 1, 40, 40, generator=torch.Generator().manual_seed(0))).requires_grad_()
     rounded = Preprocess(32, "bicubic", "squash", True, *IMAGENET)
     plain = Preprocess(32, "bicubic", "squash", False, *IMAGENET)
     gradients = []
@@ -75,3 +76,12 @@ def test_gradients_pass_through_the_rounding_and_grey_becomes_colour():
         gradients.append(torch.autograd.grad((found**2).sum(), image)[0])
     assert torch.nn.functional.cosine_similarity(*(g.flatten() for g in gradients), dim=0) > 0.999
     assert rounded.signature == "32/bicubic-aa-8bit/squash/imagenet"
+
+
+def test_levels_beyond_black_and_white_have_no_gradient():
+    levels = torch.tensor([-3.0, -0.2, 0.0, 0.6, 254.7, 255.0, 256.0], requires_grad=True)
+    found = quantise(levels)
+    assert found.tolist() == [0, 0, 0, 1, 255, 255, 255]
+    for sign in (1, -1):  # of a reward and of a loss
+        (gradient,) = torch.autograd.grad(sign * found.sum(), levels, retain_graph=True)
+        assert gradient.tolist() == [0, 0, sign, sign, sign, sign, 0]

@@ -12,6 +12,7 @@ from test_finetune import SUITE, job_of, make
 from drlbench.cost.counts import Counts
 from drlbench.cost.work import PEAK_TFLOPS, Work
 from drlbench.errors import UserError
+from drlbench.finetune.latents import StreamedLatents
 from drlbench.plan.graph import Plan
 from drlbench.plan.pipeline import lay_out
 from drlbench.stages.files import load_model, read_samples
@@ -87,3 +88,17 @@ def _floor_hours(plan: Plan, kind: str) -> float:
     works = [counts.of(n) for n in plan.nodes.values() if n.kind == kind]
     assert all(isinstance(work, Work) for work in works)
     return sum(work.tflop for work in works if isinstance(work, Work)) / PEAK_TFLOPS / 3600
+
+
+def test_latents_too_many_for_memory_are_encoded_when_asked_for(tmp_path, monkeypatch):
+    plan = laid_out(tmp_path)
+    node = next(c.model for c in plan.cells if c.cell.run == "sft")
+    whole, streamed = tmp_path / "whole", tmp_path / "streamed"
+    for folder in (whole, streamed):
+        folder.mkdir()
+        monkeypatch.setattr("drlbench.stages.finetune.KEPT_BYTES", 16e9 if folder is whole else 1)
+        make(plan, node.key, folder)
+    a, b = (load_file(folder / node.key / "weights.safetensors") for folder in (whole, streamed))
+    assert all(torch.allclose(a[name], b[name], atol=1e-6) for name in a)
+    job = job_of(plan, node.key, streamed, streamed / "again")
+    assert isinstance(_latents(job, load_model(job.inputs["start"]))[0], StreamedLatents)
