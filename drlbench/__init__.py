@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from drlbench.data.images import open_images
     from drlbench.data.sources import load_dataset
     from drlbench.encoders import make_encoder
+    from drlbench.metrics.measure import measure
     from drlbench.report.load import load_run
     from drlbench.rewards import make_reward
     from drlbench.sampling import official_sample
@@ -29,6 +30,7 @@ DOORS = {
     "load_suite": "drlbench.suite.load",
     "make_encoder": "drlbench.encoders",
     "make_reward": "drlbench.rewards",
+    "measure": "drlbench.metrics.measure",
     "official_sample": "drlbench.sampling",
     "open_images": "drlbench.data.images",
 }
@@ -40,6 +42,7 @@ __all__ = [
     "load_suite",
     "make_encoder",
     "make_reward",
+    "measure",
     "official_sample",
     "open_images",
 ]  # a literal, as type checkers want it; the table's names

@@ -49,7 +49,7 @@ class Count:
 
 
 class _Known(NamedTuple):
-    """What an operator does with meta tensors of given shapes: its count, and its result.
+    """What an operator does with meta tensors of given shapes: its counts, and its result.
 
     Attributes:
         made: shape, strides and dtype of every tensor that it makes (None: a missing one), or "self" where it gives
@@ -57,7 +57,7 @@ class _Known(NamedTuple):
         single: it makes one tensor rather than a tuple of them.
     """
 
-    count: Count
+    counts: Count
     made: tuple[Any, ...] | Literal["self"]
     single: bool
 
@@ -92,9 +92,9 @@ class Operations(TorchDispatchMode):
             after = self.total, self.kernels, self.draws
             _remember(key, func, args, result, Count(*(b - a for a, b in zip(before, after, strict=True))))
             return result
-        self.total += known.count.flops
-        self.kernels += known.count.kernels
-        self.draws += known.count.draws
+        self.total += known.counts.flops
+        self.kernels += known.counts.kernels
+        self.draws += known.counts.draws
         if known.made == "self":
             return args[0]
         made = [m and _empty(m[0], m[1], dtype=m[2], device="meta") for m in known.made]

@@ -11,10 +11,10 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from drlbench.cost.clock import clock
 from drlbench.cost.estimate import Estimate, Estimator
 from drlbench.cost.work import HOUR, PEAK_TFLOPS
 from drlbench.plan.prerequisites import Missing, has_gpu, missing
-from drlbench.run.progress import clock
 
 if TYPE_CHECKING:
     from drlbench.plan.graph import Plan

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from drlbench.cost.estimate import expected_seconds
 from drlbench.data.sources import survey
 from drlbench.errors import CellsFailed, IntegrityError, UserError, for_terminal
 from drlbench.report.record import FILE, SCHEMA, read_record
@@ -79,7 +80,8 @@ def perform(suite: Suite, plan: Plan, store: Store, folder: Path, options: Optio
         record = _about(suite, plan, options, started)
         nodes = list(plan.nodes.values())
         shutil.rmtree(folder / "logs", ignore_errors=True)
-        watcher, reader = Watcher(nodes, options.workers, folder / manifest.LOG), Reader(store)
+        expected = expected_seconds(plan, store, options.device.partition(":")[0])
+        watcher, reader = Watcher(nodes, options.workers, folder / manifest.LOG, expected), Reader(store)
         promise(f"interrupted; the same command goes on from here (log: {folder / manifest.LOG})")
         try:
             with watcher:

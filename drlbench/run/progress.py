@@ -8,8 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -19,23 +18,25 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Column
 
+from drlbench.cost.clock import clock
+from drlbench.cost.remaining import Remaining
 from drlbench.plan.node import Node
 from drlbench.run.executors.base import Outcome
 from drlbench.store.disk import refusal
 
-# Seconds of one stage before any of its kind was seen, on a laptop core with the embedded suite; the estimate
-# corrects itself from the second stage of a kind on.
-FIRST_GUESS = {"encoder": 15.0, "base": 60.0, "reward": 8.0, "finetune": 15.0, "samples": 3.0, "scores": 2.0, "kl": 2.0}
-
 
 class Watcher:
-    """Listens to an executor: events.jsonl, a bar per running stage, and an estimate of the time left."""
+    """Listens to an executor: events.jsonl, a bar per running stage, and an estimate of the time left.
 
-    def __init__(self, nodes: list[Node], workers: int, events: Path) -> None:
+    Args:
+        expected: key -> seconds of every stage that is to be made, as `drlbench plan` says them; 0 where one cannot be
+            counted.
+    """
+
+    def __init__(self, nodes: list[Node], workers: int, events: Path, expected: Mapping[str, float]) -> None:
         self.nodes, self.workers, self.events = nodes, workers, events
-        self.seconds: dict[str, list[float]] = defaultdict(list)
-        self.left = {n.key: n.kind for n in nodes}
-        self.done: dict[str, float] = {}
+        self.left = {n.key for n in nodes}
+        self.remaining = Remaining({n.key: n.kind for n in nodes if n.key in expected}, expected)
         self.bars: dict[str, TaskID] = {}
         console = Console(stderr=True)
         self.live = console.is_terminal
@@ -86,13 +87,8 @@ class Watcher:
         self.bar.update(self.total, advance=1)
 
     def estimate(self) -> float:
-        """Seconds until the run is done, from the stages seen so far."""
-        total = 0.0
-        for key, kind in self.left.items():
-            seen = self.seconds[kind]
-            expected = sum(seen) / len(seen) if seen else FIRST_GUESS.get(kind, 1.0)
-            total += expected * (1 - self.done.get(key, 0.0))
-        return total / self.workers
+        """Seconds until the run is done."""
+        return self.remaining.seconds() / self.workers
 
     def __call__(self, what: str, node: Node, outcome: Outcome | float | str | None) -> None:
         if what in ("wait", "takeover"):
@@ -100,7 +96,7 @@ class Watcher:
             self.write(what, stage=node.kind, key=node.key, label=node.label, owner=str(outcome))
             print(f"{node.label}: {said} {outcome}", file=sys.stderr)
         elif what == "progress" and isinstance(outcome, float):
-            self.done[node.key] = outcome
+            self.remaining.progress(node.key, outcome)
             if node.key in self.bars:
                 self.bar.update(self.bars[node.key], completed=outcome)
         elif what == "start":
@@ -111,14 +107,13 @@ class Watcher:
             self._ended(node, outcome)
 
     def _ended(self, node: Node, outcome: Outcome) -> None:
-        self.left.pop(node.key, None)
-        if outcome.status == "made":
-            self.seconds[node.kind].append(outcome.seconds)
+        self.left.discard(node.key)
+        self.remaining.end(node.key, outcome.seconds if outcome.status == "made" else None)
         if node.key in self.bars:
             self.bar.remove_task(self.bars.pop(node.key))
         left = self.estimate()
         done = outcome.status in ("made", "cached")
-        self.bar.update(self.total, advance=int(done), left=f"about {clock(left)} left" if self.left else "")
+        self.bar.update(self.total, advance=int(done), left=self._words(left) if self.left else "")
         facts: dict[str, Any] = {"stage": node.kind, "key": node.key, "label": node.label, "status": outcome.status}
         if outcome.error:
             facts["error"] = outcome.error
@@ -133,9 +128,13 @@ class Watcher:
         elif not self.live and outcome.status == "made":
             count = len(self.nodes) - len(self.left)
             print(
-                f"[{count}/{len(self.nodes)}] {node.label}: {outcome.seconds:.1f} s, about {clock(left)} left",
+                f"[{count}/{len(self.nodes)}] {node.label}: {outcome.seconds:.1f} s, {self._words(left)}",
                 file=sys.stderr,
             )
+
+    def _words(self, left: float) -> str:
+        """Time left, for people; more where stages are left that cannot be counted."""
+        return f"{'over' if self.remaining.uncounted else 'about'} {clock(left)} left"
 
 
 @contextmanager
@@ -165,10 +164,3 @@ def spoken() -> Iterator[Callable[[str], None]]:
             console.print(f"{time.monotonic() - started:7.1f} s  {what}", highlight=False)
 
         yield tell
-
-
-def clock(seconds: float) -> str:
-    """Seconds as h:mm:ss or m:ss."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

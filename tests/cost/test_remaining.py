@@ -1,0 +1,46 @@
+"""How long the rest of a run takes: expectations, corrected by what was seen."""
+
+from __future__ import annotations
+
+import pytest
+
+from drlbench.cost.remaining import Remaining
+
+KINDS = {"a": "base", "b": "finetune", "c": "finetune", "d": "samples"}
+EXPECTED = {"a": 10.0, "b": 4.0, "c": 6.0, "d": 5.0}
+
+
+def test_nothing_seen_is_as_expected() -> None:
+    assert Remaining(KINDS, EXPECTED).seconds() == 25
+
+
+def test_a_kind_is_scaled_by_its_own_stages_and_another_by_all() -> None:
+    left = Remaining(KINDS, EXPECTED)
+    left.end("b", 8.0)  # twice as long as expected
+    assert left.seconds() == pytest.approx(2 * 6 + 2 * 10 + 2 * 5)
+    left.end("a", 10.0)  # as expected: all together now took 18 for 14
+    assert left.seconds() == pytest.approx(2 * 6 + 18 / 14 * 5)
+
+
+def test_what_is_done_of_a_running_stage_is_not_left() -> None:
+    left = Remaining(KINDS, EXPECTED)
+    left.progress("a", 0.75)
+    assert left.seconds() == pytest.approx(25 - 7.5)
+    left.end("a", None)
+    assert left.seconds() == pytest.approx(15)
+
+
+def test_stages_made_elsewhere_or_failed_teach_nothing() -> None:
+    left = Remaining(KINDS, EXPECTED)
+    left.end("b", None)
+    assert left.seconds() == pytest.approx(21)
+    left.end("unknown", 3.0)
+    left.progress("unknown", 0.5)
+    assert left.seconds() == pytest.approx(21)
+
+
+def test_what_cannot_be_counted_is_said_until_it_is_over() -> None:
+    left = Remaining(KINDS, EXPECTED | {"d": 0.0})
+    assert left.uncounted == 1
+    left.end("d", 100.0)
+    assert (left.uncounted, left.seconds()) == (0, 20)
