@@ -7,7 +7,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 
-from drlbench.report.figures import algorithms, fd, frontier, preference, samples, training
+from drlbench.report.figures import algorithms, capacity, fd, frontier, preference, samples, training
 from drlbench.report.figures.many import Task, draw_all
 from drlbench.report.figures.style import RC, Picture, svg
 from drlbench.report.rundata import RunData
@@ -37,6 +37,7 @@ def _of_the_page(run: RunData, guidance: str) -> list[Task]:
         partial(fd.fd_ratios, run, guidance),
         partial(fd.against_lambda, run, guidance),
         partial(algorithms.algorithms, run, guidance),
+        partial(capacity.by_capacity, run, guidance),
     ]
 
 

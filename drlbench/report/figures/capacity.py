@@ -1,0 +1,94 @@
+"""Gain against capacity: what each family gains over the base as the base grows, and what the exact optimum would.
+
+Drawn where one architecture is there in three sizes or more. A reward that corrects flow matching gains at every size;
+one that stands in for a larger network stops gaining where plain training does as well.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+
+from drlbench.report.effects import bounds, fd_ratio, mean_over_seeds
+from drlbench.report.figures.style import (
+    DAGGER,
+    MUTED,
+    Named,
+    Picture,
+    fd_name,
+    footnote,
+    new_figure,
+    run_styles,
+    settle_and_name,
+)
+from drlbench.report.fronts import BASE
+from drlbench.report.headline import headline_lambda
+from drlbench.report.rundata import RunData
+
+SIZES = 3
+
+
+def by_capacity(run: RunData, guidance: str) -> list[Picture]:
+    """One picture per family of backbones that differ in their number of weights; none where no family has three."""
+    families: dict[str, dict[int, str]] = defaultdict(dict)
+    for backbone in run.record.backbones:
+        if backbone.family and backbone.parameters and backbone.name in run.backbones:
+            families[backbone.family][backbone.parameters] = backbone.name
+    return [
+        picture
+        for family, sizes in families.items()
+        if len(sizes) >= SIZES and (picture := _picture(run, guidance, family, dict(sorted(sizes.items()))))
+    ]
+
+
+def _picture(run: RunData, guidance: str, family: str, sizes: dict[int, str]) -> Picture | None:
+    names = [n for n in run.runs if n != BASE]
+    figure, grid = new_figure(0.6 + 3.6 * len(run.spaces), 4.0, 1, len(run.spaces))
+    look, drawn = run_styles(run), []
+    for space, axes in zip(run.spaces, grid[0], strict=True):
+        panel = Named(axes)
+        for name in names:
+            gained, attainable = [], []
+            for count, backbone in sizes.items():
+                lambda_ = headline_lambda(run, backbone, name, guidance) if run.lambdas(backbone, name) else None
+                found = fd_ratio(run, backbone, name, lambda_, guidance, space).estimate
+                if math.isfinite(found.value):
+                    gained.append((float(count), found.value))
+                    low, high = bounds(found)
+                    if math.isfinite(low):
+                        axes.plot([count, count], [low, high], color=look[name].light, lw=0.9, alpha=0.6)
+                tilt = mean_over_seeds(run, backbone, name, lambda_, guidance, space, "tilt_fd").value
+                base = mean_over_seeds(run, backbone, BASE, None, guidance, space, "fd").value
+                if math.isfinite(tilt) and math.isfinite(base) and tilt > 0:
+                    attainable.append((float(count), base / tilt))
+            colour = look[name].light
+            for trail, style, label in ((gained, "-", name), (attainable, ":", f"{name}, exact")):
+                if len(trail) > 1:
+                    x, y = zip(*trail, strict=True)
+                    marker = look[name].marker if style == "-" else None
+                    axes.plot(x, y, style, marker=marker, color=colour, ms=5, mfc="white", lw=1.2)
+                    panel.paths.append(trail)
+                    panel.ends.append((x[-1], y[-1], label, colour))
+        axes.axhline(1.0, color=MUTED, lw=0.8, ls="--", zorder=0)
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        marks = [
+            v for v in (0.25, 0.5, 0.67, 0.8, 1, 1.25, 1.5, 2, 3, 4, 6) if axes.get_ylim()[0] <= v <= axes.get_ylim()[1]
+        ]
+        axes.set_yticks(marks, [f"{v:g}x" for v in marks])
+        axes.set_xticks(list(sizes), [f"{count / 1000:.3g}k" for count in sizes], fontsize=8)
+        axes.minorticks_off()
+        axes.set_xlabel("weights of the base")
+        axes.set_ylabel("FD base / FD run" if space == run.spaces[0] else "")
+        axes.set_title(fd_name(run, space), loc="left")
+        drawn.append(panel)
+    if not any(panel.paths for panel in drawn):
+        return None
+    footnote(
+        figure,
+        "Above 1 is better than the base of that size. Solid: geometric mean over seeds, bars 95 % over seeds where "
+        f"there are several, over samples otherwise. Dotted: the exact optimum of the first round. {DAGGER} held out. "
+        f"Guidance: {guidance}.",
+    )
+    settle_and_name(figure, drawn)
+    return Picture(f"capacity_{family}", f"What is gained over the base as a {family} network grows", figure)

@@ -1,0 +1,52 @@
+"""Gain against capacity: the points are the run's ratios, at the weights that run.json says."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from drlbench.report.effects import fd_ratio
+from drlbench.report.figures.capacity import by_capacity
+from drlbench.report.record import RunRecord
+from drlbench.report.results import Row
+from drlbench.report.rundata import RunData, read_run
+
+COUNTS = {"small": 3000, "middle": 7000, "large": 50000}
+
+
+@pytest.fixture
+def growing(run_dir) -> RunData:
+    """The made-up run's first backbone at three sizes, the larger ones' FD a share of the first's."""
+    run = read_run(run_dir)
+    first, meta = run.backbones[0], run.record.model_dump(by_alias=True)
+    rows: list[Row] = []
+    cells = []
+    for scale, name in enumerate(COUNTS, start=1):
+        for row in run.rows:
+            if row.backbone == first:
+                better = scale if row.metric == "fd" and row.run != "base" else 1
+                rows.append(dataclasses.replace(row, backbone=name, value=row.value / better))
+        for cell in meta["cells"]:
+            if cell["backbone"] == first:
+                cells.append({**cell, "backbone": name, "id": cell["id"].replace(first, name, 1)})
+    meta["backbones"] = [{"name": n, "family": "sit", "parameters": c} for n, c in COUNTS.items()]
+    meta["cells"] = cells
+    return dataclasses.replace(run, record=RunRecord.model_validate(meta), rows=rows)
+
+
+def test_a_family_in_one_size_is_not_drawn(run_dir):
+    assert by_capacity(read_run(run_dir), "none") == []
+
+
+def test_points_are_the_ratios_at_the_bases_weights(growing):
+    (picture,) = by_capacity(growing, "none")
+    assert picture.name == "capacity_sit"
+    axes = picture.figure.axes[0]
+    expected = [
+        (c, fd_ratio(growing, n, "sft", None, "none", growing.spaces[0]).estimate.value) for n, c in COUNTS.items()
+    ]
+    assert expected[2][1] > expected[0][1]
+    paths = [line.get_xydata() for line in axes.lines]
+    assert any(path.shape == (3, 2) and np.allclose(path, expected) for path in paths)
