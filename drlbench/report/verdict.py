@@ -1,7 +1,7 @@
 """The verdict in one sentence: is DRL worth it here, against plain training and against preference RL alone?
 
 No word is stronger than the seeds allow. With one seed everything is "in this run", because only sampling noise is
-known; with several, a front is "ahead" when its lead over seeds is clear of zero, and "not settled" otherwise.
+known; with several, a front is "ahead" where its lead over seeds is clear of zero, and "not settled" otherwise.
 """
 
 from __future__ import annotations
@@ -59,16 +59,20 @@ def _front(run: RunData, backbone: str, guidance: str, contests: list[Contest]) 
     where = f"{len(group)} held-out spaces" if run.held_out_space(group[0].x.space) else f"{len(group)} spaces"
     n = min(c.volume.difference.n_seeds for c in group)
     leads = [c.volume.difference for c in group]
-    ahead, behind = (sum(math.copysign(1, d.value) == s and d.value != 0 for d in leads) for s in (1, -1))
-    more = f"{after} is ahead of {alone} ({group[0].y.metric} over FD) in {ahead} of {where}"
-    less = f" and behind in {behind}" if behind and ahead else f", it is behind in {behind}" if behind else ""
-    if n < 2:
-        yield f"{more}{less} in this run ({ONE_SEED})"
-        return
+    ends = [(d.seed_low, d.seed_high) if n > 1 else (d.low, d.high) for d in leads]
+    ahead, behind = sum(low > 0 for low, _ in ends), sum(high < 0 for _, high in ends)
     chance = [c.volume.probability_seeds for c in group if math.isfinite(c.volume.probability_seeds)]
-    settled = sum(d.seed_low > 0 or d.seed_high < 0 for d in leads)
-    least = f"probability over seeds {percent(min(chance))} to {percent(max(chance))}, " if chance else ""
-    yield f"{more}{less} ({least}settled in {settled} of {len(group)}, {seeds(n)})"
+    sure = f"probability over seeds {percent(min(chance))} to {percent(max(chance))}, " if chance else ""
+    how = ONE_SEED if n < 2 else f"{sure}{seeds(n)}"
+    # A lead that another seed may turn round is none: two machines must not be told opposite things.
+    what = "beyond sampling noise in this run" if n < 2 else "settled over seeds"
+    over = f"({group[0].y.metric} over FD)"
+    if not ahead and not behind:
+        yield f"{after} against {alone} {over}: no lead {what} in any of {where} ({how})"
+        return
+    less = f" and behind in {behind}" if behind and ahead else ""
+    told, many = ("ahead of", ahead) if ahead else ("BEHIND", behind)
+    yield f"{after} is {told} {alone} {over} in {many} of {where}{less}, {what} ({how})"
 
 
 def _alone(run: RunData, backbone: str, guidance: str) -> Iterator[str]:
@@ -96,6 +100,8 @@ def _alone(run: RunData, backbone: str, guidance: str) -> Iterator[str]:
     by = _span([1 / e.value if worse else e.value for e in found])
     moved = f"{'MULTIPLIES' if worse else 'divides'} {held}FD by {by}, clear of no change in "
     moved += f"{raised if worse else lower} of {len(found)} spaces"
+    if not lower and not raised:
+        moved = f"does not measurably move {held}FD (base over run {_span([e.value for e in found])})"
     yield (
         f"{name}{weight} {moved}{f' and higher in {raised}' if raised and not worse else ''}"
         f"{' in this run' if n < 2 else ''} ({how}{beside})"

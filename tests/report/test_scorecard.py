@@ -1,15 +1,18 @@
 import math
 import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from drlbench.frontier.uncertainty import Estimate
 from drlbench.report.record import SCHEMA, RunRecord, Space
 from drlbench.report.results import Row
 from drlbench.report.rundata import RunData, read_run
 from drlbench.report.scorecard import scorecard
 from drlbench.report.summary import summarise
+from drlbench.report.verdict import verdict
 
 
 @pytest.fixture(scope="module")
@@ -79,3 +82,28 @@ def test_the_terminal_s_table_and_the_page_say_the_same(run):
     table = card.to_table()
     assert table.header[:2] == ("backbone", "run") and len(table.rows) == len(card.lines)
     assert all(math.isfinite(e.value) for e in card.lines[0].scores)
+
+
+def test_a_lead_that_a_seed_may_turn_round_is_none(run, one_seed):
+    """Two machines with opposite leads inside their intervals are told the same."""
+
+    def said(found, difference):
+        contests = [
+            replace(c, volume=replace(c.volume, difference=difference))
+            for c in summarise(found).contests
+            if (c.first, c.second) == ("drl+prl", "base+prl")
+        ]
+        return next(verdict(found, "none", contests, [])).text.partition("; on")[0]
+
+    for found, n in ((run, 2), (one_seed, 1)):
+        plus = Estimate(0.1, -0.05, 0.25, -0.4, 0.6, n)
+        minus = Estimate(-0.1, -0.25, 0.05, -0.6, 0.4, n)
+        assert said(found, plus) == said(found, minus)
+        assert "no lead" in said(found, plus)
+        clear = said(found, Estimate(0.1, 0.05, 0.15, 0.02, 0.18, n))
+        assert "is ahead of base+prl" in clear
+        assert ("settled over seeds" if n > 1 else "beyond sampling noise in this run") in clear
+        lost = said(found, Estimate(-0.1, -0.15, -0.05, -0.18, -0.02, n))
+        assert "is BEHIND base+prl" in lost
+    # Clear of sampling noise, but not of the seeds.
+    assert "no lead settled over seeds" in said(run, Estimate(0.1, 0.05, 0.15, -0.4, 0.6, 2))
