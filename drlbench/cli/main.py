@@ -170,7 +170,7 @@ def run(
     from drlbench.run.executors import torchrun
     from drlbench.run.executors.local import default_workers
     from drlbench.run.perform import Options, perform
-    from drlbench.store.layout import Store
+    from drlbench.store.bucket import open_store
     from drlbench.tracking import check_tracker
 
     if address is None:
@@ -192,9 +192,11 @@ def run(
         with torchrun.group(device) as rank:
             if rank > 0:
                 return torchrun.serve(device)
-            done = perform(loaded, lay_out(loaded, cells, limit), Store(store), folder, replace(options, workers=1))
+            done = perform(
+                loaded, lay_out(loaded, cells, limit), open_store(store), folder, replace(options, workers=1)
+            )
     else:
-        done = perform(loaded, lay_out(loaded, cells, limit), Store(store), folder, options)
+        done = perform(loaded, lay_out(loaded, cells, limit), open_store(store), folder, options)
     headline = done.summary.in_short()
     if as_json:
         print(json.dumps({"run": str(folder), "status": done.record["status"], "headline": headline}, indent=1))
@@ -245,7 +247,7 @@ def plan(
     from drlbench.plan.pipeline import lay_out
     from drlbench.plan.prerequisites import has_gpu
     from drlbench.run.executors.local import default_workers
-    from drlbench.store.layout import Store
+    from drlbench.store.bucket import open_store
     from drlbench.suite.load import load_suite
 
     if device not in (None, "cpu", "cuda"):
@@ -256,7 +258,7 @@ def plan(
     where = device or ("cuda" if gpus or has_gpu() else "cpu")
     each = gpus or workers or default_workers(where)
     whole = lay_out(loaded, absent_ok=True) if cells != "*" else None
-    table = cost_table(lay_out(loaded, cells, absent_ok=True), Store(store), where, nodes * each, whole, nodes)
+    table = cost_table(lay_out(loaded, cells, absent_ok=True), open_store(store), where, nodes * each, whole, nodes)
     if as_json:
         print(json.dumps(table.to_json(), indent=1))
     else:

@@ -16,7 +16,9 @@ from drlbench.errors import IntegrityError, MissingPrerequisite, for_terminal, s
 if TYPE_CHECKING:
     from drlbench.store.layout import Store
 
-StoreOption = Annotated[Path, typer.Option("--store", envvar="DRLBENCH_STORE", help="Folder of stage results.")]
+StoreOption = Annotated[
+    Path, typer.Option("--store", envvar="DRLBENCH_STORE", help="Folder of stage results, or s3://bucket/prefix.")
+]
 DEFAULT_STORE = Path(".drlbench")
 
 cache = typer.Typer(no_args_is_help=True, help="Look after the store of stage results.")
@@ -35,12 +37,14 @@ def verify(
     """Compare every file of a run's folder and of its stages with its checksum; exit code 5 when one does not match."""
     from drlbench.run.events import run_keys
     from drlbench.store import atomic, manifest
-    from drlbench.store.layout import Store
+    from drlbench.store.bucket import open_store
+
+    opened = open_store(store)
 
     def compare() -> tuple[list[str] | None, list[tuple[str, str]]]:
         beside, keys = manifest.check(folder), run_keys(folder)
         for kind, key in keys:
-            atomic.check(Store(store).folder(kind, key), key)
+            atomic.check(opened.bring(kind, key), key)
         return beside, keys
 
     try:
@@ -61,7 +65,7 @@ def verify(
     for name in beside or []:
         print(f"not part of the run: {name}")
     if peers:
-        _by_peers(folder, Store(store))
+        _by_peers(folder, opened)
 
 
 def _make_again(folder: Path, store: Path) -> None:
@@ -111,9 +115,9 @@ def _by_peers(folder: Path, store: Store) -> None:
 @cache.command("ls")
 def cache_ls(store: StoreOption = DEFAULT_STORE) -> None:
     """List what the store holds, by kind."""
-    from drlbench.store.layout import Store
+    from drlbench.store.bucket import open_store
 
-    print(Store(store).usage())
+    print(open_store(store).usage())
 
 
 @cache.command("gc")
@@ -123,8 +127,10 @@ def cache_gc(
 ) -> None:
     """Delete every artefact that none of the kept runs uses."""
     from drlbench.run.events import run_keys
+    from drlbench.store.bucket import check_folder_store
     from drlbench.store.garbage import collect_garbage
     from drlbench.store.layout import Store
 
+    check_folder_store(store)
     wanted = {key for folder in keep for _, key in run_keys(folder)}
     print(collect_garbage(Store(store), wanted))

@@ -50,7 +50,9 @@ def sample(
     from drlbench.evaluate.sample import Request
     from drlbench.evaluate.sample import sample as make
     from drlbench.run.machine import check_device
+    from drlbench.store.bucket import check_folder_store
 
+    check_folder_store(store)
     if device:
         check_device(device)
     copy = {"false": False, "true": True}.get(ema or "", ema)
@@ -74,7 +76,9 @@ def export(
 ) -> None:
     """Write a cell's model in its family's official names, with its configuration and a model card."""
     from drlbench.evaluate.export import export as write
+    from drlbench.store.bucket import check_folder_store
     from drlbench.store.layout import Store
 
+    check_folder_store(store)
     for path in write(run, cell, out, Store(store)):
         print(path)

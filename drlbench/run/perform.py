@@ -146,7 +146,7 @@ def _about(suite: Suite, plan: Plan, options: Options, started: float) -> dict[s
 
 def _executor(store: Store, folder: Path, plan: Plan, options: Options) -> Executor:
     tracking = Tracking(options.tracker, folder.resolve(), plan.spec.suite) if options.tracker else None
-    work = Work(store.root, options.device, options.ranks, tracking, options.gpus)
+    work = Work(store.place, options.device, options.ranks, tracking, options.gpus)
     if torchrun.started():
         return InProcessExecutor(work, torchrun.device_of(options.device))
     if options.executor == "ray":

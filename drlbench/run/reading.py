@@ -62,7 +62,7 @@ class Reader:
             IntegrityError: it is not the one that was written; noted in `damaged`.
         """
         with self._noting(node):
-            return atomic.read_file(self.store.folder(node.kind, node.key), node.key, name)
+            return atomic.read_file(self.store.bring(node.kind, node.key), node.key, name)
 
     def record(self, node: Node, name: str, kind: type[T]) -> T:
         """One JSON file of a finished stage, by its shape; raises as `content` does."""
@@ -85,7 +85,7 @@ class Reader:
     def marker(self, node: Node) -> atomic.Marker:
         """The marker of a finished stage; raises as `content` does."""
         with self._noting(node):
-            return atomic.read_marker(self.store.folder(node.kind, node.key))
+            return atomic.read_marker(self.store.bring(node.kind, node.key))
 
     def _noting(self, node: Node) -> _Noting:
         return _Noting(self.damaged, node.key)

@@ -28,7 +28,7 @@ def repair(nodes: Sequence[Node], store: Store) -> list[str]:
         why = f"{node.label}: made from what was damaged" if source else None
         if why is None and store.has(node.kind, node.key):
             try:
-                atomic.check(folder, node.key)
+                atomic.check(store.bring(node.kind, node.key), node.key)
             except IntegrityError as error:
                 why = f"{node.label}: {error}"
         if why is not None:

@@ -102,7 +102,7 @@ class _Walk:
             self._tidy(node)
             return self._settle(node, Outcome("cached"))
         try:
-            held = lease.acquire(self.store.lease(node.key), grace=lease.GRACE)
+            held = self.store.claim(node.key)
         except lease.Held as other:
             if self.elsewhere.get(node.key) != str(other):
                 self.elsewhere[node.key] = str(other)

@@ -33,14 +33,13 @@ def collect_garbage(store: Store, wanted: set[str]) -> str:
     for folder, leftover in _candidates(store, wanted):
         bytes_ = folder_size(folder) if folder.is_dir() else 0
         with store.settled():
-            in_use = _in_use(store)
-            if _key(folder) in in_use:
+            if _key(folder) in in_use(store):
                 continue
             store.discard(folder)
         removed, left, freed = removed + (not leftover), left + leftover, freed + bytes_
     for grave in store.trash.glob("*"):
         shutil.rmtree(grave, ignore_errors=True)
-    kept = len(_in_use(store) - wanted)
+    kept = len(in_use(store) - wanted)
     said = f"{removed} results deleted, {left} leftovers cleared, {size(freed)} freed"
     return said + (f"\n{kept} further stages belong to runs that are under way and were kept" if kept else "")
 
@@ -66,7 +65,7 @@ def _key(folder: Path) -> str:
     return folder.name.lstrip(".").split(".")[0]
 
 
-def _in_use(store: Store) -> set[str]:
+def in_use(store: Store) -> set[str]:
     """Keys that live runs use or make; leases and entries of dead ones are removed."""
     found: set[str] = set()
     for path in [*store.users.glob("*.json"), *(store.root / "leases").glob("*")]:

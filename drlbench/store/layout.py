@@ -27,6 +27,31 @@ class Store:
 
     root: Path
 
+    @property
+    def place(self) -> Path:
+        """What `drlbench.store.bucket.open_store` opens it by again, in another process."""
+        return self.root
+
+    def bring(self, kind: str, key: str) -> Path:
+        """The folder of a finished result, on this machine; where a store lies elsewhere, its files are brought."""
+        return self.folder(kind, key)
+
+    def send(self, kind: str, key: str) -> None:
+        """Hand a result that was finished here to where the store lies."""
+
+    def claim(self, key: str) -> lease.Lease:
+        """Take the lease of a stage.
+
+        Raises:
+            Held: another live process has it.
+        """
+        return lease.acquire(self.lease(key), grace=lease.GRACE)
+
+    @contextmanager
+    def in_use(self, keys: list[str]) -> Iterator[None]:
+        """While a stage is made from these; in a folder the run has seen to it."""
+        yield
+
     def folder(self, kind: str, key: str) -> Path:
         """Where the result of a stage lies, finished or not."""
         return self.root / kind / key[:2] / key

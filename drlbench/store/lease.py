@@ -68,7 +68,7 @@ class Lease:
 
     def release(self) -> None:
         """Give it up; what somebody else has taken over is left alone."""
-        _beating.discard(self)
+        forget(self)
         found = read_owner(self.path)
         if found is not None and found.token == self.owner.token:
             with suppress(OSError):  # where it can no longer be removed, our death will tell
@@ -79,7 +79,7 @@ class Lease:
         found = read_owner(self.path)
         if found is None or found.token != self.owner.token:
             self.lost = True
-            _beating.discard(self)
+            forget(self)
         else:
             os.utime(self.path)
 
@@ -95,7 +95,7 @@ def acquire(path: Path, keys: list[str] | None = None, grace: float = 0.0) -> Le
         Held: its owner lives. MissingPrerequisite: the file system does not allow it.
     """
     make_folder(path.parent)
-    me = _me(keys or [])
+    mine = me(keys or [])
     previous: Owner | None = None
     while True:
         try:
@@ -107,13 +107,12 @@ def acquire(path: Path, keys: list[str] | None = None, grace: float = 0.0) -> Le
             raise refusal(error, path) or error from error
         try:
             with os.fdopen(descriptor, "wb") as file:
-                file.write(me.model_dump_json().encode())
+                file.write(mine.model_dump_json().encode())
         except OSError as error:
             path.unlink(missing_ok=True)
             raise refusal(error, path, 4096) or error from error
-        lease = Lease(path, me, previous)
-        _beating.add(lease)
-        _start()
+        lease = Lease(path, mine, previous)
+        keep(lease)
         return lease
 
 
@@ -206,7 +205,8 @@ def _evict(path: Path, grace: float) -> Owner | None:
         return owner
 
 
-def _me(keys: list[str]) -> Owner:
+def me(keys: list[str]) -> Owner:
+    """This process as an owner."""
     return Owner(
         pid=os.getpid(),
         birth=birth(os.getpid()),
@@ -232,11 +232,18 @@ _beating: set[Lease] = set()
 _thread: threading.Thread | None = None
 
 
-def _start() -> None:
+def keep(lease: Lease) -> None:
+    """Touch a lease from now on."""
     global _thread
+    _beating.add(lease)
     if _thread is None or not _thread.is_alive():
         _thread = threading.Thread(target=_keep_beating, name="leases", daemon=True)
         _thread.start()
+
+
+def forget(lease: Lease) -> None:
+    """Touch it no more."""
+    _beating.discard(lease)
 
 
 def _keep_beating() -> None:

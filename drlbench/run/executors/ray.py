@@ -30,13 +30,19 @@ from drlbench.run.executors.base import Outcome, Work, WorkerLost
 from drlbench.run.executors.ray_worker import Reports, Setting, in_bundle, stage
 from drlbench.run.signals import STOPS
 from drlbench.stages import ON_RANKS
+from drlbench.store.bucket import SCHEME
 from drlbench.store.provenance import versions
 
 RETRIES = 2  # of a stage whose worker or machine is lost; drlbench.run.schedule then gives it one more chance
 OBJECTS = 100_000_000  # bytes of Ray's object store where it is started here: only outcomes pass through it
 LOOK = 1.0  # seconds between looks at the cluster
 HEAD_PATIENCE = 20.0  # seconds without an answer from the head; after 60 Ray itself ends this process
-ENVIRONMENT = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "WANDB_MODE")  # what `--offline` sets
+ENVIRONMENT = (
+    "HF_HUB_OFFLINE",
+    "TRANSFORMERS_OFFLINE",
+    "WANDB_MODE",
+    "AWS_ENDPOINT_URL",
+)  # what `--offline` sets, and an S3 that is not Amazon's
 LOST = (exceptions.WorkerCrashedError, exceptions.NodeDiedError, exceptions.ActorDiedError)
 
 
@@ -108,7 +114,9 @@ class RayExecutor:
             work: with a store that every machine sees under this path.
             memory: bytes of the host that a stage needs.
         """
-        self.work, self.memory = replace(work, store=work.store.absolute()), memory
+        self.work, self.memory = work, memory
+        if not str(work.store).startswith(SCHEME):
+            self.work = replace(work, store=work.store.absolute())
         self.unit = "GPU" if work.device.startswith("cuda") else "CPU"
         environment = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
         environment |= {name: value for name, value in os.environ.items() if name.startswith("DRLBENCH_")}

@@ -13,8 +13,9 @@ from drlbench.errors import UserError
 from drlbench.plan.node import Node
 from drlbench.run.executors.base import Outcome, Work, WorkerLost
 from drlbench.store import atomic
+from drlbench.store.bucket import open_store
 from drlbench.store.disk import refusal, size
-from drlbench.store.layout import Store, folder_size
+from drlbench.store.layout import folder_size
 
 if TYPE_CHECKING:
     from drlbench.stages import Job
@@ -41,12 +42,10 @@ def make(
     from drlbench.run.executors.ranks import run_on_ranks
     from drlbench.stages import ON_RANKS, Job
 
-    store, started = Store(work.store), time.monotonic()
+    store, started = open_store(work.store), time.monotonic()
     folder, partial = store.folder(node.kind, node.key), store.partial(node.key)
     written = 0
     try:
-        for kind, key in node.inputs.values():
-            atomic.check(store.folder(kind, key), key)
         record = {
             "key": node.key,
             "kind": node.kind,
@@ -55,23 +54,27 @@ def make(
             "inputs": {name: key for name, (_, key) in node.inputs.items()},
             "label": node.label,
         }
-        with atomic.artefact(folder, record) as out:
-            inputs = {name: store.folder(kind, key) for name, (kind, key) in node.inputs.items()}
-            shown = replace(work.tracking, label=node.label, key=node.key) if work.tracking else None
-            job = Job(node.settings, inputs, out, partial, place, progress, shown)
-            try:
-                if together is not None and node.kind in ON_RANKS:
-                    together(node.kind, job)
-                elif torchrun.started() and node.kind in ON_RANKS:
-                    torchrun.run_together(node.kind, job)
-                elif work.ranks > 1 and node.kind in ON_RANKS:
-                    run_on_ranks(node.kind, job, work.ranks)
-                else:
-                    devices.run_stage(node.kind, job)
-                atomic.write_json(out / "seconds.json", round(time.monotonic() - started, 3))
-            except BaseException:
-                written = folder_size(out)
-                raise
+        with store.in_use([node.key, *(key for _, key in node.inputs.values())]):
+            for kind, key in node.inputs.values():
+                atomic.check(store.bring(kind, key), key)
+            with atomic.artefact(folder, record) as out:
+                inputs = {name: store.folder(kind, key) for name, (kind, key) in node.inputs.items()}
+                shown = replace(work.tracking, label=node.label, key=node.key) if work.tracking else None
+                job = Job(node.settings, inputs, out, partial, place, progress, shown)
+                try:
+                    if together is not None and node.kind in ON_RANKS:
+                        together(node.kind, job)
+                    elif torchrun.started() and node.kind in ON_RANKS:
+                        torchrun.run_together(node.kind, job)
+                    elif work.ranks > 1 and node.kind in ON_RANKS:
+                        run_on_ranks(node.kind, job, work.ranks)
+                    else:
+                        devices.run_stage(node.kind, job)
+                    atomic.write_json(out / "seconds.json", round(time.monotonic() - started, 3))
+                except BaseException:
+                    written = folder_size(out)
+                    raise
+            store.send(node.kind, node.key)
         shutil.rmtree(partial, ignore_errors=True)
         return Outcome("made", time.monotonic() - started)
     except WorkerLost:

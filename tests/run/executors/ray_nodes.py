@@ -45,33 +45,25 @@ class Cluster:
 
     def start_head(self) -> None:
         self._start("--head", f"--port={self.port}", "--include-dashboard=false", f"--temp-dir={self.folder}")
-        self._wait(1)
 
     def join(self) -> None:
         self._start(f"--address={self.address}")
-        self._wait(len(self.nodes))
 
     def _start(self, *arguments: str) -> None:
         ray = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats"]
         command = [*ray, f"--num-cpus={self.cpus}", "--object-store-memory=80000000", *arguments]
-        # A session of its own: what Ctrl-C and `kill` hit is the run, not the cluster.
-        log = (self.folder / f"node{len(self.nodes)}.log").open("wb")
-        self.nodes.append(
-            subprocess.Popen(command, env=ENVIRONMENT, stdout=log, stderr=log, start_new_session=True, cwd=self.folder)
-        )
-
-    def alive(self) -> int:
-        code = f"import ray; ray.init('{self.address}'); print(sum(n['Alive'] for n in ray.nodes()))"
-        done = subprocess.run(
-            [sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=False
-        )
-        return int(done.stdout.split()[-1]) if done.returncode == 0 else 0
-
-    def _wait(self, count: int) -> None:
-        deadline = time.monotonic() + 90
-        while self.alive() < count:
-            assert time.monotonic() < deadline, f"no cluster of {count} nodes"
-            time.sleep(0.5)
+        log = self.folder / f"node{len(self.nodes)}.log"
+        with log.open("wb") as file:
+            # A session of its own: what Ctrl-C and `kill` hit is the run, not the cluster.
+            process = subprocess.Popen(
+                command, env=ENVIRONMENT, stdout=file, stderr=file, start_new_session=True, cwd=self.folder
+            )
+        self.nodes.append(process)
+        deadline = time.monotonic() + 180
+        while "Ray runtime started" not in log.read_text(errors="replace"):
+            assert process.poll() is None, log.read_text(errors="replace")
+            assert time.monotonic() < deadline, "no node"
+            time.sleep(0.2)
 
     def kill(self, number: int) -> None:
         """SIGKILL to a node and everything it has started."""
