@@ -86,8 +86,19 @@ def connect(address: str | None, slots: int, device: str, ranks: int, gpus: int 
     return count
 
 
+def visit(address: str) -> None:
+    """Join a cluster and leave it.
+
+    Raises:
+        MissingPrerequisite: it cannot be joined; Ray names the versions where they differ.
+    """
+    connect(address, 1, "cpu", 1)
+    ray.shutdown()
+
+
 def _refused(address: str | None, error: BaseException) -> str:
-    told = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    lines = [line.strip() for line in str(error).strip().splitlines()] or [type(error).__name__]
+    told = " ".join(lines[:6]) if "mismatch" in lines[0] else lines[0]  # Ray then lists the versions of both sides
     if address is None:
         return f"--executor ray: Ray does not start here ({told})"
     causes, cause = "", error.__cause__ or error.__context__
