@@ -16,6 +16,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 import psutil
@@ -209,7 +210,7 @@ def me(keys: list[str]) -> Owner:
     """This process as an owner."""
     return Owner(
         pid=os.getpid(),
-        birth=birth(os.getpid()),
+        birth=_own_birth(os.getpid()),
         host=socket.gethostname(),
         place=_place(),
         since=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -218,7 +219,20 @@ def me(keys: list[str]) -> Owner:
     )
 
 
+@cache
+def _own_birth(pid: int) -> int:
+    """`birth` of this process: read once, where /proc may take milliseconds to answer."""
+    return birth(pid)
+
+
 def _place() -> str:
+    return _place_of(os.getpid())
+
+
+@cache
+def _place_of(pid: int) -> str:
+    """Where this process runs; by its pid, so that a fork asks anew."""
+
     def of(read: str) -> str:
         try:
             return os.readlink(read) if "/ns/" in read else Path(read).read_text().strip()
