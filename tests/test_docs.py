@@ -49,6 +49,13 @@ def test_every_command_exists(page: Path) -> None:
             assert flag in known, f"`drlbench {text}`: no option {flag}"
 
 
+@pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", (ROOT / "docs/python.md").read_text(), re.S))
+def test_the_examples_in_python_run(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "reports").symlink_to(ROOT / "reports")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "docs/python.md", "exec"), {})
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_every_link_leads_to_a_file(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)", page.read_text()):

@@ -107,11 +107,11 @@ def announce(suite: Suite, pattern: str, folder: Path) -> None:
 
 def tell(summary: Summary, folder: Path) -> None:
     """The verdict, the scorecard and where the page is."""
-    from drlbench.report.terminal import show
+    from drlbench.report.terminal import show_scorecard
 
     print("\n".join(summary.in_short()))
     if summary.scorecard.lines:
-        show(summary.scorecard.to_table())
+        show_scorecard(summary.scorecard)
     print(f"report: {folder / 'report.html'}")
 
 

@@ -40,9 +40,9 @@ class Measurement:
     high: float
     n: int
     better: str
-    replicates: NDArray[np.float64] | None = None
+    replicates: NDArray[np.float64] | None = field(default=None, repr=False)
     notes: tuple[str, ...] = field(default=())
-    details: Mapping[str, float] = field(default_factory=dict)
+    details: Mapping[str, float] = field(default_factory=dict, repr=False)
 
     def scaled(self, factor: float) -> Measurement:
         """The number, its interval and replicates times a positive factor; details are kept as they are."""

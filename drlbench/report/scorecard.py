@@ -62,20 +62,22 @@ class Scorecard:
         """How many columns come first because nothing was trained on them; cost and seeds stand after them."""
         return next((i for i, c in enumerate(self.columns) if not c.held_out), len(self.columns))
 
-    def to_table(self) -> Table:
-        """The scorecard for a terminal or a document: `value [interval]`, * for the best."""
+    def to_table(self, short: bool = False) -> Table:
+        """The scorecard for a terminal or a document: `value [interval]`, * for the best.
+
+        Args:
+            short: without the columns that training had in view.
+        """
         several = len({x.backbone for x in self.lines}) > 1
-        header = (*(("backbone",) if several else ()), "run", *(c.title for c in self.columns), "training", "seeds")
-        rows = [
-            (
-                *((x.backbone,) if several else ()),
-                x.name,
-                *(shown(e) + (" *" if b else "") for e, b in zip(x.scores, x.best, strict=True)),
-                minutes(x.seconds),
-                str(x.seeds),
-            )
-            for x in self.lines
-        ]
+        told = self.held_out()
+        last = told if short else len(self.columns)
+        titles = [c.title for c in self.columns]
+        header = (*(("backbone",) if several else ()), "run", *titles[:told], "training", "seeds", *titles[told:last])
+        rows = []
+        for x in self.lines:
+            cells = [shown(e) + (" *" if b else "") for e, b in zip(x.scores, x.best, strict=True)]
+            cost = (minutes(x.seconds), str(x.seeds))
+            rows.append((*((x.backbone,) if several else ()), x.name, *cells[:told], *cost, *cells[told:last]))
         one = all(x.seeds <= 1 for x in self.lines)
         what = "sampling only: one seed, so no best is marked" if one else "over seeds where a row has several"
         note = f"95 % intervals, {what}. † held out. * best, its interval clear of the next. ! signs of reward hacking."

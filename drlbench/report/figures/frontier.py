@@ -39,10 +39,15 @@ def frontiers(run: RunData, guidance: str) -> list[Picture]:
 def subjects(run: RunData) -> list[tuple[str, str, list[tuple[Axis, Axis]]]]:
     """(name, caption, pairs of axes) of each figure.
 
-    Per preference reward one over the FD spaces and one over drifts and KL; one of held-out rewards.
+    The one the page opens with; per preference reward one over the FD spaces and one over drifts and KL; one of
+    held-out rewards.
     """
     pairs = axes(run)
     found = []
+    chosen = [(x, y) for x, y in pairs if x.kind == "fd"]
+    judged = [(x, y) for x, y in chosen if run.held_out_space(x.space) and run.held_out_reward(y.metric)] or chosen
+    if judged:
+        found.append(("frontier", f"Frontier of {judged[0][1].metric} against FD", judged[:1]))
     for reward in dict.fromkeys(y.metric for x, y in pairs if x.kind != "reward"):
         own = [(x, y) for x, y in pairs if y.metric == reward and x.kind != "reward"]
         for kinds, name, words in (
