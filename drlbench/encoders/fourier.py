@@ -19,8 +19,8 @@ from drlbench.training import TrainingLog
 class FourierSettings(Settings):
     """frequencies: F; bandwidth: their deviation, in turns over a pixel's whole range [0, 1]."""
 
-    frequencies: int = Field(64, ge=1)
-    bandwidth: float = Field(4.0, gt=0)
+    frequencies: int = Field(64, ge=1, description="F; the features are 2 F")
+    bandwidth: float = Field(4.0, gt=0, description="deviation of the frequencies, in turns over a pixel's range")
 
 
 class Fourier(SmallEncoder):

@@ -14,7 +14,7 @@ from drlbench.training import TrainingLog
 class PixelsSettings(Settings):
     """components: 0 keeps every pixel; otherwise how many principal components of the training images."""
 
-    components: int = Field(0, ge=0)
+    components: int = Field(0, ge=0, description="principal components of the training images; 0 keeps every pixel")
 
 
 class Pixels(SmallEncoder):

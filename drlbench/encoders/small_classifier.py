@@ -21,15 +21,15 @@ class ClassifierSettings(Settings):
     """width: channels of the first stage; features: D; smoothing: of the labels; the images are slightly
     deformed in training, or the penultimate layer would know its training images too well to measure against."""
 
-    width: int = Field(24, ge=4, multiple_of=4)
-    kernel: Literal[3, 5] = 3
-    activation: Literal["gelu", "relu", "silu"] = "gelu"
-    features: int = Field(64, ge=2)
-    steps: int = Field(400, ge=1)
-    batch: int = Field(128, ge=1)
-    lr: float = Field(3e-3, gt=0)
-    weight_decay: float = Field(0.02, ge=0)
-    smoothing: float = Field(0.0, ge=0, lt=1)
+    width: int = Field(24, ge=4, multiple_of=4, description="channels")
+    kernel: Literal[3, 5] = Field(3, description="size of the convolutions")
+    activation: Literal["gelu", "relu", "silu"] = Field("gelu", description="between the layers")
+    features: int = Field(64, ge=2, description="D, dimension of a feature vector")
+    steps: int = Field(400, ge=1, description="updates")
+    batch: int = Field(128, ge=1, description="images in one update")
+    lr: float = Field(3e-3, gt=0, description="peak, of AdamW")
+    weight_decay: float = Field(0.02, ge=0, description="decoupled (AdamW); 0 is plain Adam")
+    smoothing: float = Field(0.0, ge=0, lt=1, description="of the labels")
 
 
 class SmallClassifier(SmallEncoder):

@@ -16,13 +16,13 @@ from drlbench.training import TrainingLog, sent
 class ContrastiveSettings(Settings):
     """width: channels of the first stage; features: D; temperature: of the contrastive softmax."""
 
-    width: int = Field(24, ge=4, multiple_of=4)
-    features: int = Field(64, ge=2)
-    steps: int = Field(500, ge=1)
-    batch: int = Field(128, ge=2)
-    lr: float = Field(3e-3, gt=0)
-    weight_decay: float = Field(0.01, ge=0)
-    temperature: float = Field(0.2, gt=0)
+    width: int = Field(24, ge=4, multiple_of=4, description="channels")
+    features: int = Field(64, ge=2, description="D, dimension of a feature vector")
+    steps: int = Field(500, ge=1, description="updates")
+    batch: int = Field(128, ge=2, description="images in one update")
+    lr: float = Field(3e-3, gt=0, description="peak, of AdamW")
+    weight_decay: float = Field(0.01, ge=0, description="decoupled (AdamW); 0 is plain Adam")
+    temperature: float = Field(0.2, gt=0, description="of the contrastive loss")
 
 
 class Contrastive(SmallEncoder):

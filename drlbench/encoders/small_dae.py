@@ -15,13 +15,13 @@ from drlbench.training import TrainingLog, sent
 class AutoencoderSettings(Settings):
     """width: channels; features: D; noise: largest standard deviation added; mask: share of 2x2 patches blanked."""
 
-    width: int = Field(32, ge=4, multiple_of=4)
-    features: int = Field(64, ge=2)
-    steps: int = Field(600, ge=1)
-    batch: int = Field(128, ge=1)
-    lr: float = Field(3e-3, gt=0)
-    noise: float = Field(0.25, ge=0)
-    mask: float = Field(0.25, ge=0, lt=1)
+    width: int = Field(32, ge=4, multiple_of=4, description="channels")
+    features: int = Field(64, ge=2, description="D, dimension of a feature vector")
+    steps: int = Field(600, ge=1, description="updates")
+    batch: int = Field(128, ge=1, description="images in one update")
+    lr: float = Field(3e-3, gt=0, description="peak, of AdamW")
+    noise: float = Field(0.25, ge=0, description="largest standard deviation added to the input")
+    mask: float = Field(0.25, ge=0, lt=1, description="share of 2x2 patches blanked")
 
 
 class DenoisingAutoencoder(SmallEncoder):

@@ -40,12 +40,18 @@ class AdjointMatchingSettings(Settings):
     """The paper's recipe for SiT-XL/2; `presets.py` holds the other backbones'."""
 
     steps: int = Field(100, ge=2, description="K")
-    integrator: str = "local-linear"
+    integrator: str = Field(
+        "local-linear", description="of the memoryless SDE: a registered name, euler or local-linear"
+    )
     buffer: int = Field(2304, ge=1, description="trajectories drawn at a time")
     passes: int = Field(5, ge=1, description="over a buffer")
-    timestep_fraction: float = Field(0.4, gt=0, le=1)
+    timestep_fraction: float = Field(
+        0.4, gt=0, le=1, description="share of the K steps whose loss is computed, drawn anew for each update"
+    )
     timestep_split: float = Field(0.6, gt=0, lt=1, description="t that divides the early from the late half")
-    loss_over_timesteps: Literal["sum", "mean"] = "sum"
+    loss_over_timesteps: Literal["sum", "mean"] = Field(
+        "sum", description="sum or mean of the losses of the chosen steps"
+    )
     outlier_quantile: float | None = Field(0.9, gt=0, lt=1, description="alpha; none: nothing is masked")
     outlier_memory: float = Field(0.9, ge=0, lt=1, description="rho")
     outlier_spike_cap: float = Field(5.0, gt=1, description="c")
@@ -54,7 +60,7 @@ class AdjointMatchingSettings(Settings):
     )
     rollout_batch: int | None = Field(None, ge=1, description="trajectories simulated at once")
     reward_batch: int | None = Field(None, ge=1, description="images decoded and scored at once")
-    buffer_dtype: Literal["fp32", "bf16"] = "fp32"
+    buffer_dtype: Literal["fp32", "bf16"] = Field("fp32", description="of the trajectories and adjoints that are kept")
     buffer_device: Literal["same", "host"] = Field("same", description="host: pinned memory")
 
 

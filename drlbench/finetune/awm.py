@@ -24,15 +24,20 @@ HUBER_POWER, HUBER_EPSILON = 0.25, 1e-4
 class AWMSettings(EndpointSettings):
     """Defaults are the published ones, advantages included: lambda then cancels in the normalisation."""
 
-    advantage: Literal["raw", "standard"] = "standard"
-    times: int = Field(6, ge=1)
-    sampler_steps: int = Field(14, ge=1)
-    weighting: Literal["uniform", "noise", "noise-squared", "ghuber"] = "ghuber"
-    clip_range: float = Field(1.0, gt=0)
+    advantage: Literal["raw", "standard"] = Field(
+        "standard",
+        description="raw: lambda (reward - mean of the group's others); standard: (reward - group's mean) / deviation",
+    )
+    times: int = Field(6, ge=1, description="noise levels per endpoint and update")
+    sampler_steps: int = Field(14, ge=1, description="steps of the sampler that draws endpoints")
+    weighting: Literal["uniform", "noise", "noise-squared", "ghuber"] = Field(
+        "ghuber", description="w(t) of the matching error"
+    )
+    clip_range: float = Field(1.0, gt=0, description="c of the clipped ratio")
     advantage_clip: float | None = Field(5.0, gt=0, description="then scaled to +-1; only for standard advantages")
-    kl_weight: float = Field(1e-3, ge=0)
-    anchor_weight: float = Field(1.0, ge=0)
-    anchor_decay: float = Field(0.3, ge=0, lt=1)
+    kl_weight: float = Field(1e-3, ge=0, description="of the squared distance to the reference velocity")
+    anchor_weight: float = Field(1.0, ge=0, description="of the squared distance to the moving anchor")
+    anchor_decay: float = Field(0.3, ge=0, lt=1, description="decay of the moving anchor, once per draw")
 
 
 class AWM(MatchingLearner):

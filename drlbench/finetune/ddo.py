@@ -36,12 +36,12 @@ class DDOSettings(SFTSettings):
     """The defaults are those of small models; `preset: paper` gives official ones their batch and rate."""
 
     batch: int = Field(256, ge=1, description="real latents in one update; as many negatives come with them")
-    learning_rate: float = Field(2e-3, gt=0)
+    learning_rate: float = Field(2e-3, gt=0, description="peak, of AdamW")
     alpha: float = Field(1.0, ge=0, description="weight of the negatives")
     beta: float = Field(0.05, gt=0, description="slope of the log-ratio, of squares summed over dimensions")
     negatives: int = Field(4096, ge=1, description="samples of the reference that are drawn once, a multiple of 8")
-    sampler: Literal["euler", "heun"] = "heun"
-    sampler_steps: int = Field(20, ge=1)
+    sampler: Literal["euler", "heun"] = Field("heun", description="of the negatives")
+    sampler_steps: int = Field(20, ge=1, description="steps of the sampler that draws negatives")
     rollout_batch: int | None = Field(None, ge=1, description="negatives sampled at once")
 
 

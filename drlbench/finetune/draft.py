@@ -26,8 +26,10 @@ from drlbench.flow.ode import time_grid
 class DRaFTSettings(Settings):
     """`truncate` is K: 1 is DRaFT-1, `sampler_steps` is full DRaFT."""
 
-    sampler_steps: int = Field(50, ge=1)
-    truncate: int = Field(1, ge=1)
+    sampler_steps: int = Field(50, ge=1, description="steps of the sampler that draws endpoints")
+    truncate: int = Field(
+        1, ge=1, description="K: how many of the last sampling steps are differentiated; 1 is DRaFT-1"
+    )
 
 
 class DRaFT(Learner):

@@ -34,11 +34,14 @@ class EndpointSettings(Settings):
     endpoints: int = Field(576, ge=1, description="samples drawn and scored at a time, a multiple of batch")
     passes: int = Field(1, ge=1, description="over a draw")
     group: int = Field(24, ge=2, description="endpoints of one class that are compared with each other")
-    sampler: Literal["euler", "heun"] = "euler"
-    sampler_steps: int = Field(10, ge=1)
+    sampler: Literal["euler", "heun"] = Field("euler", description="of the endpoints that are scored")
+    sampler_steps: int = Field(10, ge=1, description="steps of the sampler that draws endpoints")
     times: int = Field(4, ge=1, description="noise levels per endpoint and update")
     t_max: float = Field(1.0, gt=0, le=1, description="largest time trained at; 0.95 for JiT's clamped velocity")
-    advantage: Literal["raw", "standard"] = "raw"
+    advantage: Literal["raw", "standard"] = Field(
+        "raw",
+        description="raw: lambda (reward - mean of the group's others); standard: (reward - group's mean) / deviation",
+    )
     rollout_batch: int | None = Field(None, ge=1, description="endpoints sampled at once")
 
 

@@ -31,7 +31,10 @@ from drlbench.flow.path import Velocity
 class FlowGRPOSettings(EndpointSettings):
     """Defaults are the published ones; with standard advantages lambda cancels in the normalisation."""
 
-    variant: Literal["published", "memoryless"] = "published"
+    variant: Literal["published", "memoryless"] = Field(
+        "published",
+        description="published: SDE with noise eta and a clipped ratio; memoryless: the SDE of adjoint matching",
+    )
     advantage: Literal["raw", "standard"] = Field("standard", description="of the published variant")
     eta: float = Field(0.7, gt=0, description="of the published variant")
     timestep_fraction: float = Field(

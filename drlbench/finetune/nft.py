@@ -28,9 +28,12 @@ SMALLEST_ERROR = 1e-5
 class NFTSettings(EndpointSettings):
     """Defaults are the published ones. Raw advantages make A = lambda (R - mean), still clipped to +-5."""
 
-    advantage: Literal["raw", "standard"] = "standard"
+    advantage: Literal["raw", "standard"] = Field(
+        "standard",
+        description="raw: lambda (reward - mean of the group's others); standard: (reward - group's mean) / deviation",
+    )
     guidance: float = Field(1.0, gt=0, description="b: the share of the new policy in v+ and v-")
-    kl_weight: float = Field(1e-4, ge=0)
+    kl_weight: float = Field(1e-4, ge=0, description="of the squared distance to the reference velocity")
     decay_rate: float = Field(0.001, ge=0, description="d grows by this per outer iteration ...")
     decay_limit: float = Field(0.5, ge=0, lt=1, description="... up to this")
 

@@ -18,10 +18,10 @@ from drlbench.flow.path import Velocity
 class RWMSettings(EndpointSettings):
     """One pool of base samples is drawn once and used for all updates."""
 
-    endpoints: int = 46080
+    endpoints: int = Field(46080, description="samples of the base in the pool")
     passes: int = Field(1_000_000, ge=1, description="over the pool; then another pool is drawn")
-    sampler_steps: int = 50
-    times: int = 1
+    sampler_steps: int = Field(50, description="steps of the sampler that draws endpoints")
+    times: int = Field(1, description="noise levels per endpoint and update")
 
 
 class RWM(MatchingLearner):

@@ -17,9 +17,9 @@ class Settings(settings.Settings):
     """
 
     lam: float = Field(1.0, gt=0, alias="lambda", description="weight of the reward")
-    learning_rate: float = Field(1e-5, gt=0)
+    learning_rate: float = Field(1e-5, gt=0, description="peak, of AdamW")
     warmup: int = Field(200, ge=0, description="updates of linear learning-rate warm-up")
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[float, float] = Field((0.9, 0.999), description="Adam's decays of the two moments")
     weight_decay: float = Field(0.0, ge=0, description="decoupled (AdamW); 0 is plain Adam")
     gradient_clip: float | None = Field(None, gt=0, description="largest global gradient norm")
     ema: float | None = Field(
@@ -32,7 +32,7 @@ class Settings(settings.Settings):
     precision: Literal["fp32", "bf16"] = Field("fp32", description="of network forwards; weights and solver stay fp32")
     compile: bool = Field(False, description="torch.compile the velocity with static shapes")
     lora_rank: int | None = Field(None, ge=1, description="train low-rank updates of the linear layers only")
-    lora_alpha: float = Field(64.0, gt=0)
+    lora_alpha: float = Field(64.0, gt=0, description="scale of the low-rank update: alpha / rank")
     sharding: Literal["none", "fsdp"] = Field(
         "none", description="fsdp: with several ranks, each keeps its part of weights, gradients and moments"
     )

@@ -23,9 +23,9 @@ from drlbench.flow.path import column, interpolate, shift_time
 
 
 class SFTSettings(Settings):
-    time: Literal["uniform", "logit-normal"] = "uniform"
+    time: Literal["uniform", "logit-normal"] = Field("uniform", description="law of t")
     time_mean: float = Field(0.0, description="of the logit of t, for logit-normal")
-    time_std: float = Field(1.0, gt=0)
+    time_std: float = Field(1.0, gt=0, description="deviation of the logit of t, for logit-normal")
 
 
 class FlowMatchingSFT(Learner):

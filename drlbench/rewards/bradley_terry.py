@@ -48,11 +48,11 @@ class BradleyTerrySettings(Settings):
     pairs: str = SYNTHETIC
     count: int = Field(6000, ge=20)
     network: Literal["conv", "mlp"] = "conv"
-    width: int = Field(16, ge=4, multiple_of=4)
-    steps: int = Field(500, ge=1)
-    batch: int = Field(128, ge=1)
-    lr: float = Field(2e-3, gt=0)
-    weight_decay: float = Field(1e-2, ge=0)
+    width: int = Field(16, ge=4, multiple_of=4, description="channels")
+    steps: int = Field(500, ge=1, description="updates")
+    batch: int = Field(128, ge=1, description="pairs in one update")
+    lr: float = Field(2e-3, gt=0, description="peak, of AdamW")
+    weight_decay: float = Field(1e-2, ge=0, description="decoupled (AdamW); 0 is plain Adam")
     validation: float = Field(0.2, gt=0, lt=1)
 
 

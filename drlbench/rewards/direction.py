@@ -20,6 +20,12 @@ class Direction(Reward):
     weights: Tensor
 
     def __init__(self, name: str, weights: Sequence[float]) -> None:
+        """Keep the direction.
+
+        Args:
+            name: what the suite calls the reward.
+            weights: S = C H W numbers, one a value of an image in [-1, 1].
+        """
         super().__init__()
         self.name = name
         self.signature = "direction:" + ",".join(f"{w:g}" for w in weights)

@@ -33,9 +33,9 @@ WEIGHTS, RECORD = "discriminator.safetensors", "discriminator.json"
 class DiscriminatorSettings(Settings):
     """The paper's settings by default."""
 
-    head: HeadKind = "linear"
-    width: int = Field(512, ge=1)
-    dropout: float = Field(0.0, ge=0, lt=1)
+    head: HeadKind = Field("linear", description="what reads the features")
+    width: int = Field(512, ge=1, description="of the hidden layers of the head")
+    dropout: float = Field(0.0, ge=0, lt=1, description="in the head")
     heads: int = Field(1, ge=1, description="independent heads whose logits are averaged")
     whiten: Literal["none", "scale", "full"] = Field(
         "none", description="features on real images: unit variance per dimension, or a full (ridge) whitening"
@@ -49,7 +49,7 @@ class DiscriminatorSettings(Settings):
     )
     r1_every: int = Field(1, ge=1, description="R1 on every n-th step only, n times as strong (lazy, StyleGAN2)")
     r1_images: int | None = Field(None, ge=1, description="of a mini-batch's real images; none: all of them")
-    learning_rate: float = Field(1e-4, gt=0)
+    learning_rate: float = Field(1e-4, gt=0, description="peak, of AdamW")
     encoder_learning_rate: float | None = Field(
         None, gt=0, description="train a copy of the encoders too; the paper's ablation: 1e-5, from scratch 1e-4"
     )
@@ -60,12 +60,12 @@ class DiscriminatorSettings(Settings):
         None, ge=2, description="images at once wherever gradients pass an encoder (R1, training it); none: all"
     )
     weight_decay: float = Field(0.0, ge=0, description="decoupled (AdamW); 0 is plain Adam")
-    schedule: Literal["constant", "one-cycle"] = "constant"
+    schedule: Literal["constant", "one-cycle"] = Field("constant", description="of the learning rate")
     batch: int = Field(512, ge=2, description="images in a mini-batch, half of them real")
-    steps: int = Field(10_000, ge=1)
+    steps: int = Field(10_000, ge=1, description="most updates of a fit")
     buffer_batches: int = Field(20, ge=1, description="mini-batches of pairs drawn at a time")
     buffer_epochs: int = Field(10, ge=1, description="passes over the buffer before it is refilled")
-    validate_every: int = Field(50, ge=1)
+    validate_every: int = Field(50, ge=1, description="updates between validations")
     patience: int | None = Field(15, ge=1, description="validations without improvement before stopping; none: never")
 
     @model_validator(mode="after")

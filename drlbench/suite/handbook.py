@@ -9,7 +9,7 @@ from typing import Any
 from drlbench.registry import ALGORITHMS, ENCODERS, REWARDS, Registry
 from drlbench.settings import Settings
 from drlbench.suite.document import MAX_BYTES, MAX_DEPTH, MAX_VALUES
-from drlbench.suite.kinds import MAX_SETTING, record_of
+from drlbench.suite.kinds import MAX_SETTING, meanings, record_of
 from drlbench.suite.load import MAX_CELLS
 from drlbench.suite.networks import MAX_DEPTH as MAX_LAYERS
 from drlbench.suite.networks import MAX_SIZE
@@ -29,6 +29,17 @@ There are at most {MAX_CELLS:,} cells; a setting is at most {MAX_SETTING:,}, a n
 depth at most {MAX_LAYERS}.
 """
 
+# Settings that published encoders and rewards share, where their own docstrings do not say more.
+SHARED = {
+    "weights": "path of the file; none: the cache or its published place",
+    "head": "path of the predictor's file; none: the cache or its published place",
+    "class_names": "one name a class, for the prompts; `imagenet`: its own",
+    "template": "of the prompt, with `{class}`",
+    "version": "of the published weights",
+    "convention": "whose scale, prefix and clipping",
+    "preset": "network, input size, resizing and layer",
+    "attention": "of the network: sdpa or eager",
+}
 Schema = Mapping[str, Any]
 
 
@@ -75,7 +86,7 @@ def _section(title: str, prefix: str, schema: Schema) -> Iterator[str]:
 
 def _kind(registry: Registry, kind: str) -> Iterator[str]:
     record: type[Settings] = record_of(registry, kind)
-    schema = record.model_json_schema()
+    schema, said = record.model_json_schema(), meanings(record)
     yield f"\n### `{kind}`\n"
     if not schema["properties"]:
         yield "No settings."
@@ -83,7 +94,7 @@ def _kind(registry: Registry, kind: str) -> Iterator[str]:
     yield "| setting | type | default | meaning |\n|---|---|---|---|"
     for name, key in schema["properties"].items():
         default = _code(key["default"]) if "default" in key else "needed"
-        row = (f"`{name}`", _kind_of(key), default, key.get("description", ""))
+        row = (f"`{name}`", _kind_of(key), default, key.get("description") or said.get(name) or SHARED.get(name, ""))
         yield "| " + " | ".join(text.replace("|", "\\|") for text in row) + " |"
 
 

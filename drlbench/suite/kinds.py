@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, create_model
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, create_model
 from pydantic.errors import PydanticSchemaGenerationError
 
 from drlbench.errors import did_you_mean, shown
@@ -48,14 +49,32 @@ def _record_of_constructor(found: Any) -> type[Settings]:
     fields: dict[str, Any] = {}
     base: type[Settings] = Settings
     hints = _hints(found)
+    said = meanings(found.__init__ if inspect.isclass(found) else found)
     for name, parameter in inspect.signature(found).parameters.items():
         if parameter.kind is parameter.VAR_KEYWORD:
             base = _Open
         elif name not in GIVEN and parameter.kind is not parameter.VAR_POSITIONAL:
             default = ... if parameter.default is parameter.empty else parameter.default
-            fields[name] = (hints.get(name, Any), default)
+            fields[name] = (hints.get(name, Any), Field(default, description=said.get(name)))
     made: type[Settings] = create_model(f"{found.__name__}Arguments", __base__=base, **fields)
     return made
+
+
+def meanings(found: Any) -> dict[str, str]:
+    """What a docstring's `Args:` or `Attributes:` says of each name, on one line."""
+    told: dict[str, str] = {}
+    head = re.search(r"^(?:Args|Attributes):\n", doc := inspect.getdoc(found) or "", re.M)
+    names: list[str] = []
+    for line in doc[head.end() :].splitlines() if head else []:
+        if line and not line.startswith(" "):
+            break
+        start = re.fullmatch(r"    ([a-z_0-9]+(?:, [a-z_0-9]+)*): (.*)", line)
+        if start:
+            names = start[1].split(", ")
+            told |= dict.fromkeys(names, start[2])
+        elif line.strip():
+            told |= {name: f"{told[name]} {line.strip()}" for name in names}
+    return {name: text.rstrip(".") for name, text in told.items()}
 
 
 def _hints(found: Any) -> dict[str, Any]:
