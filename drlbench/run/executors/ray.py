@@ -134,6 +134,7 @@ class RayExecutor:
         self.setting = Setting(os.getcwd(), environment, versions())
         self.reports: Any = None
         self._asked: Any = None
+        self._given_back: list[Any] = []  # groups whose stage has ended
         self._head = _Head()
 
     @property
@@ -158,7 +159,9 @@ class RayExecutor:
         task = ray.remote(stage).options(**options)
         reference = task.remote(node, self.work, self.setting, self.reports, group)
         outer: Future[Outcome] = Future()
-        reference.future().add_done_callback(lambda done: _pass_on(done, outer, group))
+        if group is not None:
+            outer.add_done_callback(lambda done: self._given_back.append(group))
+        reference.future().add_done_callback(lambda done: _pass_on(done, outer))
         return outer
 
     def _needs(self) -> dict[str, float]:
@@ -175,6 +178,9 @@ class RayExecutor:
             MissingPrerequisite: the head of the cluster is gone.
         """
         self._head.check()
+        while self._given_back:  # not where a result comes in: Ray's thread for these would wait for itself
+            with suppress(exceptions.RayError):
+                remove_placement_group(self._given_back.pop())
         if self.reports is None:
             return
         if self._asked is None:
@@ -241,11 +247,8 @@ def _by_client() -> bool:
     return bool(client.ray.is_connected())
 
 
-def _pass_on(done: Future[Any], outer: Future[Outcome], group: Any) -> None:
+def _pass_on(done: Future[Any], outer: Future[Outcome]) -> None:
     """Hand a result on; Ray's word for a lost worker becomes ours."""
-    if group is not None:
-        with suppress(Exception):  # without a head there is nothing to give back
-            remove_placement_group(group)
     if done.cancelled():
         outer.cancel()
         return

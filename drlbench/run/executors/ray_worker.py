@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import ray
 from ray import exceptions
@@ -26,6 +26,8 @@ from drlbench.run.executors.base import Outcome, Work, WorkerLost
 from drlbench.run.executors.ranks import PATIENCE, RankFailed
 from drlbench.stages import Job
 from drlbench.store.provenance import versions
+
+DEATH = 5.0  # seconds in which Ray tells of an actor's death
 
 
 @dataclass(frozen=True)
@@ -131,16 +133,32 @@ def _together(kind: str, job: Job, work: Work, setting: Setting, group: Any) -> 
         }
         while told:
             done, _ = ray.wait(list(told), num_returns=1)
-            number = told.pop(done[0])
-            try:
-                failed = ray.get(done[0])
-            except exceptions.RayActorError:
-                _lost(number, homes[number])
+            failed = _ended(done[0], told.pop(done[0]), homes)
             if failed is not None:
-                error, trace = failed
-                if error is not None:
-                    raise error from RankFailed(trace)
-                raise RankFailed(f"rank {number}:\n{trace}")
+                # The others of a rank that has died see their connections break, perhaps before its death is told.
+                for other in ray.wait(list(told), num_returns=len(told), timeout=DEATH)[0] if told else []:
+                    _ended(other, told[other], homes)
+                raise failed
+
+
+def _ended(reference: Any, number: int, homes: Sequence[str]) -> Exception | None:
+    """What went wrong on a rank that has ended.
+
+    Raises:
+        WorkerLost: its machine is gone. RankFailed: its process is.
+    """
+    try:
+        failed = ray.get(reference)
+    except exceptions.RayActorError:
+        _lost(number, homes[number])
+    if failed is None:
+        return None
+    error, trace = failed
+    told: Exception = RankFailed(f"rank {number}:\n{trace}")
+    if error is not None:
+        error.__cause__ = told
+        return error  # type: ignore[no-any-return] # a UserError
+    return told
 
 
 @contextmanager
@@ -153,7 +171,7 @@ def _named(ranks: Sequence[Any]) -> Iterator[list[str]]:
             ray.kill(rank)
 
 
-def _lost(rank: int, home: str) -> None:
+def _lost(rank: int, home: str) -> NoReturn:
     """Tell a lost machine, on which nobody can be blamed, from a process that died."""
     deadline = time.monotonic() + 3.0
     while time.monotonic() < deadline:
