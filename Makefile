@@ -10,7 +10,7 @@ export OMP_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 
-.PHONY: run test test-long test-newest test-lowest bench lint constraints clean help
+.PHONY: run test test-long test-newest test-lowest faults bench lint constraints clean help
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -55,6 +55,10 @@ test-lowest:
 	.venv-lowest/bin/python tests/lower_bounds.py > build/lower-bounds.txt
 	$(call install,.venv-lowest,--constraint build/lower-bounds.txt,test)
 	.venv-lowest/bin/$(TESTS)
+
+## make faults       attacks of every kind, and docs/reliability.md from what they found; ROWS=kill-gc,limits SHARE=0.3 for less
+faults: $(VENV)/.installed
+	$(BIN)/python tests/fault/campaign.py $(if $(ROWS),--rows $(ROWS)) $(if $(SHARE),--share $(SHARE))
 
 $(VENV)/.bench: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --editable '.[test,bench]'  # its peers need an older scipy than the pins

@@ -35,20 +35,23 @@ def verify(
     ] = False,
 ) -> None:
     """Compare every file of a run's folder and of its stages with its checksum; exit code 5 when one does not match."""
+    from drlbench.report.record import FILE, read_record
     from drlbench.run.events import run_keys
     from drlbench.store import atomic, manifest
     from drlbench.store.bucket import open_store
 
     opened = open_store(store)
 
-    def compare() -> tuple[list[str] | None, list[tuple[str, str]]]:
+    def compare() -> tuple[list[str] | None, int, int]:
         beside, keys = manifest.check(folder), run_keys(folder)
-        for kind, key in keys:
+        whole = read_record(folder / FILE).status in ("complete", "partial", "unknown")
+        there = [k for k in keys if whole or opened.folder(*k).is_dir() or opened.has(*k)]
+        for kind, key in there:
             atomic.check(opened.bring(kind, key), key)
-        return beside, keys
+        return beside, len(there), len(keys) - len(there)
 
     try:
-        beside, keys = compare()
+        beside, count, absent = compare()
     except IntegrityError as error:
         if not mend:
             raise IntegrityError(
@@ -56,8 +59,10 @@ def verify(
             ) from None
         print(for_terminal(error), file=sys.stderr)
         _make_again(folder, store)
-        beside, keys = compare()
-    print(f"{len(keys)} artefacts match their checksums")
+        beside, count, absent = compare()
+    print(f"{count} artefacts match their checksums")
+    if absent:
+        print(f"{absent} stages of this run were not made: it failed or was interrupted")
     if beside is None:
         print("the run's folder was written before manifests: its files have nothing to be compared with")
     else:

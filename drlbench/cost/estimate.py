@@ -257,3 +257,15 @@ def expected_seconds(plan: Plan, store: Store, device: str) -> dict[str, float]:
     """Key -> seconds of every stage that is still to be made, for whoever shows how far a run is."""
     found = Estimator(plan, store, device)
     return {n.key: found.seconds(n)[0] for n in plan.nodes.values() if not store.has(n.kind, n.key)}
+
+
+def bytes_to_come(plan: Plan, store: Store, workers: int) -> float:
+    """Bytes that a plan will add to its store at most: what is kept, and what lies there while stages run.
+
+    Stages that cannot be counted add nothing.
+    """
+    given = plan.spec.data.counts
+    counts = Counts(plan.nodes, (given[0], given[1]) if given else None)
+    left = [counts.of(n) for n in plan.nodes.values() if not store.has(n.kind, n.key)]
+    known = [work for work in left if isinstance(work, Work)]
+    return math.fsum(w.disk for w in known) + workers * max((w.scratch for w in known), default=0.0)

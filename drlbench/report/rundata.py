@@ -21,6 +21,7 @@ from drlbench.frontier.pareto import Floats
 from drlbench.report.record import FILE, CellRecord, Reward, RunRecord, read_record
 from drlbench.report.results import DATA, Row, check_whole, frame, read_results
 from drlbench.store import manifest
+from drlbench.suite.cells import in_short
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,7 +41,7 @@ class CellKey:
     @property
     def id(self) -> str:
         """The cell's id in run.json and replicates.npz."""
-        weight = "" if self.lambda_ is None else f"/lambda={self.lambda_:g}"
+        weight = "" if self.lambda_ is None else f"/lambda={in_short(self.lambda_)}"
         return DATA if self.run == DATA else f"{self.backbone}/{self.run}{weight}/seed={self.seed}"
 
     @property

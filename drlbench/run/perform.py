@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from drlbench.cost.estimate import expected_seconds
+from drlbench.cost.estimate import bytes_to_come, expected_seconds
 from drlbench.data.sources import survey
 from drlbench.errors import CellsFailed, IntegrityError, UserError, for_terminal
 from drlbench.report.record import FILE, SCHEMA, read_record
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from drlbench.report.summary import Summary
     from drlbench.suite.load import Suite
 
-FREE_BYTES = 200_000_000  # below this a run is not started: the store of the embedded suite needs about half
+FREE_BYTES = 200_000_000  # below this no run is started, whatever its plan counts
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def perform(suite: Suite, plan: Plan, store: Store, folder: Path, options: Optio
         finished and reported. Interrupted: a signal; what there is was written down.
     """
     preflight(folder, 1_000_000)
-    preflight(store.root, FREE_BYTES)
+    preflight(store.root, max(FREE_BYTES, round(bytes_to_come(plan, store, options.workers))))
     with run_lock(folder), store.used_by_this_run(list(plan.nodes)):
         _check_folder(folder, suite)
         if options.repair:

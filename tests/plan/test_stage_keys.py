@@ -31,5 +31,17 @@ def test_the_digits_suite_keeps_its_stage_keys() -> None:
         assert now[kind] == pinned[kind], f"{kind}: {len(set(now[kind]) ^ set(pinned[kind]))} keys changed"
 
 
+def test_a_new_metric_repeats_no_training() -> None:
+    few, more = (
+        lay_out(load_suite("digits-small", (f"metrics=[{m}]", "spaces=[pixels]"))) for m in ("fd", "fd, kd, prdc")
+    )
+    trained = [
+        {n.key for n in plan.nodes.values() if n.kind in ("base", "finetune", "samples")} for plan in (few, more)
+    ]
+    assert trained[0] == trained[1] and trained[0]
+    scores = [{n.key for n in plan.nodes.values() if n.kind == "scores"} for plan in (few, more)]
+    assert scores[0] != scores[1]
+
+
 if __name__ == "__main__":
     PINNED.write_text(json.dumps(keys(), indent=1) + "\n")
