@@ -78,7 +78,7 @@ class Tilt:
             return ()
         left = self.share * len(self.weights)
         told = "refused" if not self.usable else "read with care"
-        return (f"the tilt rests on {left:.0f} of {len(self.weights)} base samples ({self.share:.1%}): {told}",)
+        return (f"the tilt rests on {left:.0f} of {len(self.weights)} samples of the start ({self.share:.1%}): {told}",)
 
     def mean(self, metric: str, values: Array, counts: Counts, better: str = "higher") -> Measurement:
         """Mean of per-sample `values` (n,) under the tilt, balanced over classes."""
