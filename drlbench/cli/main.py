@@ -22,8 +22,10 @@ from drlbench.cli import node as cli_node
 from drlbench.cli import store as cli_store
 from drlbench.cli import tools as cli_tools
 from drlbench.cli import weights as cli_weights
+from drlbench.cli.complete import RunPath, SuitePath
 from drlbench.cli.store import DEFAULT_STORE, StoreOption
 from drlbench.cli.tools import offline_from_now
+from drlbench.cli.verbs import Verbs
 from drlbench.errors import UserError, did_you_mean, for_terminal, shown
 from drlbench.store.disk import refusal
 
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from drlbench.suite.load import Suite
 
 app = typer.Typer(
+    cls=Verbs,
+    context_settings={"help_option_names": ["-h", "--help"]},
     add_completion=True,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -49,12 +53,10 @@ app.command()(cli_store.verify)
 app.command()(cli_node.doctor)
 app.command()(cli_node.fetch)
 
-SuitePath = Annotated[Path, typer.Argument(help="A suite file, or the name of a built-in one (digits, digits-small).")]
 SetOption = Annotated[list[str], typer.Option("--set", help="Override: key.path=value (repeatable).")]
 CellsOption = Annotated[str, typer.Option("--cells", help="Only cells whose id matches this pattern.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 OfflineOption = Annotated[bool, typer.Option("--offline", help="Never touch the network.")]
-RunPath = Annotated[Path, typer.Argument(help="A run's folder, e.g. reports/digits.")]
 
 
 def version(show: bool) -> None:
@@ -86,7 +88,8 @@ def main() -> NoReturn:
         sys.exit(141)
     except Exception as error:
         if hasattr(error, "format_message") and hasattr(error, "exit_code"):
-            print(f"drlbench: {error.format_message()}", file=sys.stderr)
+            if told := error.format_message():  # none where no verb was given: the help has been printed
+                print(f"drlbench: {told}", file=sys.stderr)
             sys.exit(2)
         if (known := refusal(error)) is None:
             raise

@@ -9,11 +9,11 @@ from typing import Annotated
 
 import typer
 
+from drlbench.cli.complete import SuitePath
 from drlbench.cli.store import DEFAULT_STORE, StoreOption
 from drlbench.cli.tools import offline_from_now
 from drlbench.errors import for_terminal
 
-SuitePath = Annotated[Path, typer.Argument(help="A suite file, or the name of a built-in one (digits, digits-small).")]
 SetOption = Annotated[list[str], typer.Option("--set", help="Override: key.path=value (repeatable).")]
 OfflineOption = Annotated[bool, typer.Option("--offline", help="Never touch the network.")]
 

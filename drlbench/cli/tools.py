@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from drlbench.cli.complete import RunPath
 from drlbench.cli.store import DEFAULT_STORE, StoreOption
 from drlbench.errors import MissingPrerequisite, UserError, did_you_mean, for_terminal
 
 if TYPE_CHECKING:
     from drlbench.bench.result import BenchResult
     from drlbench.data.images import ImageSource
-
-RunPath = Annotated[Path, typer.Argument(help="A run's folder, e.g. reports/digits.")]
 
 
 def offline_from_now() -> None:

@@ -1,0 +1,42 @@
+"""How `drlbench --help` lists the verbs: in groups, in the order one uses them; a switch shows no type."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from typer.core import TyperGroup
+
+GROUPS = {
+    "Run a suite": ("run", "plan", "validate", "fetch", "status", "doctor"),
+    "Read the results": ("report", "compare", "figures", "eval", "verify"),
+    "Models": ("sample", "export", "bench"),
+    "Make your own": ("new", "list", "schema", "cache"),
+}
+
+
+class Verbs(TyperGroup):
+    """The root command."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Verbs of the groups first; one that is in none comes last, so that nothing is hidden."""
+        told = [verb for verbs in GROUPS.values() for verb in verbs if verb in self.commands]
+        return told + [verb for verb in self.commands if verb not in told]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The verb, placed in its group."""
+        command: Any = super().get_command(ctx, cmd_name)
+        if command is not None:
+            command.rich_help_panel = next((g for g, verbs in GROUPS.items() if cmd_name in verbs), None)
+            _untyped(command.get_params(ctx))
+        return command
+
+    def get_params(self, ctx: Any) -> Any:
+        """The root's own options."""
+        return _untyped(super().get_params(ctx))
+
+
+def _untyped(params: Any) -> Any:
+    for param in params:
+        if getattr(param, "is_bool_flag", False) and param.metavar is None:
+            param.metavar = ""  # `--json <bool>` reads as if it took a value
+    return params
