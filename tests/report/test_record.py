@@ -27,6 +27,14 @@ def test_the_past_schema_is_read_and_holds_no_unknown_key():
     assert len(run.rows) == 910 and run.spaces == ("classifier", "contrastive", "pixels", "dae")
 
 
+def test_every_version_of_a_runs_folder_is_kept_and_read():
+    kept = {path.name: path for path in PAST.parent.glob("schema-*")}
+    assert sorted(kept) == [f"schema-{number}" for number in range(1, SCHEMA + 1)]
+    run = read_run(kept["schema-2"])
+    assert len(run.cells) == 3 and len(run.rows) == run.record.results.rows and run.replicates
+    assert unknown(run.record) == []
+
+
 def unknown(model: BaseModel, at: str = "") -> list[str]:
     """Every key of a record that its model does not name."""
     found = [f"{at}{k}" for k in model.model_extra or {}]
