@@ -46,7 +46,7 @@ ROWS: dict[str, Row] = {
 def run(names: list[str], full: bool, kept: Path | None, share: float = 1.0) -> list[str]:
     """Run rows, tell each on stderr, keep its result in the folder `kept`; every line is something lost."""
     _imports()
-    lost = []
+    lost, circumstances = [], _circumstances()  # as they are now: the code is loaded, whatever becomes of its files
     with tempfile.TemporaryDirectory(prefix="faults", ignore_cleanup_errors=True) as folder:
         lab = Lab(Path(folder), full, share)
         for name in names:
@@ -64,7 +64,7 @@ def run(names: list[str], full: bool, kept: Path | None, share: float = 1.0) -> 
             lost += [f"{name}: {line}" for line in found.lost]
             if kept is not None:
                 kept.mkdir(parents=True, exist_ok=True)
-                about = {**asdict(found), "seconds": round(seconds), **_circumstances()}
+                about = {**asdict(found), "seconds": round(seconds), **circumstances}
                 (kept / f"{name}.json").write_text(json.dumps(about, indent=1))
     return lost
 

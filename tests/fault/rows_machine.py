@@ -122,7 +122,7 @@ def _whole(at: Path) -> str | None:
 
 
 def preflight(lab: Lab) -> Found:
-    """A disk with less room than the plan counts: refused before any work, with both numbers."""
+    """A disk of 100 kB: refused before any work, with the bytes needed and free."""
     found, at = Found(), lab.place()
     with _small_disk(at / "store", "100k") as mounted:
         if mounted:
@@ -211,7 +211,7 @@ def _shell(lab: Lab, at: Path, shell: str) -> Done:
 
 
 def lost_worker_memory(lab: Lab) -> Found:
-    """A limit on addresses that a worker meets in the middle of its stage (setrlimit in the process, 400 MB above)."""
+    """A limit on addresses that a worker meets in the middle of its stage (60 MB above what the run held)."""
     found = Found()
     assert lab.wanted
 
