@@ -1,7 +1,7 @@
 """Names to classes, lazily: a name is bound to "module:attribute" and imported only when asked for.
 
 Third parties add names through the entry-point groups `drlbench.backbones`, `.rewards`, `.algorithms`,
-`.encoders` and `.metrics`. A suite names registered names only, never dotted paths.
+`.encoders`, `.metrics` and `.stages`. A suite names registered names only, never dotted paths.
 """
 
 from __future__ import annotations
@@ -162,4 +162,7 @@ METRICS = Registry(
     },
 )
 
-REGISTRIES = {r.kind: r for r in (BACKBONES, REWARDS, ALGORITHMS, ENCODERS, METRICS)}
+# A third party's kinds of stage; drlbench's own have their places in the pipeline (`drlbench.stages`).
+STAGES = Registry("stages", {})
+
+REGISTRIES = {r.kind: r for r in (BACKBONES, REWARDS, ALGORITHMS, ENCODERS, METRICS, STAGES)}

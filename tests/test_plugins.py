@@ -38,6 +38,9 @@ runs:
 sampling: {sampler: official, steps: 2, n: 20}
 metrics: [fd, dummy-ink]
 preferences: [light]
+stages:
+  edges: {kind: dummy-stage, reach: 2}
+  fine: {kind: dummy-stage}
 resamples: 20
 """
 
@@ -68,6 +71,10 @@ def test_a_suite_can_use_one_of_each(installed: dict[str, str], tmp_path: Path) 
     average = {"offset.weight": torch.ones(11, 64), "matrix.weight": torch.zeros(64, 64), "matrix.bias": torch.ones(64)}
     raw = {name: 0 * value for name, value in average.items()}
     torch.save({"model": raw, "ema": {f"module.{n}": v for n, v in average.items()}}, tmp_path / "weights.pt")
+    plan = json.loads(drlbench(installed, tmp_path, "plan", "plugged.yaml", "--json").stdout)
+    own = next(kind for kind in plan["kinds"] if kind["kind"] == "dummy-stage")
+    # Four cells and the held-out images, under two settings.
+    assert own["stages"] == 10 and own["basis"] == "counted" and own["seconds"] > 0
     done = drlbench(installed, tmp_path, "run", "plugged.yaml", "--workers", "1")
     assert done.returncode == 0, done.stderr
     run = json.loads((tmp_path / "reports" / "plugged" / "run.json").read_text())
@@ -86,6 +93,9 @@ def test_a_suite_can_use_one_of_each(installed: dict[str, str], tmp_path: Path) 
     rows = (tmp_path / "reports" / "plugged" / "results.csv").read_text()
     assert ",dummy-ink," in rows
     assert ",light," in rows
+    edges = [r for r in ink if r[1:3] == ["theirs", "base"] and {"edges", "fine"} & {*r}]
+    assert len(edges) == 2 and len({r[-1] for r in edges}) == 2, "another setting is another signature"
+    assert all("code:dummy-stage.1" in r[-1] for r in edges)
     assert ",halves,fd," in rows
 
 
@@ -106,10 +116,19 @@ def test_a_plugin_that_does_not_import_is_named(installed: dict[str, str], tmp_p
     assert "plug-in metric 'dummy-ink' (drlbench_dummy:Gone) does not load" in done.stderr
 
 
+def test_a_stage_of_ours_is_no_third_partys(installed: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "plugged.yaml").write_text(SUITE.replace("kind: dummy-stage, reach: 2", "kind: scores"))
+    done = drlbench(installed, tmp_path, "validate", "plugged.yaml")
+    assert done.returncode == 2
+    assert "plugged.yaml:23:11:" in done.stderr and "scores is a stage of drlbench's own" in done.stderr
+    (tmp_path / "plugged.yaml").write_text(SUITE.replace("reach: 2", "reech: 2"))
+    assert "did you mean 'reach'" in drlbench(installed, tmp_path, "validate", "plugged.yaml").stderr
+
+
 def test_the_page_on_extending_shows_the_package() -> None:
     page = (ROOT / "docs" / "extending.md").read_text()
     source = (PACKAGE / "src" / "drlbench_dummy" / "__init__.py").read_text()
     blocks = re.findall(r"```python\n(.*?)\n```", page, re.DOTALL)
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     for block in blocks:
         assert block in source

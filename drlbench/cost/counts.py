@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Hashable, Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ from drlbench.cost.networks import NotCounted
 from drlbench.cost.stage import Graph, Stage
 from drlbench.cost.work import Work
 from drlbench.plan.node import Node
+from drlbench.stages import cost_function
 
 # What changes a result and not the work: a seed, where things lie, what they are called, the weight of a reward.
 IDLE = frozenset({"seed", "lambda", "where", "files", "name", "backbone_name"})
@@ -66,7 +66,7 @@ class Counts:
         group = self.group(node)
         if group not in self._found:
             try:
-                declared = getattr(importlib.import_module(f"drlbench.stages.{node.kind}"), "cost", None)
+                declared = cost_function(node.kind, node.settings)
                 if declared is None:
                     raise NotCounted(f"stages of kind {node.kind} do not declare their cost")
                 self._found[group] = declared(Stage(node, self.graph))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from drlbench.data.kinds import PLACES
 from drlbench.plan.node import Node, Ref
-from drlbench.stages import VERSIONS
+from drlbench.stages import version_of
 from drlbench.store.keys import canonical
 from drlbench.suite.cells import Cell
 from drlbench.suite.load import Suite
@@ -24,12 +24,13 @@ class Measured:
 
     Attributes:
         samples: key of the samples stage.
-        scores: space ("" for image statistics) -> key; preference: reward -> key.
+        scores: space ("" for image statistics) -> key; preference: reward -> key; others: entry of `stages` -> key.
     """
 
     samples: Node
     scores: dict[str, Node]
     preference: dict[str, Node]
+    others: dict[str, Node] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +103,14 @@ class Plan:
         found = self._shared.get(id(settings))
         text = found[1] if found is not None else self._text(settings)
         # As `drlbench.store.keys.stage_key` writes it.
-        content = f'{{"inputs":{{{keys}}},"settings":{text},"stage":"{kind}","version":{VERSIONS[kind]}}}'
+        version = version_of(kind)
+        content = f'{{"inputs":{{{keys}}},"settings":{text},"stage":"{kind}","version":{version}}}'
         key = hashlib.sha256(content.encode()).hexdigest()
         node = self.nodes.get(key)
         if node is None:
             links = {name: self._refs[given.key] for name, given in inputs.items()}
             waits = (self._refs[after.key],) if after else ()
-            node = self.nodes[key] = Node(key, kind, VERSIONS[kind], settings, links, label, waits)
+            node = self.nodes[key] = Node(key, kind, version, settings, links, label, waits)
             self._refs[key] = (kind, key)
         return node
 

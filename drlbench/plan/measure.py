@@ -86,7 +86,16 @@ def measure(graph: Plan, samples: Node, label: str, judges: Mapping[str, Node]) 
         settings = graph.shared(("preference", name), partial(dict, common))
         inputs = {"samples": samples, "reward": judge, **looks_through(graph, spec.rewards[name].encoders)}
         preference[name] = graph.add("preference", f"{label}: {name}", settings, **inputs)
-    return Measured(samples, found, preference)
+    others = {name: _other(graph, samples, name, label) for name in spec.stages}
+    return Measured(samples, found, preference, others)
+
+
+def _other(graph: Plan, samples: Node, name: str, label: str) -> Node:
+    """A third party's stage."""
+    spec = graph.spec
+    given = spec.stages[name]
+    common = {"name": name, "settings": given.settings, "resamples": spec.resamples, "data": graph.images}
+    return graph.add(given.kind, f"{label}: {name}", graph.shared(("stage", name), lambda: common), samples=samples)
 
 
 def measure_data(graph: Plan) -> Measured:

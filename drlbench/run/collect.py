@@ -103,7 +103,7 @@ def collect(plan: Plan, reader: Reader, run: Path) -> dict[str, Any]:
 def _numbers(measured: Measured) -> Iterator[tuple[Node, str]]:
     for space, node in measured.scores.items():
         yield node, space
-    for node in measured.preference.values():
+    for node in (*measured.preference.values(), *measured.others.values()):
         yield node, ""
 
 

@@ -5,6 +5,7 @@ Stages keep hashes of what they fitted; the signature is put together only here,
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 from drlbench.metrics.signature import make_signature, sampler_part
@@ -12,6 +13,7 @@ from drlbench.plan.graph import Plan
 from drlbench.plan.node import Node
 from drlbench.run.reading import Reader, Score
 from drlbench.stages import KL_T_MAX
+from drlbench.store.keys import canonical
 
 SHOWN = 8  # hex digits of a hash
 
@@ -45,6 +47,8 @@ def signature(plan: Plan, reader: Reader, node: Node, score: Score) -> str:
             part = reference.settings.get("limit", "")
             encoder = _input(plan, reference, "encoder")
             parts["enc"] = str(_described(reader, encoder).get("signature", ""))
+        if "settings" in node.settings:  # a third party's
+            parts["set"] = hashlib.sha256(canonical(node.settings["settings"]).encode()).hexdigest()[:SHOWN]
         data = node.settings["data"]
         parts["ref"] = f"{data['kind']}:{data['fingerprint'][:SHOWN]}{f'/{part}' if part else ''}"
     if "samples" in node.inputs:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from drlbench.registry import STAGES, build
 from drlbench.tracking import Tracking
 
 VERSIONS = {
@@ -60,7 +61,23 @@ class Job:
     tracking: Tracking | None = None
 
 
-def stage_function(kind: str) -> Callable[[Job], None]:
-    """The function of a stage: `run` in the module of its name."""
-    function: Callable[[Job], None] = importlib.import_module(f"drlbench.stages.{kind}").run
+def version_of(kind: str) -> int:
+    """What the code of a kind of stage means: ours, or a third party's."""
+    return VERSIONS.get(kind) or int(STAGES.get(kind).version)
+
+
+def stage_function(kind: str, settings: Mapping[str, Any]) -> Callable[[Job], None]:
+    """The function of a stage: `run` in the module of its name, or of a third party's kind."""
+    function: Callable[[Job], None] = _declared(kind, settings).run
     return function
+
+
+def cost_function(kind: str, settings: Mapping[str, Any]) -> Callable[[Any], Any] | None:
+    """What a stage declares as its cost, beside its `run`."""
+    return getattr(_declared(kind, settings), "cost", None)
+
+
+def _declared(kind: str, settings: Mapping[str, Any]) -> Any:
+    if kind in VERSIONS:
+        return importlib.import_module(f"drlbench.stages.{kind}")
+    return build(STAGES.get(kind), f"stage '{settings['name']}'", settings["settings"])

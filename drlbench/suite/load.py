@@ -16,7 +16,7 @@ from torch import nn
 
 from drlbench.errors import MissingPrerequisite, UserError
 from drlbench.finetune.presets import preset
-from drlbench.registry import ALGORITHMS, ENCODERS, REGISTRIES, REWARDS
+from drlbench.registry import ALGORITHMS, ENCODERS, REGISTRIES, REWARDS, STAGES
 from drlbench.suite.cells import Cell, cells
 from drlbench.suite.document import Problem, read_document
 from drlbench.suite.images import Images, resolve_images
@@ -29,7 +29,7 @@ from drlbench.suite.schema import SuiteSpec
 from drlbench.suite.shipped import find_suite
 
 MAX_CELLS = 100_000
-OPEN_SECTIONS = {"encoders": ENCODERS, "rewards": REWARDS, "algorithms": ALGORITHMS}
+OPEN_SECTIONS = {"encoders": ENCODERS, "rewards": REWARDS, "algorithms": ALGORITHMS, "stages": STAGES}
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,12 @@ class RewardSpec(OpenSpec):
     description: str = key("", about="what the report says of it", example="ImageReward 1.0")
 
 
+class StageSpec(OpenSpec):
+    """A kind of stage from a package that is installed; the other keys are settings of its kind."""
+
+    kind: str = key(about="a registered stage (`drlbench list stages`)", example="dummy-stage")
+
+
 class WatchSpec(Spec):
     """Measure what a run does not optimise while it trains: held-out `preferences`, and FD in held-out `spaces`."""
 

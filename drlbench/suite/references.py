@@ -9,7 +9,8 @@ from drlbench.backbones.widened import beside_arguments
 from drlbench.data.kinds import KINDS
 from drlbench.errors import UserError, did_you_mean, shown
 from drlbench.finetune.presets import has_preset
-from drlbench.registry import ALGORITHMS, BACKBONES, ENCODERS, METRICS, REWARDS, Registry
+from drlbench.registry import ALGORITHMS, BACKBONES, ENCODERS, METRICS, REWARDS, STAGES, Registry
+from drlbench.stages import VERSIONS
 from drlbench.suite.document import Location
 from drlbench.suite.parts import BackboneSpec, GateSpec
 from drlbench.suite.schema import RunSpec, SuiteSpec
@@ -62,6 +63,11 @@ def cross_references(spec: SuiteSpec) -> Iterator[Found]:
             yield ("rewards", name), "a discriminator looks through at least one of `encoders`"
     for name, algorithm in spec.algorithms.items():
         yield from _registered(ALGORITHMS, algorithm.kind, ("algorithms", name, "kind"))
+    for name, stage in spec.stages.items():
+        if stage.kind in VERSIONS:
+            yield ("stages", name, "kind"), f"{stage.kind} is a stage of drlbench's own; a package's is named here"
+        else:
+            yield from _registered(STAGES, stage.kind, ("stages", name, "kind"))
     for i, metric in enumerate(spec.metrics):
         yield from _registered(METRICS, metric, ("metrics", i))
     for i, preference in enumerate(spec.preferences):

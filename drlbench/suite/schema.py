@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from drlbench.suite.keys import MAX_IMAGES, MAX_STEPS, Images, Name, Positive, Seed, Seeds, Spec, key
-from drlbench.suite.parts import AlgorithmSpec, BackboneSpec, DataSpec, EncoderSpec, PolicySpec, RewardSpec
+from drlbench.suite.parts import AlgorithmSpec, BackboneSpec, DataSpec, EncoderSpec, PolicySpec, RewardSpec, StageSpec
 
 
 def _listed(value: Any) -> Any:
@@ -183,6 +183,11 @@ class SuiteSpec(Spec):
     )
     preferences: list[str] = key(
         [], about="rewards every cell is measured with, optimised or not", example=["imagereward", "pickscore"]
+    )
+    stages: dict[Name, StageSpec] = key(
+        {},
+        about="stages of installed packages that measure every cell's samples, by a name of your own",
+        example={"sharpness": {"kind": "dummy-stage"}},
     )
     reference_images: Images | None = key(
         None,

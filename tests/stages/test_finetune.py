@@ -65,7 +65,7 @@ def make(plan: Plan, key: str, folder: Path) -> Path:
     """Run a stage and those it needs, in this process; finished ones are not run again."""
     out = folder / key
     if not out.exists():
-        stage_function(plan.nodes[key].kind)(job_of(plan, key, folder, out))
+        stage_function(plan.nodes[key].kind, {})(job_of(plan, key, folder, out))
     return out
 
 
@@ -186,7 +186,7 @@ def test_rows_reach_tensorboard(store: Path, tmp_path: Path) -> None:
     plan = laid_out(tmp_path)
     job = job_of(plan, tuned(plan, "sft").key, store, tmp_path / "out")
     tracking = Tracking("tensorboard", tmp_path, "watched", "sit/sft round 1", "0123456789abcdef")
-    stage_function("finetune")(replace(job, tracking=tracking))
+    stage_function("finetune", {})(replace(job, tracking=tracking))
     (folder,) = (tmp_path / "tensorboard").iterdir()
     assert folder.name == "sit_sft_round_1-01234567"
     events = EventAccumulator(str(folder)).Reload()

@@ -50,7 +50,7 @@ def _insist(strictly: bool) -> None:
 
 def run_stage(kind: str, job: Job) -> None:
     """Call a stage's function; where an operation of it cannot repeat on this GPU, say so and run it as it is."""
-    repeatably(kind, job.device, lambda: stage_function(kind)(job), lambda: _empty(job.out))
+    repeatably(kind, job.device, lambda: stage_function(kind, job.settings)(job), lambda: _empty(job.out))
 
 
 def repeatably(what: str, device: str, work: Callable[[], T], clear: Callable[[], None] = lambda: None) -> T:

@@ -54,7 +54,7 @@ def test_a_stage_that_cannot_repeat_starts_afresh_and_says_so(monkeypatch, tmp_p
         if len(seen) == 1:
             raise RuntimeError(REFUSAL)
 
-    monkeypatch.setattr(devices, "stage_function", lambda kind: stage)
+    monkeypatch.setattr(devices, "stage_function", lambda kind, settings: stage)
     torch.use_deterministic_algorithms(True)
     devices.run_stage("reward", job(tmp_path, "cuda:0"))
     assert seen == [(False, []), (True, [])]
@@ -68,6 +68,6 @@ def test_every_other_error_is_passed_on(monkeypatch, tmp_path, device, message):
     def stage(job: Job) -> None:
         raise RuntimeError(message)
 
-    monkeypatch.setattr(devices, "stage_function", lambda kind: stage)
+    monkeypatch.setattr(devices, "stage_function", lambda kind, settings: stage)
     with pytest.raises(RuntimeError, match=message.split()[0]):
         devices.run_stage("reward", job(tmp_path, device))

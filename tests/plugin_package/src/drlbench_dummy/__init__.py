@@ -11,11 +11,14 @@ from torch import nn
 
 from drlbench.backbones.base import Autoencoder, Backbone, Procedure, Request, VelocityModel
 from drlbench.backbones.cards import Card, Published
+from drlbench.cost.stage import Stage
+from drlbench.cost.work import Work
 from drlbench.encoders.base import Encoder
 from drlbench.finetune.base import Algorithm
 from drlbench.metrics.base import Evidence, Measurement, Metric
-from drlbench.metrics.bootstrap import of_mean
+from drlbench.metrics.bootstrap import of_mean, resample_counts
 from drlbench.rewards.base import Reward
+from drlbench.stages.measuring import Job, MeasuringStage, read_samples, write_measurements
 from drlbench.weights.asset import Asset
 
 
@@ -29,6 +32,23 @@ class MeanInk(Metric):
         evidence.require("dummy-ink", "images")
         values = evidence.images.reshape(len(evidence.images), -1).mean(1) / 255  # (n,)
         return [of_mean("dummy-ink", values.astype(np.float64), evidence.counts, "closer")]
+
+
+# [stage]
+class Edges(MeasuringStage):
+    """Mean step between neighbouring rows, in [0, 1]; `reach` is how far apart they are."""
+
+    def __init__(self, reach: int = 1) -> None:
+        self.reach = reach
+
+    def run(self, job: Job) -> None:
+        images, _ = read_samples(job.inputs["samples"])  # (n, H, W, C) uint8
+        steps = np.abs(images[:, self.reach :] / 255 - images[:, : -self.reach] / 255).mean((1, 2, 3))  # (n,)
+        counts = resample_counts(len(steps), job.settings["resamples"])
+        write_measurements(job.out, [of_mean(job.settings["name"], steps, counts, "closer")])
+
+    def cost(self, of: Stage) -> Work:
+        return of.host(3 * of.input("samples").images * of.pixels)
 
 
 # [reward]
