@@ -100,26 +100,6 @@ class MomentAccumulator:
         offset = self.total / self.n
         return self.shift + offset, self.scatter - self.n * np.outer(offset, offset)
 
-    def merge(self, other: MomentAccumulator) -> None:
-        """Take in what another worker gathered.
-
-        Raises:
-            UserError: another dimension.
-        """
-        if other.total.size != self.total.size:
-            raise UserError(f"moments of {other.total.size} and {self.total.size} dimensions cannot be merged")
-        if not other.n:
-            return
-        mean, scatter = other._centred()
-        if not self.n:
-            self.n, self.shift, self.total = other.n, mean, np.zeros_like(mean)
-            self.scatter = np.asfortranarray(scatter)
-            return
-        delta = mean - self.shift
-        self.scatter += scatter + other.n * np.outer(delta, delta)
-        self.total = self.total + other.n * delta
-        self.n += other.n
-
     def finish(self, provenance: Mapping[str, str] | None = None) -> Moments:
         """The moments so far.
 

@@ -212,9 +212,3 @@ def _table(path: Path, tables: Any) -> dict[str, Any]:
     if not isinstance(tables, dict):
         raise UserError(f"{path}: holds a {type(tables).__name__}, not a table of statistics")
     return tables
-
-
-def convert_reference(source: Path | str, out: Path, space: str = "fid") -> Path:
-    """Keep one space of a foreign statistics file as safetensors with provenance; later reads need no conversion."""
-    read_reference(source).space(space).save(out)
-    return out

@@ -203,23 +203,6 @@ def kernel_distance(
     return first_order(metric, value, sums.influence, resampling, "lower", notes, details)
 
 
-def kernel_distance_all_pairs(a: Any, b: Any, *, biased: bool = False) -> float:
-    """The polynomial-kernel distance over all pairs instead of subsets, without subset noise; float64.
-
-    `biased` keeps i = j in the within-set means (the V-statistic). Rows are visited in blocks.
-    """
-    x, y = as_features(a, "a"), as_features(b, "b")
-    same_dimension(x.shape[1], y.shape[1])
-
-    def within(z: Array) -> float:
-        total, diagonal = _row_sums(z, z, np.ones((1, len(z))), polynomial_kernel, 1024)
-        n = len(z)
-        return float(total.sum() / n**2 if biased else (total.sum() - diagonal.sum()) / (n * (n - 1)))
-
-    cross, _ = _row_sums(x, y, np.ones((1, len(y))), polynomial_kernel, 1024)
-    return within(x) + within(y) - 2.0 * float(cross.mean()) / len(y)
-
-
 class KernelDistance(Metric):
     """`kd_x1000` against held-out data: mean over 100 subsets, times 1000."""
 

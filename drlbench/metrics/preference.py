@@ -37,30 +37,3 @@ def mean_score(
     values = _scores(scores, name)
     resampling = counts_or_default(counts, len(values), resamples)
     return of_mean(name, values, resampling, "higher", {"standard_deviation": float(values.std(ddof=1))})
-
-
-def paired_gain(
-    name: str,
-    scores: Scores,
-    base_scores: Scores,
-    counts: NDArray[np.integer[Any]] | None = None,
-    resamples: int = 200,
-) -> Measurement:
-    """Mean difference from the base model, sample by sample on the same seeds and labels.
-
-    details: in_base_sigma = (mean − base mean) / σ_base as the paper quotes it, and win_rate (ties count half).
-
-    Raises:
-        UserError: the two sets differ in length, so they cannot have shared their seeds.
-    """
-    values, base = _scores(scores, name), _scores(base_scores, f"{name} of the base")
-    if len(values) != len(base):
-        raise UserError(f"{name}: {len(values)} samples against {len(base)} of the base; pairs need the same seeds")
-    difference = values - base
-    resampling = counts_or_default(counts, len(values), resamples)
-    sigma = float(base.std(ddof=1))
-    gain = float(difference.mean())
-    details = {"win_rate": float((difference > 0).mean() + 0.5 * (difference == 0).mean())}
-    if sigma > 0:
-        details["in_base_sigma"] = gain / sigma
-    return of_mean(f"{name}_gain", difference, resampling, "higher", details)

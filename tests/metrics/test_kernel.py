@@ -17,7 +17,6 @@ from drlbench.metrics.kernel import (
     _dense,
     _subsets,
     draw_subsets,
-    kernel_distance_all_pairs,
     polynomial_kernel,
 )
 
@@ -60,12 +59,6 @@ def test_clean_fid_and_dgm_eval_conventions(kid):
     dgm = kernel_distance(a, b, convention="dgm-eval", **settings)
     assert dgm.value == pytest.approx(mean, rel=1e-12)
     assert dgm.details["standard_deviation"] ** 2 == pytest.approx(variance, rel=1e-10)
-
-
-def test_all_pairs(kid):
-    a, b, _, case = kid
-    assert kernel_distance_all_pairs(a, b) == pytest.approx(case["full_unbiased_f64"], rel=1e-12)
-    assert kernel_distance_all_pairs(a, b, biased=True) == pytest.approx(case["full_biased_f64"], rel=1e-12)
 
 
 def test_both_ways_of_summing_agree(kid):

@@ -10,7 +10,7 @@ import pytest
 
 from drlbench.errors import UserError
 from drlbench.metrics import Evidence, image_statistics, resample_counts
-from drlbench.metrics.preference import mean_score, paired_gain
+from drlbench.metrics.preference import mean_score
 from drlbench.metrics.statistics import COLOUR, GREY, ImageStatistics
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "metrics"
@@ -85,18 +85,6 @@ def test_bad_images():
         image_statistics(np.zeros((2, 4, 4, 4), dtype=np.uint8))
 
 
-def test_paired_gain_is_tighter_than_unpaired_and_in_units_of_the_base():
-    rng = np.random.default_rng(3)
-    base = rng.standard_normal(400)
-    tuned = base + 0.1 + 0.01 * rng.standard_normal(400)
-    counts = resample_counts(400)
-    gain = paired_gain("pickscore", tuned, base, counts)
-    assert gain.metric == "pickscore_gain" and gain.value == pytest.approx((tuned - base).mean())
-    assert gain.details["in_base_sigma"] == pytest.approx(gain.value / base.std(ddof=1))
-    assert gain.details["win_rate"] == 1.0
-    single = mean_score("pickscore", tuned, counts)
-    assert gain.high - gain.low < 0.1 * (single.high - single.low)
-    with pytest.raises(UserError, match="same seeds"):
-        paired_gain("pickscore", tuned, base[:-1])
+def test_scores_that_are_no_number_are_refused():
     with pytest.raises(UserError, match="NaN"):
         mean_score("pickscore", np.array([1.0, np.nan]))
