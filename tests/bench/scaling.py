@@ -1,6 +1,7 @@
 """The figures of docs/scaling.md: `python tests/bench/scaling.py [look-ups|walk|stages|plan|ray] ...` prints tables.
 
 Each table ends with the exponent p of cost ~ n^p, by least squares on the logarithms. Nothing here is a test.
+Times are the processor's unless a column says wall, so that a busy machine tells the same.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ def look_ups(most: int) -> Iterable[Sequence[float]]:
 
 
 def _each(what: Callable[[str], object], keys: Sequence[str]) -> float:
-    """Microseconds of one, the best of three rounds."""
+    """Microseconds of processor time of one, the best of three rounds."""
     best = math.inf
     for _ in range(3):
         started = time.process_time()
@@ -135,23 +136,27 @@ def tiny(count: int) -> list[Node]:
     return [Node(stage_key("encoder", 1, s, {}), "encoder", 1, s, {}, str(i)) for i, s in enumerate(settings)]
 
 
-def stages(most: int, executor: Callable[[Store], object], slots: int) -> Iterable[Sequence[float]]:
-    """Real stages of a few milliseconds: what is lost between them, above their own seconds."""
-    for count in (n for n in (30, 100, 300, 1000, 3000) if n <= most):
+def spent(who: int) -> float:
+    """Processor seconds of this process, or of those that it has started and seen end."""
+    used = resource.getrusage(who)
+    return used.ru_utime + used.ru_stime
+
+
+def stages(most: int, executor: Callable[[Store], object]) -> Iterable[Sequence[float]]:
+    """Real stages of a few milliseconds: processor time of the driver, and of the workers with the stages' own work."""
+    for count in (n for n in (100, 300, 1000) if n <= most):
         with tempfile.TemporaryDirectory() as place:
-            store, worked, ends = Store(Path(place)), [], []
+            store, failed = Store(Path(place)), []
 
-            def listen(what: str, node: Node, outcome: object, worked: list = worked, ends: list = ends) -> None:
-                if what == "end" and isinstance(outcome, Outcome):
-                    assert outcome.status == "made", outcome
-                    worked.append(outcome.seconds)
-                    ends.append(time.process_time())
+            def listen(what: str, node: Node, outcome: object, failed: list = failed) -> None:
+                if isinstance(outcome, Outcome) and outcome.status != "made":
+                    failed.append(outcome)
 
+            before = spent(resource.RUSAGE_SELF), spent(resource.RUSAGE_CHILDREN), time.time()
             execute(tiny(count), store, executor(store), listen)  # type: ignore[arg-type] # one of two classes
-            skipped = 2 * slots  # the first of each worker imports torch
-            wall, work = ends[-1] - ends[skipped], sum(worked[skipped + 1 :])
-            done = len(ends) - 1 - skipped
-            yield count, wall, work / done * 1e3, (wall * slots - work) / done * 1e3
+            assert not failed, failed[0]
+            driver, workers = spent(resource.RUSAGE_SELF) - before[0], spent(resource.RUSAGE_CHILDREN) - before[1]
+            yield count, driver, workers, time.time() - before[2], driver / count * 1e3
 
 
 def plans(most: int) -> Iterable[Sequence[float]]:
@@ -191,17 +196,17 @@ def on_ray(store: Store) -> object:
 def main(names: Sequence[str]) -> None:
     print(f"load {os.getloadavg()[0]:.1f} of {len(os.sched_getaffinity(0))} cores")
     if "look-ups" in names:
-        columns = ("artefacts", "there, us", "absent, us", "every file compared, us")
+        columns = ("artefacts", "there, CPU us", "absent, CPU us", "every file compared, CPU us")
         table("Look-ups in a store", columns, look_ups(100_000), 1)
     if "walk" in names:
-        table("The driver alone", ("stages", "seconds", "ms a stage", "peak MB"), walk(100_000), 1)
+        table("The driver alone", ("stages", "CPU s", "CPU ms a stage", "peak MB"), walk(100_000), 1)
     if "plan" in names:
-        table("Planning", ("cells", "stages", "seconds", "peak MB"), plans(10_000), 2)
-    columns = ("stages", "wall, s", "work of one, ms", "overhead of one, ms")
+        table("Planning", ("cells", "stages", "CPU s", "peak MB"), plans(10_000), 2)
+    columns = ("stages", "driver, CPU s", "workers, CPU s", "wall, s", "driver for one, CPU ms")
     if "stages" in names:
-        table("Stages of two worker processes", columns, stages(1000, local, 2), 1)
+        table("Stages of two worker processes", columns, stages(1000, local), 1)
     if "ray" in names:
-        table("Stages of two Ray workers", columns, stages(1000, on_ray, 2), 1)
+        table("Stages of two Ray workers", columns, stages(1000, on_ray), 1)
 
 
 if __name__ == "__main__":

@@ -157,7 +157,7 @@ def _ended(reference: Any, number: int, homes: Sequence[str]) -> Exception | Non
     told: Exception = RankFailed(f"rank {number}:\n{trace}")
     if error is not None:
         error.__cause__ = told
-        return error  # type: ignore[no-any-return] # a UserError
+        return error
     return told
 
 
