@@ -15,6 +15,9 @@ class Remaining:
     Args:
         kinds: key -> kind of the stages that are to be made.
         expected: key -> seconds; 0 where a stage cannot be counted, which then adds nothing.
+
+    Attributes:
+        count: stages that were to be made. uncounted: those of them that are left and cannot be counted.
     """
 
     def __init__(self, kinds: Mapping[str, str], expected: Mapping[str, float]) -> None:
@@ -22,6 +25,7 @@ class Remaining:
         self._left: dict[str, float] = defaultdict(float)
         for key, kind in kinds.items():
             self._left[kind] += expected[key]
+        self.count = len(kinds)
         self.uncounted = sum(not expected[key] for key in kinds)
         self._done: dict[str, float] = {}
         self._took: dict[str, tuple[float, float]] = {}  # kind -> seconds, and what was expected

@@ -55,6 +55,10 @@ class Watcher:
         self.total = self.bar.add_task("all stages", total=len(nodes) + 1, left="")
 
     def __enter__(self) -> Watcher:
+        there, expected = len(self.nodes) - self.remaining.count, self._words(self.estimate())
+        known = f", {there} of them in the store" if there else ""
+        hands = f"{self.workers} worker{'s' * (self.workers > 1)}"
+        print(f"{len(self.nodes)} stages{known}; {expected} on {hands}", file=sys.stderr, flush=True)
         self.bar.start()
         return self
 

@@ -57,6 +57,11 @@ def test_a_bound_is_called_one(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "over 0:10 left" in capsys.readouterr().err
 
 
+def test_a_run_begins_with_how_much_there_is_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with Watcher(NODES, 2, tmp_path / "events.jsonl", {NODES[0].key: 10.0, NODES[2].key: 20.0}):
+        assert "3 stages, 1 of them in the store; about 0:15 left on 2 workers" in capsys.readouterr().err
+
+
 def test_a_line_that_a_kill_has_cut_is_dropped_by_the_next_attempt(tmp_path: Path) -> None:
     watched(tmp_path)("start", NODES[0], None)
     with (tmp_path / "events.jsonl").open("a") as log:
