@@ -21,7 +21,7 @@ class Remaining:
     """
 
     def __init__(self, kinds: Mapping[str, str], expected: Mapping[str, float]) -> None:
-        self._kinds, self._expected = kinds, expected
+        self._kinds, self._expected, self._open = kinds, expected, set(kinds)
         self._left: dict[str, float] = defaultdict(float)
         for key, kind in kinds.items():
             self._left[kind] += expected[key]
@@ -31,14 +31,15 @@ class Remaining:
         self._took: dict[str, tuple[float, float]] = {}  # kind -> seconds, and what was expected
 
     def progress(self, key: str, fraction: float) -> None:
-        """A running stage has come so far, in [0, 1]."""
-        if key in self._kinds:
+        """A running stage has come so far, in [0, 1]; word that comes after its end is late and says nothing."""
+        if key in self._open:
             self._done[key] = fraction
 
     def end(self, key: str, seconds: float | None) -> None:
         """A stage is over: it was made in `seconds`, or (None) taken from elsewhere, or it failed."""
-        if key not in self._kinds:
+        if key not in self._open:
             return
+        self._open.remove(key)
         kind, expected = self._kinds[key], self._expected[key]
         self._left[kind] = max(0.0, self._left[kind] - expected)
         self._done.pop(key, None)

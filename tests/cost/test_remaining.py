@@ -44,3 +44,12 @@ def test_what_cannot_be_counted_is_said_until_it_is_over() -> None:
     assert left.uncounted == 1
     left.end("d", 100.0)
     assert (left.uncounted, left.seconds()) == (0, 20)
+
+
+def test_progress_that_comes_after_the_end_takes_nothing_from_the_others() -> None:
+    left = Remaining({"a": "finetune", "b": "finetune"}, {"a": 10.0, "b": 10.0})
+    left.end("a", 10.0)
+    left.progress("a", 1.0)
+    assert left.seconds() == 10.0
+    left.end("a", 10.0)
+    assert left.seconds() == 10.0
