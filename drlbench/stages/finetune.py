@@ -11,6 +11,7 @@ from torch import Tensor
 
 from drlbench.backbones.base import VelocityModel
 from drlbench.data.sources import read_dataset
+from drlbench.errors import MissingPrerequisite
 from drlbench.finetune.adjoint_matching import SAVE_LIMIT
 from drlbench.finetune.heldout import PREFIX, Turn, measure_every, turns
 from drlbench.finetune.latents import Latents, StreamedLatents
@@ -87,7 +88,11 @@ def run(job: Job) -> None:
 def _latents(job: Job, model: VelocityModel) -> tuple[Latents, Tensor]:
     """The train images, or a teacher's samples, as the model's latents (N, C, H, W), with their labels (N,).
 
-    Those that would take more than `KEPT_BYTES`, or than the memory that is free, are encoded when they are asked for.
+    Those that would take more than `KEPT_BYTES` are encoded when they are asked for; how much memory happens to be free
+    must not decide it, as the same suite gives the same numbers.
+
+    Raises:
+        MissingPrerequisite: those that are kept do not fit into the memory that is free.
     """
     if "teacher" in job.inputs:
         images, labels = read_samples(job.inputs["teacher"])
@@ -96,8 +101,14 @@ def _latents(job: Job, model: VelocityModel) -> tuple[Latents, Tensor]:
         images, labels = data.train_images, data.train_labels
     count, free = len(images), psutil.virtual_memory().available
     y = torch.from_numpy(labels).to(job.device)
-    if FLOAT32 * count * math.prod(model.latent_shape) > min(KEPT_BYTES, 0.8 * free):
+    needed = FLOAT32 * count * math.prod(model.latent_shape)
+    if needed > KEPT_BYTES:
         return StreamedLatents(images, model.encode, job.device), y
+    if needed > 0.8 * free:
+        raise MissingPrerequisite(
+            f"{job.settings['algorithm']} learns from images, whose {count:,} latents take "
+            f"{needed / 1e9:.1f} GB of memory; {free / 1e9:.1f} GB are free"
+        )
     with torch.no_grad():
         parts = [
             model.encode(to_float(images[start : start + BATCH]).to(job.device)) for start in range(0, count, BATCH)

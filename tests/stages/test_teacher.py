@@ -11,7 +11,7 @@ from test_finetune import SUITE, job_of, make
 
 from drlbench.cost.counts import Counts
 from drlbench.cost.work import PEAK_TFLOPS, Work
-from drlbench.errors import UserError
+from drlbench.errors import MissingPrerequisite, UserError
 from drlbench.finetune.latents import StreamedLatents
 from drlbench.plan.graph import Plan
 from drlbench.plan.pipeline import lay_out
@@ -102,3 +102,15 @@ def test_latents_too_many_for_memory_are_encoded_when_asked_for(tmp_path, monkey
     assert all(torch.allclose(a[name], b[name], atol=1e-6) for name in a)
     job = job_of(plan, node.key, streamed, streamed / "again")
     assert isinstance(_latents(job, load_model(job.inputs["start"]))[0], StreamedLatents)
+
+
+def test_memory_that_is_missing_does_not_change_how_latents_are_made(tmp_path, monkeypatch):
+    """Streaming hangs on their number alone: on a machine that is full the stage is refused, not made in another way."""
+    plan = laid_out(tmp_path)
+    node = next(c.model for c in plan.cells if c.cell.run == "sft")
+    make(plan, node.key, tmp_path)
+    job = job_of(plan, node.key, tmp_path, tmp_path / "again")
+    model = load_model(job.inputs["start"])
+    monkeypatch.setattr("psutil.virtual_memory", lambda: type("Memory", (), {"available": 1000})())
+    with pytest.raises(MissingPrerequisite, match="latents take"):
+        _latents(job, model)
