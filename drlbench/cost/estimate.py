@@ -253,19 +253,15 @@ def _by_the_paper(base: Stage) -> dict[Rate, tuple[float, str]]:
     return {Rate(key[0], "bf16", True): (tflops, where)}
 
 
-def expected_seconds(plan: Plan, store: Store, device: str) -> dict[str, float]:
-    """Key -> seconds of every stage that is still to be made, for whoever shows how far a run is."""
-    found = Estimator(plan, store, device)
-    return {n.key: found.seconds(n)[0] for n in plan.nodes.values() if not store.has(n.kind, n.key)}
+def to_come(plan: Plan, store: Store, device: str, workers: int) -> tuple[dict[str, float], float]:
+    """What a run has before it, in one pass over the stages that are still to be made.
 
-
-def bytes_to_come(plan: Plan, store: Store, workers: int) -> float:
-    """Bytes that a plan will add to its store at most: what is kept, and what lies there while stages run.
-
-    Stages that cannot be counted add nothing.
+    Returns:
+        Key -> seconds, 0 where a stage cannot be counted; and the bytes that the store gets at most: what is kept, and
+        what lies there while stages run. Stages that cannot be counted add nothing to them.
     """
-    given = plan.spec.data.counts
-    counts = Counts(plan.nodes, (given[0], given[1]) if given else None)
-    left = [counts.of(n) for n in plan.nodes.values() if not store.has(n.kind, n.key)]
-    known = [work for work in left if isinstance(work, Work)]
-    return math.fsum(w.disk for w in known) + workers * max((w.scratch for w in known), default=0.0)
+    found = Estimator(plan, store, device)
+    left = [n for n in plan.nodes.values() if not store.has(n.kind, n.key)]
+    known = [work for n in left if isinstance(work := found.counts.of(n), Work)]
+    size = math.fsum(w.disk for w in known) + workers * max((w.scratch for w in known), default=0.0)
+    return {n.key: found.seconds(n)[0] for n in left}, size

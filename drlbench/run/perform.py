@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from drlbench.cost.estimate import bytes_to_come, expected_seconds
+from drlbench.cost.estimate import to_come
 from drlbench.data.sources import survey
 from drlbench.errors import CellsFailed, IntegrityError, UserError, for_terminal
 from drlbench.report.record import FILE, SCHEMA, read_record
@@ -70,17 +70,18 @@ def perform(suite: Suite, plan: Plan, store: Store, folder: Path, options: Optio
         finished and reported. Interrupted: a signal; what there is was written down.
     """
     preflight(folder, 1_000_000)
-    preflight(store.root, max(FREE_BYTES, round(bytes_to_come(plan, store, options.workers))))
+    preflight(store.root, FREE_BYTES)
     with run_lock(folder), store.used_by_this_run(list(plan.nodes)):
         _check_folder(folder, suite)
         if options.repair:
             for line in repair(list(plan.nodes.values()), store):
                 print(f"repair: {line}", file=sys.stderr)
+        expected, size = to_come(plan, store, options.device.partition(":")[0], options.workers)
+        preflight(store.root, max(FREE_BYTES, round(size)))
         started, before = time.time(), _spent(folder)
         record = _about(suite, plan, options, started)
         nodes = list(plan.nodes.values())
         shutil.rmtree(folder / "logs", ignore_errors=True)
-        expected = expected_seconds(plan, store, options.device.partition(":")[0])
         watcher, reader = Watcher(nodes, options.workers, folder / manifest.LOG, expected), Reader(store)
         promise(f"interrupted; the same command goes on from here (log: {folder / manifest.LOG})")
         try:

@@ -9,7 +9,7 @@ import pytest
 from rich.cells import cell_len
 
 from drlbench.cost.counts import Counts
-from drlbench.cost.estimate import Estimator, expected_seconds
+from drlbench.cost.estimate import Estimator, to_come
 from drlbench.cost.measured import Ratios, measured, network_rates, sort_of
 from drlbench.cost.table import cost_table, duration, size
 from drlbench.cost.work import ASSUMED, PEAK_TFLOPS, Rate, Work
@@ -60,7 +60,7 @@ def test_a_longer_training_takes_longer_by_what_it_depends_on(digits: Plan, tmp_
     base = next(n for n in other.nodes.values() if n.kind == "base" and n.label.startswith("sit"))
     seconds, basis = Estimator(other, store, "cpu").seconds(base)
     assert basis == "measured" and seconds == pytest.approx(2000, rel=0.01)
-    assert expected_seconds(other, store, "cpu")[base.key] == seconds
+    assert to_come(other, store, "cpu", 1)[0][base.key] == seconds
     left = cost_table(digits, store, "cpu", 1).to_json()["kinds"]
     assert next(k for k in left if k["kind"] == "base")["cached"] == 1
 
