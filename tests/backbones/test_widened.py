@@ -57,7 +57,7 @@ def trained(family: str) -> VelocityModel:
     with torch.no_grad():
         for p in net.parameters():
             p.add_(0.1 * torch.randn(p.shape))
-    return backbones.wrap(net).eval()  # type: ignore[arg-type]
+    return backbones.wrap(net).eval()  # type: ignore[arg-type] # one of several families
 
 
 @torch.no_grad()  # attention rounds differently where gradients are taken

@@ -15,7 +15,7 @@ from drlbench.cli.verbs import GROUPS
 
 
 def test_help_lists_every_verb_in_a_group_and_switches_take_no_value() -> None:
-    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined] # typer types it as a plain command
     assert set(commands) == {verb for verbs in GROUPS.values() for verb in verbs}
     text = CliRunner().invoke(app, ["-h"]).output
     at = [text.index(group) for group in GROUPS]

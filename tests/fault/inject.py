@@ -51,8 +51,8 @@ class _Injector:
         for name in CALLS[:-1]:
             setattr(os, name, self.around(name, getattr(os, name)))
         opener = self.around("open", io.open)
-        builtins.open = io.open = opener  # type: ignore[assignment]
-        os.open = self.around("open", os.open)  # type: ignore[assignment]
+        builtins.open = io.open = opener  # type: ignore[assignment] # stand-ins
+        os.open = self.around("open", os.open)  # type: ignore[assignment] # stand-ins
 
     def around(self, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:

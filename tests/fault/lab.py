@@ -256,7 +256,7 @@ def _become(at: Path, said: Path, words: list[str], before: Callable[[], None] |
         os.chdir(at)
         sys.argv = ["drlbench", *words]
         forking = multiprocessing.get_context("fork")
-        multiprocessing.get_context = lambda method=None: forking  # type: ignore[assignment, misc]
+        multiprocessing.get_context = lambda method=None: forking  # type: ignore[assignment, misc] # a stand-in
         if before is not None:
             before()
         from drlbench.__main__ import main

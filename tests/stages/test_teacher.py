@@ -105,7 +105,7 @@ def test_latents_too_many_for_memory_are_encoded_when_asked_for(tmp_path, monkey
 
 
 def test_memory_that_is_missing_does_not_change_how_latents_are_made(tmp_path, monkeypatch):
-    """Streaming hangs on their number alone: on a machine that is full the stage is refused, not made in another way."""
+    """Streaming hangs on their number alone: where memory is short the stage is refused."""
     plan = laid_out(tmp_path)
     node = next(c.model for c in plan.cells if c.cell.run == "sft")
     make(plan, node.key, tmp_path)

@@ -14,7 +14,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
@@ -119,13 +119,12 @@ def _count(unit: str) -> int:
 class RayExecutor:
     """Stages as Ray tasks, each with the resources it needs."""
 
-    def __init__(self, work: Work, memory: Callable[[Node], float] = lambda node: 0.0) -> None:
+    def __init__(self, work: Work) -> None:
         """
         Args:
             work: with a store that every machine sees under this path.
-            memory: bytes of the host that a stage needs.
         """
-        self.work, self.memory = work, memory
+        self.work = work
         if not str(work.store).startswith(SCHEME):
             self.work = replace(work, store=work.store.absolute())
         self.unit = "GPU" if work.device.startswith("cuda") else "CPU"
@@ -155,7 +154,7 @@ class RayExecutor:
             options |= {"num_cpus": 0, "max_retries": 0, "scheduling_strategy": in_bundle(group, 0)}
         else:
             needs = self._needs()
-            options |= {"num_cpus": needs["CPU"], "num_gpus": needs.get("GPU", 0), "memory": self._memory(node)}
+            options |= {"num_cpus": needs["CPU"], "num_gpus": needs.get("GPU", 0)}
         task = ray.remote(stage).options(**options)
         reference = task.remote(node, self.work, self.setting, self.reports, group)
         outer: Future[Outcome] = Future()
@@ -166,10 +165,6 @@ class RayExecutor:
 
     def _needs(self) -> dict[str, float]:
         return {"CPU": 1, "GPU": 1} if self.unit == "GPU" else {"CPU": 1}
-
-    def _memory(self, node: Node) -> int:
-        """What a stage declares; never more than the largest machine has, where it would wait for ever."""
-        return int(min(self.memory(node), self._head.largest))
 
     def progress(self) -> Iterable[tuple[str, float]]:
         """See `Executor`.
@@ -205,8 +200,6 @@ class _Head:
         self._place = ray.get_runtime_context().gcs_address if not _by_client() else ""
         self._looked = self._heard = time.monotonic()
         self._slots: dict[str, int] = {}
-        machines = [n["Resources"].get("memory", 0.0) for n in ray.nodes() if n["Alive"]]
-        self.largest = max(machines, default=0.0) * 0.9
 
     def slots(self, unit: str) -> int:
         if unit not in self._slots:

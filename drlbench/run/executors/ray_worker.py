@@ -10,8 +10,7 @@ import os
 import socket
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -125,8 +124,8 @@ def _together(kind: str, job: Job, work: Work, setting: Setting, group: Any) -> 
         for i in range(work.ranks)
     ]
     quiet = replace(job, progress=_silent)
-    with _named(ranks) as homes:
-        homes += ray.get([rank.home.remote() for rank in ranks])
+    try:
+        homes = ray.get([rank.home.remote() for rank in ranks])
         meet = ray.get(ranks[0].meet.remote())
         told = {
             rank.run.remote(kind, quiet, meet, job.progress if not i else _silent): i for i, rank in enumerate(ranks)
@@ -139,6 +138,9 @@ def _together(kind: str, job: Job, work: Work, setting: Setting, group: Any) -> 
                 for other in ray.wait(list(told), num_returns=len(told), timeout=DEATH)[0] if told else []:
                     _ended(other, told[other], homes)
                 raise failed
+    finally:
+        for rank in ranks:  # whatever happened, none stays
+            ray.kill(rank)
 
 
 def _ended(reference: Any, number: int, homes: Sequence[str]) -> Exception | None:
@@ -159,16 +161,6 @@ def _ended(reference: Any, number: int, homes: Sequence[str]) -> Exception | Non
         error.__cause__ = told
         return error
     return told
-
-
-@contextmanager
-def _named(ranks: Sequence[Any]) -> Iterator[list[str]]:
-    """Room for the machine of each rank; all of them end, whatever happens."""
-    try:
-        yield []
-    finally:
-        for rank in ranks:
-            ray.kill(rank)
 
 
 def _lost(rank: int, home: str) -> NoReturn:
