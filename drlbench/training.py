@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,11 @@ from drlbench.errors import Diverged, IntegrityError, MissingPrerequisite
 
 WEIGHTS = "weights.safetensors"
 CONFIG = "config.json"
+Progress = Callable[[float], Any]  # told the share of a training that is done, in (0, 1]
+
+
+def unwatched(done: float) -> None:
+    """For a training that nobody waits at."""
 
 
 @dataclass

@@ -21,7 +21,7 @@ from drlbench.errors import UserError
 from drlbench.flow.path import column, interpolate, shift_time
 from drlbench.seeds import seeded
 from drlbench.settings import Settings, parse_settings
-from drlbench.training import TrainingLog, sent, warmup_then_linear
+from drlbench.training import Progress, TrainingLog, sent, unwatched, warmup_then_linear
 
 
 class PretrainSettings(Settings):
@@ -61,6 +61,7 @@ def pretrain(
     settings: Mapping[str, Any],
     seed: int,
     tokens: Tensor | None = None,
+    progress: Progress = unwatched,
 ) -> TrainingLog:
     """Train `model` in place and leave the weight average in it, in eval mode without gradients.
 
@@ -71,6 +72,7 @@ def pretrain(
         settings: see `PretrainSettings`.
         seed: of every draw made here (not of the model's initial weights); draws are made on the CPU.
         tokens: (N, T, Z) features of the clean images that a REPA model's projections are aligned to.
+        progress: told the share that is done, every 100 steps.
 
     Raises:
         UserError: a setting is unknown or out of range, the latents do not have the model's shape, or there are tokens
@@ -86,7 +88,7 @@ def pretrain(
         raise UserError("pretrain: `align` is for the repa family; this model projects no tokens")
     log = TrainingLog()
     with seeded(seed) as generator:
-        average = _train(model, latents, labels, tokens, record, generator, log)
+        average = _train(model, latents, labels, tokens, record, generator, log, progress)
     weights: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
     with torch.no_grad():
         for weight, mean in zip(weights, average, strict=True):
@@ -143,6 +145,7 @@ def _train(
     s: PretrainSettings,
     generator: torch.Generator,
     log: TrainingLog,
+    progress: Progress,
 ) -> list[Tensor]:
     weights: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(weights, lr=s.lr, betas=(0.9, s.beta2), weight_decay=s.weight_decay, fused=True)
@@ -165,4 +168,5 @@ def _train(
         if len(losses) == 100 or step == s.steps - 1:
             log.note(step + 1, loss=torch.stack(losses).mean().item())
             losses.clear()
+            progress((step + 1) / s.steps)
     return average

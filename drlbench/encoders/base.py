@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from drlbench.errors import UserError
 from drlbench.seeds import seeded
-from drlbench.training import CONFIG, TrainingLog
+from drlbench.training import CONFIG, Progress, TrainingLog, unwatched
 
 
 class Encoder(nn.Module, ABC):
@@ -66,6 +66,7 @@ class Encoder(nn.Module, ABC):
         settings: Mapping[str, Any],
         seed: int,
         device: str = "cpu",
+        progress: Progress = unwatched,
     ) -> tuple[Self, TrainingLog]:
         """Train on images (N, H, W, C) with labels (N,), freeze, and give it back on the CPU with its log."""
         raise NotImplementedError(f"{cls.__name__} says that it is fitted, and has no fit")

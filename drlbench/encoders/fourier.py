@@ -13,7 +13,7 @@ from torch import Tensor
 
 from drlbench.encoders.small import SmallEncoder
 from drlbench.settings import Settings
-from drlbench.training import TrainingLog
+from drlbench.training import Progress, TrainingLog
 
 
 class FourierSettings(Settings):
@@ -41,7 +41,7 @@ class Fourier(SmallEncoder):
         angle = 2 * torch.pi * images.flatten(1) @ self.frequencies  # (B, F)
         return torch.cat([angle.sin(), angle.cos()], dim=1)
 
-    def _train(self, pixels: Tensor, labels: Tensor, generator: torch.Generator) -> TrainingLog:
+    def _train(self, pixels: Tensor, labels: Tensor, generator: torch.Generator, progress: Progress) -> TrainingLog:
         drawn = torch.randn(self.frequencies.shape, generator=generator)
         self.frequencies.copy_(self.settings.bandwidth * drawn)
         return TrainingLog()

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from drlbench.encoders.small import SmallEncoder
 from drlbench.settings import Settings
-from drlbench.training import TrainingLog
+from drlbench.training import Progress, TrainingLog
 
 
 class PixelsSettings(Settings):
@@ -35,7 +35,7 @@ class Pixels(SmallEncoder):
         flat = images.flatten(1)
         return flat @ self.basis if self.settings.components else flat
 
-    def _train(self, pixels: Tensor, labels: Tensor, generator: torch.Generator) -> TrainingLog:
+    def _train(self, pixels: Tensor, labels: Tensor, generator: torch.Generator, progress: Progress) -> TrainingLog:
         if self.settings.components:
             flat = pixels.flatten(1).double()
             _, vectors = torch.linalg.eigh((flat - flat.mean(0)).T @ (flat - flat.mean(0)))

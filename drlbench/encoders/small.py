@@ -25,11 +25,13 @@ from drlbench.errors import UserError
 from drlbench.seeds import seeded
 from drlbench.settings import Settings, parse_settings
 from drlbench.training import (
+    Progress,
     TrainingLog,
     load_config,
     load_weights,
     save_network,
     to_float,
+    unwatched,
     warmup_then_cosine,
     weights_sha256,
 )
@@ -68,6 +70,7 @@ class SmallEncoder(Encoder):
         settings: Mapping[str, Any],
         seed: int,
         device: str = "cpu",
+        progress: Progress = unwatched,
     ) -> tuple[Self, TrainingLog]:
         """Train on images (N, H, W, C) uint8 with labels (N,) and freeze; the same seed gives the same bits.
 
@@ -86,7 +89,7 @@ class SmallEncoder(Encoder):
             encoder = cls(record, (pixels.shape[1], pixels.shape[2], pixels.shape[3]), int(labels.max()) + 1)
             encoder.to(device)
             pixels = pixels.to(device)
-            log = encoder._train(pixels, torch.from_numpy(labels).to(device), generator)
+            log = encoder._train(pixels, torch.from_numpy(labels).to(device), generator, progress)
             encoder.freeze()
             encoder._rescale(pixels)
         encoder.cpu()
@@ -102,14 +105,14 @@ class SmallEncoder(Encoder):
         with seeded(0) as generator:
             encoder = cls(record, image_shape, num_classes).to("meta")
             pixels = torch.empty(images, *image_shape, device="meta")
-            encoder._train(pixels, torch.zeros(images, dtype=torch.int64, device="meta"), generator)
+            encoder._train(pixels, torch.zeros(images, dtype=torch.int64, device="meta"), generator, unwatched)
 
     @abstractmethod
     def features(self, images: Tensor) -> Tensor:
         """Features (B, D) before rescaling, of images (B, C, H, W) in [0, 1]."""
 
     @abstractmethod
-    def _train(self, pixels: Tensor, labels: Tensor, generator: torch.Generator) -> TrainingLog:
+    def _train(self, pixels: Tensor, labels: Tensor, generator: torch.Generator, progress: Progress) -> TrainingLog:
         """Fit the network to pixels (N, C, H, W) in [0, 1] and labels (N,); called inside a seeded scope."""
 
     def forward(self, images: Tensor) -> Tensor:
@@ -163,7 +166,12 @@ def conv(inputs: int, outputs: int, kernel: int, activation: type[nn.Module], st
 
 
 def descend(
-    weights: Iterable[nn.Parameter], loss: Callable[[], Tensor], steps: int, lr: float, weight_decay: float
+    weights: Iterable[nn.Parameter],
+    loss: Callable[[], Tensor],
+    steps: int,
+    lr: float,
+    weight_decay: float,
+    progress: Progress,
 ) -> TrainingLog:
     """Minimise with AdamW, the rate warmed up and then brought down to 0; `loss` draws its own batch."""
     log = TrainingLog()
@@ -179,4 +187,5 @@ def descend(
         schedule.step()
         if step % 20 == 0 or step == steps - 1:
             log.note(step + 1, loss=value.item())
+            progress((step + 1) / steps)
     return log

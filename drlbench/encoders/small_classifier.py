@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from drlbench.encoders.augment import deform
 from drlbench.encoders.small import SmallEncoder, conv, descend
 from drlbench.settings import Settings
-from drlbench.training import TrainingLog, sent
+from drlbench.training import Progress, TrainingLog, sent
 
 ACTIVATIONS = {"gelu": nn.GELU, "relu": nn.ReLU, "silu": nn.SiLU}
 
@@ -62,7 +62,7 @@ class SmallClassifier(SmallEncoder):
         """Class logits (B, classes) of images (B, C, H, W) in [0, 1]."""
         return self.head(self.features(images))
 
-    def _train(self, pixels: Tensor, labels: Tensor, generator: torch.Generator) -> TrainingLog:
+    def _train(self, pixels: Tensor, labels: Tensor, generator: torch.Generator, progress: Progress) -> TrainingLog:
         s = self.settings
 
         def loss() -> Tensor:
@@ -71,4 +71,4 @@ class SmallClassifier(SmallEncoder):
             images = images + 0.05 * sent(torch.randn(images.shape, generator=generator), images.device)
             return F.cross_entropy(self.logits(images), labels[index], label_smoothing=s.smoothing)
 
-        return descend(self.parameters(), loss, s.steps, s.lr, s.weight_decay)
+        return descend(self.parameters(), loss, s.steps, s.lr, s.weight_decay, progress)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from drlbench.encoders.augment import deform
 from drlbench.encoders.small import SmallEncoder, conv, descend
 from drlbench.settings import Settings
-from drlbench.training import TrainingLog, sent
+from drlbench.training import Progress, TrainingLog, sent
 
 
 class ContrastiveSettings(Settings):
@@ -52,7 +52,7 @@ class Contrastive(SmallEncoder):
     def features(self, images: Tensor) -> Tensor:
         return self.body(images * 2 - 1)
 
-    def _train(self, pixels: Tensor, labels: Tensor, generator: torch.Generator) -> TrainingLog:
+    def _train(self, pixels: Tensor, labels: Tensor, generator: torch.Generator, progress: Progress) -> TrainingLog:
         s = self.settings
         project = nn.Sequential(nn.ReLU(), nn.Linear(self.dim, self.dim), nn.ReLU(), nn.Linear(self.dim, 32))
         project.to(pixels.device)
@@ -63,7 +63,7 @@ class Contrastive(SmallEncoder):
             views = torch.cat([self._view(images, generator), self._view(images, generator)])  # (2B, C, H, W)
             return contrastive_loss(project(self.features(views)), s.temperature)
 
-        return descend([*self.parameters(), *project.parameters()], loss, s.steps, s.lr, s.weight_decay)
+        return descend([*self.parameters(), *project.parameters()], loss, s.steps, s.lr, s.weight_decay, progress)
 
     @staticmethod
     def _view(images: Tensor, generator: torch.Generator) -> Tensor:

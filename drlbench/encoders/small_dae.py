@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from drlbench.encoders.small import SmallEncoder, conv, descend
 from drlbench.settings import Settings
-from drlbench.training import TrainingLog, sent
+from drlbench.training import Progress, TrainingLog, sent
 
 
 class AutoencoderSettings(Settings):
@@ -65,14 +65,14 @@ class DenoisingAutoencoder(SmallEncoder):
         hidden = self.up_conv(self.up_linear(features).unflatten(1, self.grid))
         return (self.out(F.interpolate(hidden, size=self.image_shape[1:], mode="nearest")) + 1) / 2
 
-    def _train(self, pixels: Tensor, labels: Tensor, generator: torch.Generator) -> TrainingLog:
+    def _train(self, pixels: Tensor, labels: Tensor, generator: torch.Generator, progress: Progress) -> TrainingLog:
         s = self.settings
 
         def loss() -> Tensor:
             clean = pixels[sent(torch.randint(len(pixels), (s.batch,), generator=generator), pixels.device)]
             return F.mse_loss(self.reconstruct(self.features(self._corrupt(clean, generator))), clean)
 
-        return descend(self.parameters(), loss, s.steps, s.lr, 0.0)
+        return descend(self.parameters(), loss, s.steps, s.lr, 0.0, progress)
 
     def _corrupt(self, clean: Tensor, generator: torch.Generator) -> Tensor:
         count, _, height, width = clean.shape

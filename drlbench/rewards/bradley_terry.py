@@ -21,11 +21,13 @@ from drlbench.rewards.base import Reward
 from drlbench.seeds import seeded
 from drlbench.settings import Settings, parse_settings
 from drlbench.training import (
+    Progress,
     TrainingLog,
     load_config,
     load_weights,
     save_network,
     to_float,
+    unwatched,
     warmup_then_cosine,
     weights_sha256,
 )
@@ -89,7 +91,13 @@ class BradleyTerry(Reward):
 
     @classmethod
     def fit(
-        cls, name: str, pairs: Pairs, classes: int, settings: Mapping[str, Any], seed: int
+        cls,
+        name: str,
+        pairs: Pairs,
+        classes: int,
+        settings: Mapping[str, Any],
+        seed: int,
+        progress: Progress = unwatched,
     ) -> tuple[Self, TrainingLog]:
         """Train on a part of the pairs, measure on the rest, freeze.
 
@@ -112,7 +120,7 @@ class BradleyTerry(Reward):
             order = torch.randperm(len(first), generator=generator)
             train, check = order[held:], order[:held]
             reward = cls(name, record, first.shape[1:], classes)
-            log = reward._train(first[train], second[train], y[train], winner[train], generator)
+            log = reward._train(first[train], second[train], y[train], winner[train], generator, progress)
             reward.requires_grad_(False).eval()
             log.summary |= reward._judge(first[check], second[check], y[check], winner[check])
         reward._sign()
@@ -126,7 +134,7 @@ class BradleyTerry(Reward):
             reward = cls(cls.kind, record, image_shape, classes).to("meta")
             images = torch.empty(record.batch, *image_shape, device="meta")
             y = torch.zeros(record.batch, dtype=torch.int64, device="meta")
-            reward._train(images, images, y, y.float(), generator)
+            reward._train(images, images, y, y.float(), generator, unwatched)
 
     def forward(self, images: Tensor, y: Tensor) -> Tensor:
         """Scores (B,) of images (B, C, H, W), nominally in [0, 1], with labels y (B,) int64."""
@@ -134,7 +142,13 @@ class BradleyTerry(Reward):
         return self.out(h)[:, 0] + (h * self.by_class(y)).sum(1)
 
     def _train(
-        self, first: Tensor, second: Tensor, y: Tensor, winner: Tensor, generator: torch.Generator
+        self,
+        first: Tensor,
+        second: Tensor,
+        y: Tensor,
+        winner: Tensor,
+        generator: torch.Generator,
+        progress: Progress,
     ) -> TrainingLog:
         s, log = self.settings, TrainingLog()
         optimiser = torch.optim.AdamW(self.parameters(), lr=s.lr, weight_decay=s.weight_decay)
@@ -152,6 +166,7 @@ class BradleyTerry(Reward):
             schedule.step()
             if step % 20 == 0 or step == s.steps - 1:
                 log.note(step + 1, loss=loss.item())
+                progress((step + 1) / s.steps)
         return log
 
     def _judge(self, first: Tensor, second: Tensor, y: Tensor, winner: Tensor) -> dict[str, float]:

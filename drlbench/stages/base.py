@@ -105,12 +105,14 @@ def _train(job: Job) -> None:
     autoencoder, latent_log = _latent(job, images) if spec["latent"] else (None, TrainingLog())
     model = backbones.wrap(net, autoencoder).to(job.device)
     images, labels = images.to(job.device), labels.to(job.device)
+    # A latent of its own is trained first, and counts as half.
+    told = (lambda done: job.progress((1 + done) / 2)) if spec["latent"] else job.progress
     tokens = None
     with torch.no_grad():
         latents = model.encode(images)
         if spec["align"]:
             tokens = _token_encoder(job, spec["align"]).to(job.device).tokens(images)
-    log = pretrain(model, latents, labels, spec["pretrain"], seed_of("base", "training", seed), tokens)
+    log = pretrain(model, latents, labels, spec["pretrain"], seed_of("base", "training", seed), tokens, told)
     log.summary |= latent_log.summary
     config = {
         "family": spec["size"] or spec["family"],
@@ -133,7 +135,7 @@ def _latent(job: Job, images: torch.Tensor) -> tuple[SmallRAE, TrainingLog]:
     with seeded(seed_of("latent", seed)) as generator:
         shape = (images.shape[1], images.shape[2], images.shape[3])
         autoencoder = SmallRAE(encoder, settings, shape, (tokens.shape[1], tokens.shape[2]))
-        log = autoencoder.fit(images, generator)
+        log = autoencoder.fit(images, generator, lambda done: job.progress(done / 2))
     save_small_rae(job.out, autoencoder, job.inputs[f"encoder:{name}"])
     return autoencoder, log
 

@@ -26,7 +26,7 @@ def run(job: Job) -> None:
     if kind.fitted:
         data = read_dataset(settings["data"])
         encoder, log = kind.fit(
-            data.train_images, data.train_labels, settings["settings"], settings["seed"], job.device
+            data.train_images, data.train_labels, settings["settings"], settings["seed"], job.device, job.progress
         )
         write_curve(job.out, log)
         summary = log.summary

@@ -71,7 +71,7 @@ def _bradley_terry(job: Job) -> tuple[Reward, TrainingLog]:
         pairs = annotators[source](data, count, seed_of("pairs", s["seed"]))
     else:
         pairs = load_pairs(Path(source))
-    return BradleyTerry.fit(s["name"], pairs, data.num_classes, s["settings"], s["seed"])
+    return BradleyTerry.fit(s["name"], pairs, data.num_classes, s["settings"], s["seed"], job.progress)
 
 
 def _discriminator(job: Job) -> tuple[Reward, TrainingLog]:

@@ -31,6 +31,7 @@ from drlbench.rewards.bradley_terry import BradleyTerry
 from drlbench.rewards.discriminator import DiscriminatorSettings
 from drlbench.rewards.discriminator_fit import fit_discriminator
 from drlbench.suite.kinds import in_full
+from drlbench.training import unwatched
 from drlbench.weights.catalogue import ASSETS
 from drlbench.weights.files import cached
 
@@ -162,7 +163,7 @@ def test_a_preference_reward_is_trained_as_counted() -> None:
     record = BradleyTerry.Record(**given)
     reward = BradleyTerry("bt", record, SHAPE, 10)  # type: ignore[arg-type] # `Record` is typed as any settings
     images, y = torch.rand(8, *SHAPE), torch.arange(8)
-    executed = operations(lambda: reward._train(images, images, y, y.float() % 2, torch.Generator()))
+    executed = operations(lambda: reward._train(images, images, y, y.float() % 2, torch.Generator(), unwatched))
     assert preference_training(text(record.model_dump()), SHAPE, 10).flops == executed
 
 

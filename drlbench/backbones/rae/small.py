@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from drlbench.registry import ENCODERS
 from drlbench.settings import Settings
-from drlbench.training import TrainingLog, warmup_then_cosine
+from drlbench.training import Progress, TrainingLog, unwatched, warmup_then_cosine
 from drlbench.weights.read import read_checkpoint
 from drlbench.weights.strict import load_strict
 
@@ -113,7 +113,7 @@ class SmallRAE(nn.Module):
         projected = self.encoder.tokens(images) @ self.basis  # (B, T, C)
         return projected.transpose(1, 2).unflatten(2, (self.grid, self.grid))
 
-    def fit(self, images: Tensor, generator: torch.Generator) -> TrainingLog:
+    def fit(self, images: Tensor, generator: torch.Generator, progress: Progress = unwatched) -> TrainingLog:
         """Settle the statistics on images (N, C', H', W') in [0, 1] and train the decoder on them."""
         with torch.no_grad():
             tokens = self.encoder.tokens(images).flatten(0, 1).double()  # (N T, Z)
@@ -126,9 +126,11 @@ class SmallRAE(nn.Module):
             self.mean.copy_(projected.mean(0))
             self.scale.copy_((projected.var(0) + EPSILON).sqrt())
             latents = self.encode(images)
-        return self._train_decoder(images, latents, generator)
+        return self._train_decoder(images, latents, generator, progress)
 
-    def _train_decoder(self, images: Tensor, latents: Tensor, generator: torch.Generator) -> TrainingLog:
+    def _train_decoder(
+        self, images: Tensor, latents: Tensor, generator: torch.Generator, progress: Progress
+    ) -> TrainingLog:
         s, log = self.settings, TrainingLog()
         optimiser = torch.optim.AdamW(self.decoder.parameters(), lr=s.lr, weight_decay=0.0)
         schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -145,6 +147,7 @@ class SmallRAE(nn.Module):
             schedule.step()
             if step % 50 == 0 or step == s.steps - 1:
                 log.note(step + 1, decoder_loss=loss.item())
+                progress((step + 1) / s.steps)
         self.requires_grad_(False).eval()
         with torch.no_grad():
             log.summary["reconstruction_mse"] = float(F.mse_loss(self.decode(latents), images))
