@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+
+TRUST = 30.0  # seconds: so much work as expected is put beside what was seen, which may be one stage's slow import
 
 
 class Remaining:
     """Seconds of work left, in time that does not grow with the number of stages.
 
-    Stages are scaled by what those of their kind took over what was expected, else by what all have taken, else not.
+    Stages are scaled by what those of their kind took over what was expected, else by what all have taken, else not;
+    what a running stage has done so far counts with them.
 
     Args:
         kinds: key -> kind of the stages that are to be made.
@@ -27,13 +30,13 @@ class Remaining:
             self._left[kind] += expected[key]
         self.count = len(kinds)
         self.uncounted = sum(not expected[key] for key in kinds)
-        self._done: dict[str, float] = {}
+        self._done: dict[str, tuple[float, float]] = {}
         self._took: dict[str, tuple[float, float]] = {}  # kind -> seconds, and what was expected
 
-    def progress(self, key: str, fraction: float) -> None:
-        """A running stage has come so far, in [0, 1]; word that comes after its end is late and says nothing."""
+    def progress(self, key: str, fraction: float, seconds: float) -> None:
+        """A running stage has come so far, in [0, 1], in `seconds`; word that comes after its end says nothing."""
         if key in self._open:
-            self._done[key] = fraction
+            self._done[key] = fraction, seconds
 
     def end(self, key: str, seconds: float | None) -> None:
         """A stage is over: it was made in `seconds`, or (None) taken from elsewhere, or it failed."""
@@ -51,12 +54,20 @@ class Remaining:
     def seconds(self) -> float:
         """Of all stages that have not ended, one after another."""
         begun: dict[str, float] = defaultdict(float)
-        for key, fraction in self._done.items():
-            begun[self._kinds[key]] += fraction * self._expected[key]
-        took, thought = (math.fsum(pair[i] for pair in self._took.values()) for i in (0, 1))
-        overall = took / thought if thought else 1.0
-        total = 0.0
-        for kind, left in self._left.items():
-            own = self._took.get(kind)
-            total += max(0.0, left - begun[kind]) * (own[0] / own[1] if own else overall)
-        return total
+        seen = dict(self._took)
+        for key, (fraction, seconds) in self._done.items():
+            kind, part = self._kinds[key], fraction * self._expected[key]
+            begun[kind] += part
+            took, thought = seen.get(kind, (0.0, 0.0))
+            seen[kind] = took + seconds, thought + part
+        overall = _factor(seen.values())
+        return math.fsum(
+            max(0.0, left - begun[kind]) * (_factor([seen[kind]]) if kind in seen else overall)
+            for kind, left in self._left.items()
+        )
+
+
+def _factor(seen: Iterable[tuple[float, float]]) -> float:
+    """What stages took over what was expected of them, both in seconds."""
+    took, thought = (math.fsum(column) for column in zip((TRUST, TRUST), *seen, strict=True))
+    return took / thought

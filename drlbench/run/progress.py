@@ -24,6 +24,8 @@ from drlbench.plan.node import Node
 from drlbench.run.executors.base import Outcome
 from drlbench.store.disk import refusal
 
+QUIET = 60.0  # seconds that a stage may be silent where there are no bars
+
 
 class Watcher:
     """Listens to an executor: events.jsonl, a bar per running stage, and an estimate of the time left.
@@ -38,6 +40,8 @@ class Watcher:
         self.left = {n.key for n in nodes}
         self.remaining = Remaining({n.key: n.kind for n in nodes if n.key in expected}, expected)
         self.bars: dict[str, TaskID] = {}
+        self.begun: dict[str, float] = {}  # key -> when the stage began, and when it was last spoken of
+        self.said: dict[str, float] = {}
         console = Console(stderr=True)
         self.live = console.is_terminal
         clip = Column(ratio=1, no_wrap=True, overflow="ellipsis")  # a long label never pushes the clock out
@@ -100,15 +104,23 @@ class Watcher:
             self.write(what, stage=node.kind, key=node.key, label=node.label, owner=str(outcome))
             print(f"{node.label}: {said} {outcome}", file=sys.stderr)
         elif what == "progress" and isinstance(outcome, float):
-            self.remaining.progress(node.key, outcome)
-            if node.key in self.bars:
-                self.bar.update(self.bars[node.key], completed=outcome)
+            self._progressed(node, outcome)
         elif what == "start":
             self.write("start", stage=node.kind, key=node.key, label=node.label)
+            self.begun[node.key] = self.said[node.key] = time.monotonic()
             if self.live:
                 self.bars[node.key] = self.bar.add_task(node.label[:60], total=1.0, left="")
         elif isinstance(outcome, Outcome):
             self._ended(node, outcome)
+
+    def _progressed(self, node: Node, done: float) -> None:
+        now = time.monotonic()
+        self.remaining.progress(node.key, done, now - self.begun.get(node.key, now))
+        if node.key in self.bars:
+            self.bar.update(self.bars[node.key], completed=done)
+        elif not self.live and now - self.said.get(node.key, now) > QUIET:
+            self.said[node.key] = now
+            print(f"  {node.label}: {done:.0%}, {self._words(self.estimate())}", file=sys.stderr)
 
     def _ended(self, node: Node, outcome: Outcome) -> None:
         self.left.discard(node.key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -28,27 +29,45 @@ def watched(folder: Path, workers: int = 1) -> Watcher:
     return watcher
 
 
-def test_every_end_is_written_with_what_is_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_end_is_written_with_what_is_left(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     watcher = watched(tmp_path, workers=2)
     a, b, c = NODES
     watcher("start", a, None)
+    now[0] += 5  # half of what was expected for half of the stage
     watcher("progress", a, 0.5)
     assert watcher.estimate() == pytest.approx(12.5)
-    watcher("end", a, Outcome("made", seconds=20.0))
+    watcher("end", a, Outcome("made", seconds=10.0))
     watcher("wait", b, "1234 on here")
     watcher("end", b, Outcome("cached"))
     watcher("end", c, Outcome("failed", error="no disk", detail="Traceback ...", code=6))
     ends = [e for e in read_events(tmp_path) if e.event == "end"]
     assert [(e.status, e.left, e.seconds) for e in ends] == [
-        ("made", 20, 20.0),
-        ("cached", 10, 0.0),
+        ("made", 10, 10.0),
+        ("cached", 5, 0.0),
         ("failed", 0, 0.0),
     ]
     assert [e.owner for e in read_events(tmp_path) if e.event == "wait"] == ["1234 on here"]
     said = capsys.readouterr().err
-    assert "[1/3] stage a: 20.0 s, about 0:20 left" in said
+    assert "[1/3] stage a: 10.0 s, about 0:10 left" in said
     assert "stage b: waits for 1234 on here" in said and "failed: stage c: no disk" in said
     assert (tmp_path / "logs" / f"samples-{c.key[:12]}.log").read_text() == "Traceback ..."
+
+
+def test_without_bars_a_long_stage_speaks_once_a_minute(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    watcher = watched(tmp_path)
+    watcher("start", NODES[0], None)
+    for now[0] in (20.0, 40.0, 61.0, 70.0, 125.0):
+        watcher("progress", NODES[0], now[0] / 200)
+    said = capsys.readouterr().err.splitlines()
+    assert [line.split(",")[0] for line in said] == ["  stage a: 30%", "  stage a: 62%"]
 
 
 def test_a_bound_is_called_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
