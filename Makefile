@@ -83,7 +83,7 @@ constraints:
 	rm -rf .venv-pins
 	$(PYTHON) -m venv .venv-pins
 	.venv-pins/bin/python -m pip install --quiet --upgrade pip
-	.venv-pins/bin/python -m pip install --quiet '.[test,dev,docs,browser,pretrained,tracking]'
+	.venv-pins/bin/python -m pip install --quiet '.[test,dev,docs,browser,pretrained,tracking,ray,s3,s3-server]'
 	echo '# Made by `make constraints`: what `make run`, `make test` and CI install.' > constraints.txt
 	.venv-pins/bin/python -m pip list --format freeze --exclude drlbench --exclude pip --exclude setuptools >> constraints.txt
 	rm -rf .venv-pins
