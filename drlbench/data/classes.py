@@ -60,6 +60,16 @@ def wnids() -> tuple[str, ...]:
     return tuple(ImageNetInfo("imagenet-1k").label_names())
 
 
+def in_words(names: Sequence[str]) -> tuple[str, ...]:
+    """Names as people say them: ImageNet ids by the first name of their description, others as they are."""
+    if not names or not all(_WNID.fullmatch(name) for name in names):
+        return tuple(names)
+    from timm.data.imagenet_info import ImageNetInfo
+
+    said = ImageNetInfo("imagenet-22k").label_descriptions(as_dict=True)
+    return tuple(str(said.get(name, name)).partition(",")[0] for name in names)
+
+
 def match(own: Sequence[str], known: Sequence[str], what: str, other: str, indexed: bool = False) -> tuple[Labels, str]:
     """The index in `known` of every name in `own`, (len(own),) int64, and by what they were matched.
 

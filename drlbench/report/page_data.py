@@ -39,7 +39,7 @@ def page_data(run: RunData, summary: Summary) -> tuple[dict[str, Any], list[str]
     pictures, grids, warnings = thumbnails(run, cells, summary.plain_guidance, max(0, min(PICTURE_BUDGET, left)))
     x, y = default_axes(run, known) if known else ("", "")
     data = {
-        "classes": list(run.record.classes) or [str(i) for i in range(run.record.grid.rows or 0)],
+        "classes": run.record.row_names,
         "backbones": list(run.backbones),
         "guidances": list(run.guidances),
         "guidance": summary.plain_guidance,

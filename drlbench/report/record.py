@@ -146,6 +146,12 @@ class RunRecord(_Part):
     details: dict[str, dict[str, Any]] = Field(default_factory=dict, description="Further numbers, by replicates' key.")
     results: Written | None = None
 
+    @property
+    def row_names(self) -> list[str]:
+        """What the rows of every sample grid show: the first classes, by their numbers where no names were kept."""
+        count = self.grid.rows or 0
+        return [*self.classes[:count], *(str(i) for i in range(len(self.classes), count))]
+
     def __repr__(self) -> str:
         return f"RunRecord({self.suite!r}, {self.status}, {len(self.cells)} cells)"
 

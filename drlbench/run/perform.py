@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from drlbench.cost.estimate import to_come
+from drlbench.data.classes import in_words
 from drlbench.data.sources import survey
 from drlbench.errors import CellsFailed, IntegrityError, UserError, for_terminal
 from drlbench.report.record import FILE, SCHEMA, read_record
@@ -136,6 +137,7 @@ def _about(suite: Suite, plan: Plan, options: Options, started: float) -> dict[s
         "data": [account.document() for account in accounts],
         "resamples": plan.spec.resamples,
         "workers": options.workers,
+        "classes": in_words(suite.images.class_names),
         "stages": [[n.kind, n.key, n.label] for n in plan.nodes.values()],
         "grid": {
             "rows": plan.spec.grid.classes,

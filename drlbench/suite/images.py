@@ -25,12 +25,14 @@ class Images:
         settings: what the readers take.
         num_classes, shape: of the images, (C, H, W); None where they are not here and the entry does not tell.
         absent: why they cannot be read, where they are not here.
+        class_names: in the order of the class index; empty where nothing tells them.
     """
 
     settings: Mapping[str, Any]
     num_classes: int | None
     shape: tuple[int, int, int] | None
     absent: MissingPrerequisite | None = None
+    class_names: tuple[str, ...] = ()
 
     @cached_property
     def keyed(self) -> dict[str, Any]:
@@ -49,7 +51,8 @@ def resolve_images(spec: DataSpec) -> Images:
         raise KeyError(spec.kind)
     check_data(settings)
     if spec.kind in BUILTIN:
-        return Images(settings, *BUILTIN[spec.kind])
+        classes, shape = BUILTIN[spec.kind]
+        return Images(settings, classes, shape, class_names=tuple(str(c) for c in range(classes)))
     try:
         data = read_dataset(settings)
     except MissingPrerequisite as error:
@@ -57,4 +60,4 @@ def resolve_images(spec: DataSpec) -> Images:
         classes = IMAGENET_CLASSES if names == "imagenet" else len(names) if isinstance(names, list) else None
         shape = (1 if settings.get("grey") else 3, size, size) if isinstance(size, int) else None
         return Images(settings, classes, shape, error)
-    return Images(settings, data.num_classes, data.image_shape)
+    return Images(settings, data.num_classes, data.image_shape, class_names=data.class_names)

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from picture_files import of_classes, write
 
-from drlbench.data.classes import MAX_CLASSES, check_count, common, match, ordered, wnids
+from drlbench.data.classes import MAX_CLASSES, check_count, common, in_words, match, ordered, wnids
 from drlbench.data.sources import load_dataset, survey
 from drlbench.errors import UserError
+from drlbench.suite.images import resolve_images
+from drlbench.suite.parts import DataSpec
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # what load_dataset tells
 
@@ -20,6 +22,19 @@ def test_classes_are_numbered_in_natural_order() -> None:
     assert ordered([str(k) for k in range(12)]) == tuple(map(str, range(12)))
     assert ordered(["007", "07", "7"]) == ("007", "07", "7")
     assert ordered(["b", "B", "a"]) == ("B", "a", "b")
+
+
+def test_a_suite_knows_what_the_classes_of_its_folder_are_called(tmp_path: Path) -> None:
+    write(tmp_path, of_classes(["cat", "ant", "bee"]))
+    data = DataSpec.model_validate({"kind": "folder", "path": str(tmp_path), "size": 8, "held_out": 0.5})
+    images = resolve_images(data)
+    assert images.class_names == ("ant", "bee", "cat") and images.num_classes == 3
+
+
+def test_imagenet_ids_are_said_in_words_and_other_names_stay() -> None:
+    assert in_words(["n01440764", "n02099601"]) == ("tench", "golden retriever")
+    assert in_words(["cat", "n02099601"]) == ("cat", "n02099601")  # not ImageNet's numbering
+    assert in_words([]) == ()
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib as mpl
@@ -16,6 +17,7 @@ import drlbench.report
 from drlbench.report.build import build_report
 from drlbench.report.figures import draw_figures, pictures
 from drlbench.report.figures.paper import draw_paper_figures
+from drlbench.report.figures.samples import sample_grids
 from drlbench.report.figures.style import RC, log_ticks
 from drlbench.report.fronts import FRONTIER_COLUMNS
 from drlbench.report.results import COLUMNS
@@ -157,6 +159,16 @@ def test_figures_of_a_run_without_what_they_need(run_dir, tmp_path):
     with mpl.rc_context(RC):
         names = {p.name for p in pictures(read_run(copy))}
     assert "samples_small" in names and "fd_ratio" not in names and "fd_lambda" not in names
+
+
+def test_rows_of_sample_grids_carry_the_names_of_their_classes(run_dir):
+    run = read_run(run_dir)
+    named = replace(run, record=run.record.model_copy(update={"classes": ("tench", "a very long name of a class")}))
+    for source, first in ((run, ["0", "1", "2"]), (named, ["tench", "a very long name of …", "2"])):
+        panels = sample_grids(source, "none")[0].figure.axes
+        written = [t.get_text() for t in panels[0].texts]
+        assert written[:3] == first and len(written) == 10
+        assert not panels[1].texts, "once a line of grids"
 
 
 def test_the_package_imports_nothing_it_must_not():

@@ -115,6 +115,7 @@ def test_behind_a_closed_gate_nothing_is_trained(tmp_path: Path, capsys: pytest.
         perform(suite, lay_out(suite, "*"), store, tmp_path / "run", Options(1, "cpu", "drlbench run", False))
     assert capsys.readouterr().err.count("base gate of sit: FD") == 1
     record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["classes"] == [str(i) for i in range(10)]  # the rows of the grids
     status = {c["id"]: c for c in record["cells"]}
     assert status["sit/base/seed=0.0"]["status"] == "ok"
     failed = [c for c in record["cells"] if c["status"] == "failed"]

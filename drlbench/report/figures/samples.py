@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from matplotlib.axes import Axes
 from PIL import Image
 
 from drlbench.report.figures.style import Picture, footnote, new_figure
@@ -10,6 +11,8 @@ from drlbench.report.rundata import CellKey, RunData
 
 MOST = 8  # columns of tiles taken from each grid
 WIDE = 5  # grids in a row
+MOST_NAMES = 24  # rows of tiles that are named; the page has the same rule
+NAME_WIDTH = 20  # characters of a class's name
 
 
 def sample_grids(run: RunData, guidance: str) -> list[Picture]:
@@ -31,6 +34,8 @@ def sample_grids(run: RunData, guidance: str) -> list[Picture]:
             panel.set_title(title, loc="left", fontsize=8)
         for panel in flat:
             panel.set_axis_off()
+        for line in axes:
+            _name_rows(line[0], run.record.row_names)
         footnote(
             figure,
             f"{backbone}, first seed, guidance {guidance}. The same tile is the same class and noise everywhere.",
@@ -39,6 +44,17 @@ def sample_grids(run: RunData, guidance: str) -> list[Picture]:
         caption = f"Samples of {backbone} for every run and lambda, same noise"
         pictures.append(Picture(f"samples_{safe}", caption, figure))
     return pictures
+
+
+def _name_rows(panel: Axes, names: list[str]) -> None:
+    """The class of each row of tiles, left of a grid."""
+    if len(names) > MOST_NAMES:
+        return
+    for i, name in enumerate(names):
+        short = name if len(name) <= NAME_WIDTH else f"{name[:NAME_WIDTH]}…"
+        panel.text(
+            -0.02, 1 - (i + 0.5) / len(names), short, transform=panel.transAxes, ha="right", va="center", fontsize=6
+        )
 
 
 def read_grid(run: RunData, cell: CellKey, guidance: str) -> np.ndarray | None:
