@@ -22,9 +22,9 @@ import numpy as np
 from scipy import special
 
 from drlbench.frontier.pareto import Floats, best_within, hypervolume
+from drlbench.metrics.bootstrap import LEVEL, NORMAL, wilson
 
-LEVEL = 0.95
-NORMAL_95 = float(special.ndtri(0.5 * (1 + LEVEL)))  # half a 95 % interval in standard deviations
+NORMAL_95 = NORMAL  # half a 95 % interval in standard deviations
 _TAILS = (0.5 * (1 - LEVEL), 0.5 * (1 + LEVEL))
 RNG_SEED = 20260619  # a report's only randomness: reports repeat byte for byte
 
@@ -186,17 +186,6 @@ def hypervolume_estimate(points: Floats, replicates: Floats, ideal: Floats, refe
         ideal, reference: (2,) the box, shared by all families that are compared.
     """
     return estimate(volume_share(points, ideal, reference), volume_share(replicates, ideal, reference))
-
-
-def wilson(successes: int, n: int) -> tuple[float, float]:
-    """95 % Wilson interval of a share."""
-    if not n:
-        return float("nan"), float("nan")
-    z = NORMAL_95
-    share, scale = successes / n, 1 + z * z / n
-    centre = (share + z * z / (2 * n)) / scale
-    half = z / scale * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return float(max(0.0, centre - half)), float(min(1.0, centre + half))
 
 
 def _dominance(criterion: str, values: Floats, replicates: Floats, tie: bool) -> Dominance:

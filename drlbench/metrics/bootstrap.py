@@ -33,6 +33,18 @@ def resample_counts(n: int, resamples: int = 200, seed: int = 0) -> NDArray[np.i
     return counts
 
 
+def wilson(successes: int, n: int) -> tuple[float, float]:
+    """95 % Wilson interval of a share of n independent draws; NaN of none."""
+    if not n:
+        return float("nan"), float("nan")
+    z = NORMAL
+    share, scale = successes / n, 1 + z * z / n
+    centre = (share + z * z / (2 * n)) / scale
+    half = z / scale * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    # At the ends the formula gives 0 and 1, but for rounding.
+    return float(centre - half) if successes else 0.0, float(centre + half) if successes < n else 1.0
+
+
 def linear_replicates(
     value: float, influence: NDArray[np.float64], counts: NDArray[np.integer[Any]]
 ) -> NDArray[np.float64]:

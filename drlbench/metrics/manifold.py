@@ -25,11 +25,10 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 
 from drlbench.errors import UserError, did_you_mean
 from drlbench.metrics.base import Evidence, Measurement, Metric
-from drlbench.metrics.bootstrap import LEVEL, counts_or_default, of_mean
+from drlbench.metrics.bootstrap import counts_or_default, of_mean, wilson
 from drlbench.metrics.inputs import check_features, same_dimension
 from drlbench.metrics.neighbours import Index, Points, blocks, nearest, pair_distances, pairs_within, radii
 from drlbench.metrics.parts import Balls, Table, about, halves_apart, most_drawn
@@ -128,8 +127,8 @@ def _precision(precise: Array, counts: Counts | None) -> Measurement:
     found = of_mean("precision", precise, counts, "higher")
     if counts is None:
         return found
-    ends = binomtest(int(precise.sum()), len(precise)).proportion_ci(LEVEL, method="wilson")
-    return replace(found, low=float(ends.low), high=float(ends.high))
+    low, high = wilson(int(precise.sum()), len(precise))
+    return replace(found, low=low, high=high)
 
 
 def _recall(found: Neighbourhoods, n: int, counts: Counts | None) -> Measurement:

@@ -9,7 +9,6 @@ from drlbench.frontier.uncertainty import (
     hypervolume_estimate,
     recentre,
     volume_share,
-    wilson,
     worst_gap,
 )
 
@@ -115,10 +114,3 @@ def test_missing_replicates_and_values_give_nan_ends():
     assert bare.value == 1.5 and np.isnan(bare.low) and np.isnan(bare.seed_high) and bare.n_seeds == 2
     assert np.isnan(estimate(np.empty(0), np.empty((0, 5))).value)
     assert np.isnan(estimate(np.array([np.nan]), np.ones((1, 5))).low)
-
-
-def test_wilson_matches_the_closed_form_at_the_ends():
-    low, high = wilson(0, 100)
-    assert low == pytest.approx(0, abs=1e-12) and high == pytest.approx(3.8415 / 103.8415, rel=1e-3)
-    assert wilson(100, 100)[1] == pytest.approx(1.0)
-    assert np.isnan(wilson(0, 0)[0])
