@@ -43,9 +43,12 @@ class Counts:
         return found
 
     def _input(self, key: str) -> int:
-        node = self.nodes.get(key)
-        while node is not None and node.kind == "finetune":  # whatever was made of it, a network stays as large
+        node, policy = self.nodes.get(key), None
+        while node is not None and node.kind == "finetune":  # but for a second network, it stays as large
+            policy = policy or node.settings.get("policy")
             node = self.nodes.get(node.inputs["start"][1])
+        if policy is not None and node is not None:
+            return self._numbers.setdefault((self.group(node), self._freeze(policy)), len(self._numbers))
         if node is not None and node.kind == "samples":  # their users see how many there are
             return self._numbers.setdefault(("samples", node.settings.get("n")), len(self._numbers))
         return -1 if node is None else self.group(node)

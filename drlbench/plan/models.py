@@ -7,13 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from drlbench.backbones.origin import autoencoder_for, identity
+from drlbench.cost.networks import NotCounted
+from drlbench.errors import UserError
+from drlbench.plan.equal_time import most_updates, seconds
 from drlbench.plan.gates import gate
 from drlbench.plan.graph import Plan
 from drlbench.plan.measure import looks_through, reference, sampling
 from drlbench.plan.node import Node
 from drlbench.seeds import seed_of
 from drlbench.store.atomic import file_sha256
-from drlbench.suite.cells import Cell, origin, teacher
+from drlbench.suite.cells import Cell, matched, origin, teacher
+from drlbench.suite.load import Suite
 from drlbench.suite.parts import BackboneSpec
 from drlbench.suite.schema import GuidanceSpec, RunSpec
 
@@ -61,6 +65,17 @@ def common_reward(graph: Plan, name: str) -> Node:
         "data": graph.images,
     }
     return graph.add("reward", f"reward {name}", settings, **looks_through(graph, spec.encoders))
+
+
+def begun(suite: Suite) -> Plan:
+    """The graph of a suite with what every cell shares."""
+    graph = Plan(suite)
+    for name in graph.spec.encoders:
+        graph.encoders[name] = encoder(graph, name)
+    for name, reward in graph.spec.rewards.items():
+        if reward.kind != "discriminator":
+            graph.rewards[name] = common_reward(graph, name)
+    return graph
 
 
 def base(graph: Plan, backbone: str, seed: int) -> Node:
@@ -144,9 +159,8 @@ def _model(graph: Plan, cell: Cell) -> tuple[Node, Training]:
     if run.reward is not None:
         # In a combined objective lambda is this reward's weight; alone, it is the algorithm's.
         terms[run.reward] = cell.lambda_ if run.with_ and cell.lambda_ is not None else 1.0
-    tuning = graph.shared(
-        ("tuning", run.algorithm, graph.spec.backbones[cell.backbone].family), lambda: graph.suite.tuning(cell)
-    )
+    alike = cell.backbone if algorithm.rate_width else graph.spec.backbones[cell.backbone].family
+    tuning = graph.shared(("tuning", run.algorithm, alike), lambda: graph.suite.tuning(cell))
     for number in range(1, run.rounds + 1):
         inputs: dict[str, Node] = {}
         for name in terms:
@@ -178,11 +192,36 @@ def _model(graph: Plan, cell: Cell) -> tuple[Node, Training]:
             inputs |= watching
         if (source := teacher(graph.spec, cell)) is not None:
             inputs["teacher"] = _taught(graph, source, run)
+        if (equal := matched(graph.spec, cell)) is not None:
+            settings["updates"] = _equal_updates(graph, cell, equal, settings, {"start": current, **inputs})
         current = graph.add(
             "finetune", f"{cell.id} round {number}: {run.algorithm}", settings, waits, start=current, **inputs
         )
         made.append((number, current))
     return current, tuple(made)
+
+
+def _equal_updates(
+    graph: Plan, cell: Cell, equal: Cell, settings: Mapping[str, Any], inputs: Mapping[str, Node]
+) -> int:
+    """Updates of each round, alike for all seeds and lambdas."""
+
+    def counted() -> int:
+        apart = graph.once("apart", lambda: begun(graph.suite))  # the other cell's stages are counted, not made
+        at = f"runs.{cell.run}.match"
+        try:
+            whole = seconds(apart, (node for _, node in model(apart, equal)[1]))
+            fitted = {f"reward:{name}" for name in graph.spec.rewards if name not in graph.rewards}
+            own = [node for name, node in inputs.items() if name in fitted]
+            left = whole / graph.spec.runs[cell.run].rounds - seconds(graph, own)
+            updates = most_updates(graph, left, settings, inputs)
+        except NotCounted as error:
+            raise UserError(f"{at}: what {equal.id} or this run costs cannot be counted: {error}") from error
+        if not updates:
+            raise UserError(f"{at}: one update of {cell.id} costs more than all the training of {equal.id}")
+        return updates
+
+    return graph.once(("updates", cell.backbone, cell.run), counted)
 
 
 def _taught(graph: Plan, source: Cell, run: RunSpec) -> Node:

@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from drlbench.errors import UserError, did_you_mean, shown
 from drlbench.plan.graph import CellPlan, Plan
 from drlbench.plan.measure import measure, measure_data, sampling
-from drlbench.plan.models import base, common_reward, encoder, judge, model
+from drlbench.plan.models import base, begun, judge, model
 from drlbench.plan.node import Node
 from drlbench.plan.tilt import tilt
 from drlbench.suite.cells import Cell
@@ -39,12 +39,7 @@ def lay_out(suite: Suite, pattern: str = "*", limit: int | None = None, absent_o
         raise UserError(f"--cells '{shown(pattern)}' matches none of the {len(names)} cells{near}")
     if suite.images.absent is not None and not absent_ok:
         raise suite.images.absent
-    graph = Plan(suite)
-    for name in graph.spec.encoders:
-        graph.encoders[name] = encoder(graph, name)
-    for name, reward in graph.spec.rewards.items():
-        if reward.kind != "discriminator":
-            graph.rewards[name] = common_reward(graph, name)
+    graph = begun(suite)
     collecting = gc.isenabled()
     gc.disable()  # all that is made here stays, and looking through it again and again took a third of the time
     try:

@@ -28,6 +28,7 @@ MEANING = {
     "n": "generated samples it was measured on",
     "better": "`lower`, `higher`, or `closer` (to the row of `data`)",
     "signature": "all the number depends on: encoder and reward weights, reference, sampler, n, code",
+    "policy": "the second network beside the start's that the run trained: `widen=W depth=D`; empty without one",
 }
 
 # metric -> (what it is, formula, source); m, C are mean and covariance of features, P generated, Q reference.

@@ -64,6 +64,7 @@ def render(run: RunData, summary: Summary, pictures: dict[str, tuple[str, str]])
             warnings=[*run.record.warnings, *warnings],
             failed=[c for c in run.record.cells if c.status != "ok"],
             provenance=_provenance(run.record),
+            trainings=_trainings(run.record),
             rules=(INTERVAL_RULE, REFERENCE_RULE),
             pictures=pictures,
             data=island(data),
@@ -171,6 +172,18 @@ def _counts(run: RunData) -> list[tuple[str, str]]:
         ("Wall time", duration(run.record.wall_seconds)),
         ("Training time", duration(sum(c.seconds or 0 for c in cells))),
         ("Hardware", ", ".join(str(v) for v in hardware if v not in (None, "")) or "–"),
+    ]
+
+
+def _trainings(record: RunRecord) -> list[tuple[str, ...]]:
+    """Backbone, run, algorithm, updates, policy, cell of equal cost and training time of every trained run, once."""
+    first = {(c.backbone, c.run): c for c in reversed(record.cells) if c.algorithm}
+    return [
+        (
+            *(c.backbone, c.run, c.algorithm or "", "–" if c.updates is None else f"{c.updates:,}"),
+            *("as its start" if c.policy is None else str(c.policy), c.matched or "", duration(c.seconds)),
+        )
+        for c in reversed(first.values())
     ]
 
 

@@ -1,7 +1,8 @@
 """run.json, typed: what ran, on what, and what became of every cell.
 
-Schema 2 added `results`, the length and checksum of results.csv. Files of schema 1 are read as they are; a key that is
-unknown here is kept (`model_extra`), so that nothing a run wrote is lost on the way.
+Schema 2 added `results`, the length and checksum of results.csv; schema 3 a cell's `policy`, `updates` and `matched`.
+Files of earlier schemas are read as they are; a key that is unknown here is kept (`model_extra`), so that nothing a run
+wrote is lost on the way.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from drlbench.errors import IntegrityError, MissingPrerequisite
 
-SCHEMA = 2
+SCHEMA = 3
 FILE = "run.json"
 
 
@@ -64,6 +65,16 @@ class Guidance(_Part):
     cfg_high: float | None = None
 
 
+class Policy(_Part):
+    """The second network that a run puts beside its start's: its hidden width and its blocks."""
+
+    widen: int
+    depth: int
+
+    def __str__(self) -> str:
+        return f"widen {self.widen}, depth {self.depth}"
+
+
 class CellRecord(_Part):
     """One model of the run: where it came from, what it was trained on, what that took."""
 
@@ -81,6 +92,9 @@ class CellRecord(_Part):
     start: str | None = Field(default=None, description="Id of the cell it starts from.")
     teacher: str | None = Field(default=None, description="Id of the cell whose samples it learns from.")
     settings: dict[str, Any] = Field(default_factory=dict)
+    policy: Policy | None = Field(default=None, description="The second network it has, its own or its start's.")
+    updates: int | None = Field(default=None, description="Optimiser updates of each round.")
+    matched: str | None = Field(default=None, description="Id of the cell whose training costs as much as its own.")
     seconds: float | None = Field(default=None, description="Seconds of all its training stages.")
     training_seconds: float | None = Field(default=None, description="Seconds of its fine-tunes alone.")
     kl_nats: float | None = None

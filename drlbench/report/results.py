@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
 COLUMNS = [
     *("suite", "backbone", "run", "reward", "algorithm", "lambda", "seed", "guidance", "cfg", "cfg_low", "cfg_high"),
-    *("space", "metric", "value", "low", "high", "n", "better", "signature"),
+    *("space", "metric", "value", "low", "high", "n", "better", "signature", "policy"),
 ]
+ADDED = ("policy",)  # columns that files of earlier versions lack, the last ones
 NUMBERS = frozenset({"lambda", "cfg", "cfg_low", "cfg_high", "value", "low", "high"})
 BETTER = ("lower", "higher", "closer")
 DATA = "data"
@@ -59,6 +60,7 @@ class Row:
     n: int
     better: str
     signature: str
+    policy: str = ""
 
 
 def shield(text: str) -> str:
@@ -146,9 +148,9 @@ def read_results(path: Path) -> list[Row]:
     with io.StringIO(text, newline="") as file:
         reader = csv.reader(file)
         header = next(reader, [])
-        if header != COLUMNS:
+        if header not in (COLUMNS, COLUMNS[: -len(ADDED)]):
             raise UserError(f"{path}:1: {_header_fault(header)}")
-        return [_parse(path, reader.line_num, cells) for cells in reader if cells]
+        return [_parse(path, reader.line_num, header, cells) for cells in reader if cells]
 
 
 def frame(rows: Iterable[Row]) -> pd.DataFrame:
@@ -170,11 +172,11 @@ def _header_fault(header: list[str]) -> str:
     return f"the columns are not in the order {','.join(COLUMNS)}"
 
 
-def _parse(path: Path, line: int, cells: list[str]) -> Row:
-    if len(cells) != len(COLUMNS):
-        raise UserError(f"{path}:{line}: {len(cells)} cells where {len(COLUMNS)} are expected")
+def _parse(path: Path, line: int, header: list[str], cells: list[str]) -> Row:
+    if len(cells) != len(header):
+        raise UserError(f"{path}:{line}: {len(cells)} cells where {len(header)} are expected")
     values: list[object] = []
-    for column, text in zip(COLUMNS, cells, strict=True):
+    for column, text in zip(header, cells, strict=True):
         try:
             if column in NUMBERS:
                 values.append(float(text) if text else None)
@@ -184,7 +186,7 @@ def _parse(path: Path, line: int, cells: list[str]) -> Row:
                 values.append(unshield(text))
         except ValueError as error:
             raise UserError(f"{path}:{line}: column {column}: {text!r} is not a number") from error
-    row = Row(*values)  # type: ignore[arg-type] # one by one from COLUMNS
+    row = Row(*values)  # type: ignore[arg-type] # one by one from the header, a part of COLUMNS
     if row.value is None:
         raise UserError(f"{path}:{line}: column value: empty; an unknown value is written nan")
     if row.better not in BETTER:

@@ -20,7 +20,7 @@ from drlbench.run.bound import Bound, bound_of
 from drlbench.run.reading import Curve, Reader, Score
 from drlbench.run.signatures import signature
 from drlbench.store import atomic
-from drlbench.suite.cells import origin, teacher
+from drlbench.suite.cells import matched, origin, policy, teacher
 
 if TYPE_CHECKING:
     from drlbench.plan.graph import CellPlan, Measured, Plan
@@ -132,6 +132,7 @@ def _row(plan: Plan, cell: CellPlan | None, guidance: str, space: str, score: Sc
     run = spec.runs[cell.cell.run] if cell else None
     algorithm = spec.algorithms[run.algorithm].kind if run and run.algorithm else ""
     reward = "+".join([*run.with_, *([run.reward] if run.reward else [])]) if run else ""
+    added = policy(spec, cell.cell) if cell else None
     values = {
         "suite": spec.suite,
         "backbone": cell.cell.backbone if cell else "",
@@ -147,6 +148,7 @@ def _row(plan: Plan, cell: CellPlan | None, guidance: str, space: str, score: Sc
         "space": space,
         **{k: getattr(score, k) for k in ("metric", "value", "low", "high", "n", "better")},
         "signature": mark,
+        "policy": f"widen={added.widen} depth={added.depth}" if added else "",
     }
     return Row(**{("lambda_" if c == "lambda" else c): values[c] for c in COLUMNS})
 
@@ -176,6 +178,9 @@ def _cell(plan: Plan, reader: Reader, cell: CellPlan, run: Path, kl: float | Non
         "start": None if start is None else start.id,
         "teacher": None if (source := teacher(plan.spec, cell.cell)) is None else source.id,
         "settings": {k: settings[k] for k in ("integrator", "steps") if k in settings},
+        "policy": None if (added := policy(plan.spec, cell.cell)) is None else added.model_dump(),
+        "updates": next((n.settings["updates"] for _, n in cell.training if n.kind == "finetune"), None),
+        "matched": None if (equal := matched(plan.spec, cell.cell)) is None else equal.id,
         "seconds": round(sum(_seconds(reader, n) for n in trained), 1),
         "training_seconds": round(
             sum(reader.described(n).get("training_seconds", 0.0) for n in trained if n.kind == "finetune"), 1

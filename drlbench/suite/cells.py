@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from drlbench.suite.parts import PolicySpec
 from drlbench.suite.schema import RunSpec, SuiteSpec
 
 
@@ -78,6 +79,18 @@ def teacher(spec: SuiteSpec, cell: Cell) -> Cell | None:
     """The cell whose samples `cell` learns from, chosen as `origin` is; None when it learns from the train images."""
     source = spec.runs[cell.run].teacher
     return None if source is None else _sibling(spec, cell, source.run, source.lambda_)
+
+
+def matched(spec: SuiteSpec, cell: Cell) -> Cell | None:
+    """The cell whose training costs as much as `cell`'s is to, chosen as `origin` is; None without a `match`."""
+    equal = spec.runs[cell.run].match
+    return None if equal is None else _sibling(spec, cell, equal.run, equal.lambda_)
+
+
+def policy(spec: SuiteSpec, cell: Cell) -> PolicySpec | None:
+    """The second network of a cell's model: its run's, or that of the run it starts from."""
+    run = spec.runs[cell.run]
+    return run.policy if run.policy or run.start is None else spec.runs[run.start.run].policy
 
 
 def _sibling(spec: SuiteSpec, cell: Cell, run: str, weight: float | None) -> Cell:

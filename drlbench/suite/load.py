@@ -21,7 +21,7 @@ from drlbench.suite.cells import Cell, cells
 from drlbench.suite.document import Problem, read_document
 from drlbench.suite.images import Images, resolve_images
 from drlbench.suite.kinds import filled, in_full, record_in_full, setting_faults
-from drlbench.suite.networks import build, fitted_to_images, pretraining_faults
+from drlbench.suite.networks import build, fitted_to_images, hidden_width, pretraining_faults
 from drlbench.suite.outside import outside_faults
 from drlbench.suite.parts import BackboneSpec, DataSpec
 from drlbench.suite.reading import read_spec
@@ -60,7 +60,12 @@ class Suite:
     def tuning(self, cell: Cell) -> Mapping[str, Any]:
         """Every setting of the algorithm that makes a cell."""
         name = str(self.spec.runs[cell.run].algorithm)
-        return self._presets[name, self.spec.backbones[cell.backbone].family]
+        backbone = self.spec.backbones[cell.backbone]
+        found = self._presets[name, backbone.family]
+        chosen_at = self.spec.algorithms[name].rate_width
+        if chosen_at is None:
+            return found
+        return {**found, "learning_rate": found["learning_rate"] * chosen_at / hidden_width(backbone)}
 
 
 def load_suite(source: str | Path, overrides: tuple[str, ...] = ()) -> Suite:
@@ -108,6 +113,7 @@ def _fill_faults(spec: SuiteSpec) -> Iterator[Problem]:
                     yield Problem((section, name, key) if key in part.settings else (section, name), text)
             except UserError as error:  # a plug-in that does not load
                 yield Problem((section, name, "kind"), str(error))
+    yield from _rate_faults(spec)
     for name, backbone in spec.backbones.items():
         for at, text in (*outside_faults(backbone), *pretraining_faults(backbone)):
             yield Problem(("backbones", name, *at), text)
@@ -117,6 +123,22 @@ def _fill_faults(spec: SuiteSpec) -> Iterator[Problem]:
         count += len(spec.backbones) * len(spec.base_seeds) * weights * len(run.seeds)
     if count > MAX_CELLS:
         yield Problem(("runs",), f"{count:,} cells; a suite has at most {MAX_CELLS:,}")
+
+
+def _rate_faults(spec: SuiteSpec) -> Iterator[Problem]:
+    """Widths that a learning rate hangs on and that nothing says."""
+    for run in spec.runs.values():
+        algorithm = spec.algorithms.get(run.algorithm or "")
+        if algorithm is None or algorithm.rate_width is None or algorithm.kind not in ALGORITHMS.names():
+            continue
+        at = ("algorithms", str(run.algorithm), "rate_width")
+        if "learning_rate" not in in_full(ALGORITHMS, algorithm.kind, {}) and "learning_rate" not in algorithm.settings:
+            yield Problem(at, f"{algorithm.kind} has no `learning_rate` that could hang on the width")
+        for name in set(run.backbones or spec.backbones) & spec.backbones.keys():
+            try:
+                hidden_width(spec.backbones[name])
+            except UserError as error:
+                yield Problem(at, f"backbone {name!r}: {error}")
 
 
 def _look_at_images(spec: DataSpec) -> tuple[Images, list[Problem]]:

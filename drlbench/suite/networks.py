@@ -40,6 +40,21 @@ def name_of(spec: BackboneSpec) -> str:
     return spec.size or (card.size if card else spec.family)
 
 
+def hidden_width(spec: BackboneSpec) -> int:
+    """Width of a network's hidden layers; of RAE's two stacks the trunk's.
+
+    Raises:
+        UserError: its weights alone tell, or it has no such width.
+    """
+    family, own = resolve(name_of(spec), BACKBONES.names())
+    parameters = inspect.signature(BACKBONES.get(family)).parameters
+    full = {n: p.default for n, p in parameters.items()} | own | spec.architecture
+    if (spec.checkpoint and not own and "hidden_size" not in spec.architecture) or "hidden_size" not in full:
+        raise UserError("the width of this network is not known; give its `size`, or its hidden_size")
+    width = full["hidden_size"]
+    return width if isinstance(width, int) else int(width[0])
+
+
 def fitted_to_images(spec: BackboneSpec, images: Images, encoders: Mapping[str, EncoderSpec]) -> BackboneSpec:
     """The same backbone with the classes, channels and size that it leaves out, where a model is trained here.
 

@@ -90,6 +90,12 @@ class AlgorithmSpec(OpenSpec):
     updates: Annotated[int, Field(gt=0, le=MAX_UPDATES)] = key(
         about="optimiser updates of each round", unit="updates", example=3000
     )
+    rate_width: Annotated[int, Field(gt=0, le=65_536)] | None = key(
+        None,
+        about="hidden width that `learning_rate` was chosen at; a backbone of another gets learning_rate * rate_width "
+        "/ its own. Left out: one rate for all",
+        example=12,
+    )
     watch: WatchSpec | None = key(
         None, about="measure what is held out while it trains, and mark where it turns", example={"every": 50}
     )

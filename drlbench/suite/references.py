@@ -148,8 +148,9 @@ def _run(spec: SuiteSpec, name: str, run: RunSpec) -> Iterator[Found]:
     if run.algorithm is None:
         if run.reward is not None or run.lambda_ is not None or run.with_:
             yield at, "a run with a reward needs an `algorithm`"
-        if run.policy is not None:
-            yield (*at, "policy"), "a run with a policy of its own needs an `algorithm` that trains it"
+        for key, what in (("policy", "a policy of its own"), ("match", "another's length")):
+            if getattr(run, key) is not None:
+                yield (*at, key), f"a run with {what} needs an `algorithm` that trains it"
         return
     if run.algorithm not in spec.algorithms:
         yield (*at, "algorithm"), _unknown("algorithm", run.algorithm, spec.algorithms)
@@ -184,6 +185,8 @@ def _run(spec: SuiteSpec, name: str, run: RunSpec) -> Iterator[Found]:
         yield from _teacher(spec, name, run)
     if run.policy is not None:
         yield from _policy(spec, name, run)
+    if run.match is not None:
+        yield from _match(spec, name, run)
     if run.start is not None:
         origin = spec.runs.get(run.start.run)
         if origin is None:
@@ -260,6 +263,22 @@ def _no_such_lambda(run: RunSpec, name: str, weight: float | None) -> str | None
         return None
     said = f"say which `lambda` of {name!r}" if weight is None else f"{name!r} has no lambda {weight:g}"
     return f"{said}; it has {', '.join(f'{x:g}' for x in run.lambda_)}"
+
+
+def _match(spec: SuiteSpec, name: str, run: RunSpec) -> Iterator[Found]:
+    assert run.match is not None
+    at: Location = ("runs", name, "match")
+    equal, weight = spec.runs.get(run.match.run), run.match.lambda_
+    if equal is None:
+        yield (*at, "run"), _unknown("run", run.match.run, spec.runs)
+    elif run.match.run == name or equal.match is not None:
+        yield (*at, "run"), f"{run.match.run!r} is itself as long as another run; chains end after one link"
+    elif equal.algorithm is None:
+        yield (*at, "run"), f"{run.match.run!r} trains nothing"
+    elif (told := _no_such_lambda(equal, run.match.run, weight)) is not None:
+        yield (*at, *(("lambda",) if weight is not None else ())), told
+    elif outside := set(run.backbones or spec.backbones) - set(equal.backbones or spec.backbones):
+        yield (*at, "run"), f"{run.match.run!r} does not run on {', '.join(sorted(outside))}"
 
 
 def _teacher(spec: SuiteSpec, name: str, run: RunSpec) -> Iterator[Found]:

@@ -33,6 +33,13 @@ class TeacherSpec(Spec):
     n: Images = key(about="samples to learn from", unit="images", example=100000)
 
 
+class MatchSpec(Spec):
+    """The cell that a run's training is to cost as much as, by `drlbench plan`'s count of operations."""
+
+    run: str = key(about="name of another run", example="drl")
+    lambda_: Positive | None = key(None, alias="lambda", about="which of its lambdas, where it has any", example=1)
+
+
 class HeadlineSpec(Spec):
     """More RL seeds for the lambdas that the headline rests on."""
 
@@ -75,6 +82,12 @@ class RunSpec(Spec):
         None,
         about="a second network beside its start's; left out: the start's alone. A run that starts from one keeps it",
         example={"widen": 40, "depth": 2},
+    )
+    match: MatchSpec | None = key(
+        None,
+        about="equal time: in place of the algorithm's `updates`, as many in each round as make its rewards and "
+        "fine-tunes cost what another run's do, as one processor core takes them (no clock: the same everywhere)",
+        example={"run": "drl", "lambda": 1},
     )
     backbones: list[str] | None = key(None, about="backbones it runs on; left out: all", example=["sit", "jit"])
     description: str = key("", about="what the report says of it", example="the control, as long on the real images")

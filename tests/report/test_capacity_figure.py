@@ -50,3 +50,15 @@ def test_points_are_the_ratios_at_the_bases_weights(growing):
     assert expected[2][1] > expected[0][1]
     paths = [line.get_xydata() for line in axes.lines]
     assert any(path.shape == (3, 2) and np.allclose(path, expected) for path in paths)
+
+
+def test_a_backbone_of_a_size_that_is_drawn_is_named_instead(growing):
+    twin = growing.record.backbones[1].model_copy(update={"name": "twin"})
+    rows = [*growing.rows, *(dataclasses.replace(r, backbone="twin") for r in growing.rows if r.backbone == "middle")]
+    record = growing.record.model_copy(update={"backbones": (*growing.record.backbones, twin)})
+    (plain,), (picture,) = (
+        by_capacity(run, "none") for run in (growing, dataclasses.replace(growing, record=record, rows=rows))
+    )
+    said = [" ".join(" ".join(t.get_text() for t in p.figure.texts).split()) for p in (plain, picture)]
+    assert "Not drawn" not in said[0]
+    assert "Not drawn: twin (as large as middle)." in said[1]

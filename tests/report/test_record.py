@@ -30,9 +30,13 @@ def test_the_past_schema_is_read_and_holds_no_unknown_key():
 def test_every_version_of_a_runs_folder_is_kept_and_read():
     kept = {path.name: path for path in PAST.parent.glob("schema-*")}
     assert sorted(kept) == [f"schema-{number}" for number in range(1, SCHEMA + 1)]
-    run = read_run(kept["schema-2"])
-    assert len(run.cells) == 3 and len(run.rows) == run.record.results.rows and run.replicates
-    assert unknown(run.record) == []
+    for name in ("schema-2", f"schema-{SCHEMA}"):
+        run = read_run(kept[name])
+        assert len(run.cells) == 3 and len(run.rows) == run.record.results.rows and run.replicates
+        assert unknown(run.record) == []
+    said = {c.run: (c.policy and (c.policy.widen, c.policy.depth), c.updates, c.matched) for c in run.record.cells}
+    assert said == {"base": (None,) * 3, "drl": ((8, 1), 3, None), "sft": (None, 39, "sit/drl/lambda=1/seed=0.0")}
+    assert {r.run: r.policy for r in run.rows} == {"base": "", "drl": "widen=8 depth=1", "sft": "", "data": ""}
 
 
 def unknown(model: BaseModel, at: str = "") -> list[str]:

@@ -25,7 +25,7 @@ ROW = Row(
 def test_columns_are_the_contract():
     assert ",".join(COLUMNS) == (
         "suite,backbone,run,reward,algorithm,lambda,seed,guidance,cfg,cfg_low,cfg_high,space,metric,value,low,high,n,"
-        "better,signature"
+        "better,signature,policy"
     )
 
 
@@ -72,7 +72,7 @@ def test_csv_text_writes_booleans_and_nothing():
         ("0.30000000000000004", "zero", r":2: column value: 'zero' is not a number"),
         ("0.30000000000000004", "", r"column value: empty"),
         (",7,lower", ",7,smaller", "'smaller' is not one of lower, higher, closer"),
-        (",7,lower,sig", ",7,lower", "18 cells where 19"),
+        (",7,lower,sig", ",7,lower", "19 cells where 20"),
     ],
 )
 def test_a_broken_file_is_named_with_line_and_column(old, new, message, tmp_path):

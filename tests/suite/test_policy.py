@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from drlbench.cost.counts import Counts
 from drlbench.cost.networks import network_passes
 from drlbench.cost.stage import Graph, Stage
 from drlbench.errors import UserError
 from drlbench.plan.graph import Plan
 from drlbench.plan.pipeline import lay_out
+from drlbench.stages.finetune import cost
 from drlbench.suite.load import load_suite
 
 SUITE = """\
@@ -71,6 +73,14 @@ def test_both_networks_are_counted_from_there_on(tmp_path: Path) -> None:
         found = models[f"sit/{name}/seed=0.0: samples, none"].velocity.passes
         assert found.values == narrow.values + second.values
         assert found.forward.flops == pytest.approx(narrow.forward.flops + second.forward.flops, rel=1e-3)
+
+
+def test_a_plan_tells_what_comes_after_a_second_network_from_the_same_without(tmp_path: Path) -> None:
+    wider = SUITE.replace("runs:", "runs:\n  drl: {algorithm: am, reward: drl, lambda: 1, rounds: 2}")
+    plan = planned(tmp_path, wider)
+    counts, found = Counts(plan.nodes), {n.label: n for n in plan.nodes.values()}
+    plain, wide = (found[f"sit/{run}/lambda=1/seed=0.0 round 2: am"] for run in ("drl", "drl-wide"))
+    assert counts.of(plain).tflop < counts.of(wide).tflop == cost(Stage(wide, Graph(plan.nodes))).tflop
 
 
 @pytest.mark.parametrize(

@@ -30,18 +30,21 @@ SIZES = 3
 
 def by_capacity(run: RunData, guidance: str) -> list[Picture]:
     """One picture per family of backbones that differ in their number of weights; none where no family has three."""
-    families: dict[str, dict[int, str]] = defaultdict(dict)
+    families: dict[str, dict[int, list[str]]] = defaultdict(lambda: defaultdict(list))
     for backbone in run.record.backbones:
         if backbone.family and backbone.parameters and backbone.name in run.backbones:
-            families[backbone.family][backbone.parameters] = backbone.name
+            families[backbone.family][backbone.parameters].append(backbone.name)
     return [
         picture
-        for family, sizes in families.items()
-        if len(sizes) >= SIZES and (picture := _picture(run, guidance, family, dict(sorted(sizes.items()))))
+        for family, alike in families.items()
+        if len(alike) >= SIZES and (picture := _picture(run, guidance, family, dict(sorted(alike.items()))))
     ]
 
 
-def _picture(run: RunData, guidance: str, family: str, sizes: dict[int, str]) -> Picture | None:
+def _picture(run: RunData, guidance: str, family: str, alike: dict[int, list[str]]) -> Picture | None:
+    """Of several backbones with the same number of weights the first is drawn, and the picture names the others."""
+    sizes = {count: found[0] for count, found in alike.items()}
+    left_out = [f"{', '.join(found[1:])} (as large as {found[0]})" for found in alike.values() if found[1:]]
     names = [n for n in run.runs if n != BASE]
     figure, grid = new_figure(0.6 + 3.6 * len(run.spaces), 4.0, 1, len(run.spaces))
     look, drawn = run_styles(run), []
@@ -88,7 +91,7 @@ def _picture(run: RunData, guidance: str, family: str, sizes: dict[int, str]) ->
         figure,
         "Above 1 is better than the base of that size. Solid: geometric mean over seeds, bars 95 % over seeds where "
         f"there are several, over samples otherwise. Dotted: the exact optimum of the first round. {DAGGER} held out. "
-        f"Guidance: {guidance}.",
+        f"Guidance: {guidance}." + (f" Not drawn: {'; '.join(left_out)}." if left_out else ""),
     )
     settle_and_name(figure, drawn)
     return Picture(f"capacity_{family}", f"What is gained over the base as a {family} network grows", figure)
