@@ -5,7 +5,6 @@ from __future__ import annotations
 import resource
 import shutil
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from drlbench.errors import MissingPrerequisite, UserError
 from drlbench.plan.prerequisites import has_gpu, missing, weights_of
 from drlbench.run.perform import FREE_BYTES
 from drlbench.store.bucket import SCHEME
-from drlbench.store.disk import preflight, size
+from drlbench.store.disk import clock_of, preflight, size
 
 if TYPE_CHECKING:
     from drlbench.suite.load import Suite
@@ -143,14 +142,10 @@ def _clock(store: Path) -> Iterator[Trouble]:
         yield Trouble("the clock is behind the date of drlbench's own files: no certificate will be valid",
                       "timedatectl set-ntp true")  # fmt: skip
     if store.is_dir():
-        probe = store / f".probe-{uuid.uuid4().hex}.tmp"
         try:
-            probe.touch()
-            skew = probe.stat().st_mtime - time.time()
+            skew = clock_of(store) - time.time()
         except OSError:
             return  # told above
-        finally:
-            probe.unlink(missing_ok=True)
         if abs(skew) > SKEW:
             yield Trouble(f"the clock of the store's file system is {skew:+.0f} s from this machine's: logs will "
                           "not agree", "timedatectl set-ntp true   # on both")  # fmt: skip

@@ -7,6 +7,7 @@ import os
 import re
 import resource
 import shutil
+import tempfile
 from pathlib import Path
 
 from drlbench.errors import MissingPrerequisite
@@ -104,13 +105,11 @@ def preflight(folder: Path, needed: int) -> None:
         MissingPrerequisite: one of them does not hold.
     """
     make_folder(folder)
-    probe = folder / f".probe-{os.getpid()}.tmp"
     try:
-        probe.write_bytes(b"x")
+        with tempfile.TemporaryFile(dir=folder, buffering=0) as probe:  # without a name: a kill leaves nothing behind
+            probe.write(b"x")
     except OSError as error:
         raise refusal(error, folder, needed) or error from error
-    finally:
-        _forget(probe)
     if free(folder) < needed:
         raise MissingPrerequisite(
             f"{folder}: {size(needed)} needed, {size(free(folder))} free; make room, or put --store and --out elsewhere"
@@ -123,11 +122,10 @@ def preflight(folder: Path, needed: int) -> None:
         )
 
 
-def _forget(path: Path) -> None:
-    try:
-        path.unlink(missing_ok=True)
-    except OSError:
-        return  # it was never made: the folder takes no files, and the error above says so
+def clock_of(folder: Path) -> float:
+    """The time, in seconds, by the clock of the file system that a folder lies on."""
+    with tempfile.TemporaryFile(dir=folder) as file:
+        return os.fstat(file.fileno()).st_mtime
 
 
 def _told(error: BaseException) -> int | None:

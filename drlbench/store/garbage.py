@@ -69,15 +69,9 @@ def in_use(store: Store) -> set[str]:
     """Keys that live runs use or make; leases and entries of dead ones are removed."""
     found: set[str] = set()
     for path in [*store.users.glob("*.json"), *(store.root / "leases").glob("*")]:
-        owner = lease.read_owner(path)
-        if owner is None:
-            # Just being written, or cut by a kill: its key counts as used until the file is old enough to tell.
-            if lease.age(path) > lease.GRACE:
-                path.unlink(missing_ok=True)
-            else:
-                found.add(path.name)
-        elif not lease.lives(path, owner):
+        if lease.is_over(path):
             path.unlink(missing_ok=True)
-        else:
-            found |= {*owner.keys, path.name}
+            continue
+        owner = lease.read_owner(path)  # None: just being written
+        found |= {*(owner.keys if owner else ()), path.name}
     return found

@@ -109,15 +109,18 @@ class Store:
         with self.settled():
             own = lease.acquire(self.users / f"{uuid.uuid4().hex}.json", keys)
         try:
-            for grave in self.trash.glob("*"):
-                shutil.rmtree(grave, ignore_errors=True)
-            for path in self.users.glob("*.json"):
-                owner = lease.read_owner(path)
-                if owner is not None and not lease.lives(path, owner):
-                    path.unlink(missing_ok=True)
+            self._clear()
             yield
         finally:
             own.release()
+            self._clear()  # again: an entry that a kill has cut is too young to tell when the next run begins at once
+
+    def _clear(self) -> None:
+        for grave in self.trash.glob("*"):
+            shutil.rmtree(grave, ignore_errors=True)
+        for path in self.users.glob("*.json"):
+            if lease.is_over(path):
+                path.unlink(missing_ok=True)
 
     def usage(self) -> str:
         """A line per kind: how many results, how many bytes."""

@@ -24,7 +24,7 @@ from pydantic import Field
 
 from drlbench.errors import IntegrityError
 from drlbench.store import records
-from drlbench.store.disk import make_folder, refusal
+from drlbench.store.disk import clock_of, make_folder, refusal
 
 BEAT = 15.0  # seconds between touches
 STALE = 180.0  # seconds without one after which an owner on another machine is dead
@@ -137,17 +137,18 @@ def lives(path: Path, owner: Owner) -> bool:
     return age(path) < STALE
 
 
+def is_over(path: Path) -> bool:
+    """Whether a lease's owner is dead; one that names nobody was cut by a kill when it is old enough to tell."""
+    owner = read_owner(path)
+    return age(path) > GRACE if owner is None else not lives(path, owner)
+
+
 def age(path: Path) -> float:
     """Seconds since a file was touched, by the clock of the file system it lies on."""
-    probe = path.with_name(f".probe-{uuid.uuid4().hex}.tmp")
     try:
-        probe.touch()
-        now = probe.stat().st_mtime
-        return now - path.stat().st_mtime
+        return clock_of(path.parent) - path.stat().st_mtime
     except OSError:
         return 0.0  # it is gone, or nothing can be written here: nobody is declared dead for that
-    finally:
-        probe.unlink(missing_ok=True)
 
 
 def birth(pid: int) -> int:

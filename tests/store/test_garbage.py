@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from drlbench.store import atomic, lease
@@ -52,3 +53,17 @@ def test_data_without_a_marker_is_made_anew(tmp_path: Path) -> None:
     with atomic.artefact(folder, {"key": KEYS[0]}) as out:
         (out / "data").write_bytes(b"5678")
     atomic.check(folder, KEYS[0])
+
+
+def test_a_runs_entry_that_a_kill_cut_is_cleared_by_the_next_run(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.users.mkdir(parents=True)
+    young, old = store.users / "young.json", store.users / "old.json"
+    for entry in (young, old):
+        entry.touch()  # killed between making the file and naming itself in it
+    past = old.stat().st_mtime - 10 * lease.GRACE
+    os.utime(old, (past, past))
+    with store.used_by_this_run([KEYS[0]]):
+        assert young.exists() and not old.exists()
+        os.utime(young, (past, past))  # time goes by
+    assert list(store.users.iterdir()) == []
