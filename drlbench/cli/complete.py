@@ -1,4 +1,7 @@
-"""What a shell offers after Tab: shipped suites and suite files, folders of runs."""
+"""What a shell offers after Tab: suites, folders of runs, cells, encoders and metrics.
+
+Nothing here may bring torch in: a shell waits for it.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from drlbench.errors import UserError
 
 
 def suites(incomplete: str) -> list[str]:
@@ -24,6 +29,49 @@ def runs(incomplete: str) -> list[str]:
     return sorted(found, key=lambda name: not (Path(name) / "run.json").is_file())
 
 
+def cells(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Ids of the cells of the suite or run that the command line names before them."""
+    parsed = [ctx.params[name] for name in ("suite", "run", "first", "checkpoint") if ctx.params.get(name)]
+    given = [*ctx.args, *parsed, "digits"][0]  # behind an option without its value nothing is parsed
+    return [cell for cell in _cells_of(given) if cell.startswith(incomplete)]
+
+
+def encoders(incomplete: str) -> list[str]:
+    """Encoders that `eval` can take by name; after a comma the next one."""
+    from drlbench.registry import ENCODERS
+
+    # A small encoder is fitted by a suite: there are no weights to be had by its name.
+    return _listed([name for name in ENCODERS.names() if not name.startswith("small-")], incomplete)
+
+
+def metrics(incomplete: str) -> list[str]:
+    """Metrics and rewards that `eval` measures; after a comma the next one."""
+    from drlbench.registry import METRICS, REWARDS
+
+    return _listed([*METRICS.names(), *REWARDS.names()], incomplete)
+
+
+def _listed(names: list[str], incomplete: str) -> list[str]:
+    before, comma, last = incomplete.rpartition(",")
+    taken = before.split(",")
+    return [f"{before}{comma}{name}" for name in names if name.startswith(last) and name not in taken]
+
+
+def _cells_of(source: str | Path) -> list[str]:
+    from drlbench.report.record import FILE, read_record
+    from drlbench.suite.cells import cells as of_suite
+    from drlbench.suite.document import read_document
+    from drlbench.suite.schema import SuiteSpec
+    from drlbench.suite.shipped import find_suite
+
+    try:
+        if Path(source).is_dir():
+            return [cell.id for cell in read_record(Path(source) / FILE).cells]
+        return [cell.id for cell in of_suite(SuiteSpec.model_validate(read_document(find_suite(source), ()).values))]
+    except (UserError, ValueError):  # no suite or run, or a faulty one: the command itself says what is wrong
+        return []
+
+
 def _paths(incomplete: str, endings: tuple[str, ...]) -> list[str]:
     here = Path(incomplete or ".")
     folder = here if incomplete.endswith("/") or not incomplete else here.parent
@@ -36,3 +84,6 @@ SuitePath = Annotated[
     Path, typer.Argument(help="A suite file, or a name that `list suites` shows.", autocompletion=suites)
 ]
 RunPath = Annotated[Path, typer.Argument(help="A run's folder, e.g. reports/digits.", autocompletion=runs)]
+CellsOption = Annotated[
+    str, typer.Option("--cells", help="Only cells whose id matches this pattern.", autocompletion=cells)
+]

@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from drlbench import __version__
+from drlbench.cli import complete
 from drlbench.cli import node as cli_node
 from drlbench.cli import store as cli_store
 from drlbench.cli import tools as cli_tools
 from drlbench.cli import weights as cli_weights
-from drlbench.cli.complete import RunPath, SuitePath
+from drlbench.cli.complete import CellsOption, RunPath, SuitePath
 from drlbench.cli.store import DEFAULT_STORE, StoreOption
 from drlbench.cli.tools import offline_from_now
 from drlbench.cli.verbs import Verbs
@@ -54,7 +55,6 @@ app.command()(cli_node.doctor)
 app.command()(cli_node.fetch)
 
 SetOption = Annotated[list[str], typer.Option("--set", help="Override: key.path=value (repeatable).")]
-CellsOption = Annotated[str, typer.Option("--cells", help="Only cells whose id matches this pattern.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 OfflineOption = Annotated[bool, typer.Option("--offline", help="Never touch the network.")]
 
@@ -105,7 +105,8 @@ def announce(suite: Suite, pattern: str, folder: Path) -> None:
     from drlbench.suite.cells import cells
 
     count = sum(fnmatchcase(c.id, pattern) for c in cells(suite.spec))
-    print(f"{suite.spec.suite}: {count} cells to {folder}", file=sys.stderr, flush=True)
+    what = f"{suite.spec.suite}: {count} cells to {folder}; laying out their stages and counting what they cost"
+    print(what, file=sys.stderr, flush=True)
 
 
 def tell(summary: Summary, folder: Path) -> None:
@@ -209,7 +210,7 @@ def run(
 
 @app.command()
 def validate(
-    suites: Annotated[list[Path], typer.Argument(help="Suite files.")],
+    suites: Annotated[list[Path], typer.Argument(help="Suite files.", autocompletion=complete.suites)],
     overrides: SetOption = [],  # noqa: B006 - typer reads the default and never changes it
 ) -> None:
     """Check suite files; every mistake is told with file:line:column."""
@@ -270,7 +271,12 @@ def plan(
 
 @app.command()
 def report(
-    folders: Annotated[list[Path], typer.Argument(help="A run's folder; several, or a folder of runs: a leaderboard.")],
+    folders: Annotated[
+        list[Path],
+        typer.Argument(
+            help="A run's folder; several, or a folder of runs: a leaderboard.", autocompletion=complete.runs
+        ),
+    ],
     out: Annotated[Path, typer.Option("--out", help="Folder for leaderboard.html and .csv of several runs.")] = Path(
         "reports"
     ),

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from drlbench.cli import complete
 from drlbench.cli.complete import SuitePath
 from drlbench.cli.store import DEFAULT_STORE, StoreOption
 from drlbench.cli.tools import offline_from_now
@@ -19,7 +20,10 @@ OfflineOption = Annotated[bool, typer.Option("--offline", help="Never touch the 
 
 
 def doctor(
-    suite: Annotated[Path | None, typer.Argument(help="Also look for the weights and images of this suite.")] = None,
+    suite: Annotated[
+        Path | None,
+        typer.Argument(help="Also look for the weights and images of this suite.", autocompletion=complete.suites),
+    ] = None,
     store: StoreOption = DEFAULT_STORE,
     device: Annotated[str | None, typer.Option("--device", help="cpu or cuda (default: what is here).")] = None,
     workers: Annotated[int | None, typer.Option("--workers", min=1, help="Processes that shall run.")] = None,

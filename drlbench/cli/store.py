@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from drlbench.cli import complete
+from drlbench.cli.complete import RunPath
 from drlbench.errors import IntegrityError, MissingPrerequisite, for_terminal, shown
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ cache = typer.Typer(no_args_is_help=True, help="Look after the store of stage re
 
 
 def verify(
-    folder: Annotated[Path, typer.Argument(help="A run's folder, e.g. reports/digits.")],
+    folder: RunPath,
     store: StoreOption = DEFAULT_STORE,
     mend: Annotated[
         bool, typer.Option("--repair", help="Make again what is damaged, and what was made from it: run --repair.")
@@ -127,7 +129,9 @@ def cache_ls(store: StoreOption = DEFAULT_STORE) -> None:
 
 @cache.command("gc")
 def cache_gc(
-    keep: Annotated[list[Path], typer.Option("--keep", help="Run folders whose artefacts stay.")],
+    keep: Annotated[
+        list[Path], typer.Option("--keep", help="Run folders whose artefacts stay.", autocompletion=complete.runs)
+    ],
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
     """Delete every artefact that none of the kept runs uses."""

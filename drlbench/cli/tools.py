@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from drlbench.cli.complete import RunPath
+from drlbench.cli import complete
+from drlbench.cli.complete import CellsOption, RunPath
 from drlbench.cli.store import DEFAULT_STORE, StoreOption
 from drlbench.errors import MissingPrerequisite, UserError, did_you_mean, for_terminal
 
@@ -51,13 +52,15 @@ def figures(
 
 
 def compare(
-    first: Annotated[Path, typer.Argument(help="The older run (the run, with --baseline).")],
-    second: Annotated[Path | None, typer.Argument(help="The newer run.")] = None,
+    first: Annotated[
+        Path, typer.Argument(help="The older run (the run, with --baseline).", autocompletion=complete.runs)
+    ],
+    second: Annotated[Path | None, typer.Argument(help="The newer run.", autocompletion=complete.runs)] = None,
     baseline: Annotated[Path | None, typer.Option("--baseline", help="A results.csv to compare the run with.")] = None,
     fail_on: Annotated[str, typer.Option("--fail-on", help="regress: exit code 3 when a number got worse.")] = "never",
     every: Annotated[bool, typer.Option("--all", help="Every number, not the summary alone.")] = False,
     metrics: Annotated[str, typer.Option("--metrics", help="Only these, comma-separated.")] = "*",
-    cells: Annotated[str, typer.Option("--cells", help="Only cells whose id matches this pattern.")] = "*",
+    cells: CellsOption = "*",
     out: Annotated[Path | None, typer.Option("--out", help="Folder for compare.csv and compare.html.")] = None,
 ) -> None:
     """Compare two runs, or a run with a baseline, paired by seed."""
@@ -88,11 +91,18 @@ def evaluate(
     metrics: Annotated[
         str,
         typer.Option(
-            "--metrics", help="Comma-separated: fd, fd-infinity, mind, kd, prdc, stats, is, sfid, cmmd and rewards."
+            "--metrics",
+            help="Comma-separated: fd, fd-infinity, mind, kd, prdc, stats, is, sfid, cmmd and rewards.",
+            autocompletion=complete.metrics,
         ),
     ] = "fd,kd,prdc,stats",
     spaces: Annotated[
-        str, typer.Option("--spaces", help="Comma-separated: encoders, presets, pixels and fourier, or RUN:NAME.")
+        str,
+        typer.Option(
+            "--spaces",
+            help="Comma-separated: encoders, presets, pixels and fourier, or RUN:NAME.",
+            autocompletion=complete.encoders,
+        ),
     ] = "inception-v3",
     weights: Annotated[
         list[str] | None, typer.Option("--weights", help="NAME=PATH: a local file for an encoder or reward.")
@@ -188,7 +198,12 @@ def _sets_for_peers(images: str, references: list[str | None], workers: int) -> 
 def bench(
     backbone: Annotated[str, typer.Option("--backbone", help="A registered name or an official size.")],
     suite: Annotated[
-        str | None, typer.Option("--suite", help="Take the architecture of this suite's backbone of that name.")
+        str | None,
+        typer.Option(
+            "--suite",
+            help="Take the architecture of this suite's backbone of that name.",
+            autocompletion=complete.suites,
+        ),
     ] = None,
     batch: Annotated[str, typer.Option("--batch", help="Rows at once, or auto.")] = "auto",
     precision: Annotated[str | None, typer.Option("--precision", help="fp32 or bf16 (default by device).")] = None,

@@ -7,11 +7,18 @@ from typing import Annotated, Literal
 
 import typer
 
+from drlbench.cli import complete
+from drlbench.cli.complete import RunPath
 from drlbench.cli.store import DEFAULT_STORE, StoreOption
 from drlbench.cli.tools import offline_from_now
 
 Checkpoint = Annotated[str, typer.Argument(help="A weights file, exported folder, card (sit-xl-2-256, ...) or run.")]
-Cell = Annotated[str, typer.Argument(help="Id of one of the run's cells, as in results.csv and on the page.")]
+Cell = Annotated[
+    str,
+    typer.Argument(
+        help="Id of one of the run's cells, as in results.csv and on the page.", autocompletion=complete.cells
+    ),
+]
 Backbone = Annotated[str | None, typer.Option(help="sit-xl-2, ..., or sit, jit, repa, rae (read off the weights).")]
 Classes = Annotated[list[int], typer.Option("--class", help="Class index (repeatable; default: spread over all).")]
 Precision = Literal["fp32", "bf16"]
@@ -20,7 +27,9 @@ Architecture = Annotated[list[str], typer.Option(help="key=value or JSON file, f
 
 def sample(
     checkpoint: Checkpoint,
-    cell: Annotated[str | None, typer.Argument(help="With a run: the id of one of its cells.")] = None,
+    cell: Annotated[
+        str | None, typer.Argument(help="With a run: the id of one of its cells.", autocompletion=complete.cells)
+    ] = None,
     backbone: Backbone = None,
     n: Annotated[int, typer.Option("-n", min=1, max=10_000, help="Images.")] = 16,
     classes: Classes = [],  # noqa: B006 - typer reads the default and never changes it
@@ -69,7 +78,7 @@ def sample(
 
 
 def export(
-    run: Annotated[Path, typer.Argument(help="A run's folder, e.g. reports/digits.")],
+    run: RunPath,
     cell: Cell,
     out: Annotated[Path, typer.Option(help="An empty folder to write.")],
     store: StoreOption = DEFAULT_STORE,
