@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from drlbench.report.compare import FAILING, Change, Comparison
+from drlbench.report.change import Change
+from drlbench.report.compare import FAILING, Comparison
 from drlbench.report.differences import in_a_line
 from drlbench.report.results import csv_text
 from drlbench.report.tables import Table
