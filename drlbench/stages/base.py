@@ -64,7 +64,7 @@ def _bring(job: Job) -> None:
         autoencoder = {"name": _absolute(where["autoencoder"]), "files": origin.hashes(files)}
     checkpoint = {"name": _absolute(where["checkpoint"]), "ema": ema, "sha256": parts_of(path).sha256()}
     config = {"kind": "model", "family": loaded.name, "architecture": loaded.architecture, "autoencoder": autoencoder}
-    atomic.write_json(job.out / CONFIG, {**config, "checkpoint": checkpoint})
+    atomic.put_json(job.out / CONFIG, {**config, "checkpoint": checkpoint})
     parameters = sum(p.numel() for p in loaded.net.parameters())
     scaling = f"autoencoder: {decoder.scaling}" if isinstance(decoder, SDVAE) and decoder.scale != SD_SCALE else ""
     note = "; ".join(part for part in (loaded.note, scaling) if part)

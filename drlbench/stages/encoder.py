@@ -32,7 +32,7 @@ def run(job: Job) -> None:
         summary = log.summary
     else:
         encoder = kind(**settings["settings"])
-    atomic.write_json(job.out / CONFIG, {"kind": settings["kind"], "settings": settings["settings"]})
+    atomic.put_json(job.out / CONFIG, {"kind": settings["kind"], "settings": settings["settings"]})
     encoder.save(job.out)
     signature = encoder.signature
     if kind.fitted and (weights := weights_sha256(encoder)) not in signature:

@@ -47,7 +47,7 @@ def save_model(folder: Path, model: VelocityModel, config: Mapping[str, Any]) ->
     """Keep a model: weights of the network, and what `load_model` needs to build it again."""
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.net.state_dict().items()}
     save_file(weights, folder / WEIGHTS)
-    atomic.write_json(folder / CONFIG, {**config, "kind": "model"})
+    atomic.put_json(folder / CONFIG, {**config, "kind": "model"})
 
 
 def save_finetuned(folder: Path, model: VelocityModel, start: Path, policy: Mapping[str, int] | None = None) -> None:
@@ -69,7 +69,7 @@ def save_small_rae(folder: Path, autoencoder: SmallRAE, encoder: Path) -> None:
     tokens = (autoencoder.grid**2, autoencoder.basis.shape[0])
     settings = autoencoder.settings.model_dump(mode="json")
     shape = list(autoencoder.image_shape)
-    atomic.write_json(place / CONFIG, {"settings": settings, "image_shape": shape, "tokens": list(tokens)})
+    atomic.put_json(place / CONFIG, {"settings": settings, "image_shape": shape, "tokens": list(tokens)})
     kept = (CONFIG, WEIGHTS)
     shutil.copytree(encoder, place / "encoder", ignore=lambda _, names: [n for n in names if n not in kept])
 
@@ -152,12 +152,12 @@ def load_reward(folder: Path, encoders: Mapping[str, Encoder], device: str = "cp
 
 def write_curve(folder: Path, log: TrainingLog) -> None:
     """Keep a training curve in the shape of curves.json."""
-    atomic.write_json(folder / "curve.json", {"step": log.steps, "series": log.series, "summary": log.summary})
+    atomic.put_json(folder / "curve.json", {"step": log.steps, "series": log.series, "summary": log.summary})
 
 
 def write_description(folder: Path, **facts: Any) -> None:
     """Keep what the report says of this result."""
-    atomic.write_json(folder / "description.json", facts)
+    atomic.put_json(folder / "description.json", facts)
 
 
 def measurement_row(m: Measurement) -> dict[str, Any]:
@@ -180,7 +180,7 @@ def write_measurements(folder: Path, measurements: list[Measurement]) -> None:
     draws: dict[str, NDArray[np.float64]] = {m.metric: m.replicates for m in measurements if m.replicates is not None}
     # numpy's stub reads any ** as the flag allow_pickle.
     np.savez_compressed(folder / "replicates.npz", **draws)  # type: ignore[arg-type] # its stub takes the keywords for options
-    atomic.write_json(folder / "rows.json", rows)
+    atomic.put_json(folder / "rows.json", rows)
 
 
 def read_samples(folder: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

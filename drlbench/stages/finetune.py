@@ -81,7 +81,7 @@ def run(job: Job) -> None:
     curve = _curve(rows)
     if held_out is not None:
         _mark(curve, turns(rows, held_out.better))
-    atomic.write_json(job.out / "curve.json", curve)
+    atomic.put_json(job.out / "curve.json", curve)
     write_description(job.out, training_seconds=rows[-1]["seconds"], clock="cpu" if job.device == "cpu" else "wall")
 
 

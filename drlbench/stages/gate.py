@@ -35,7 +35,7 @@ def run(job: Job) -> None:
     if not off <= s["tolerance"]:  # also refuses NaN
         raise UserError(_refusal(job, measured, off))
     kept = {name: value for name, value in s.items() if name != "where"}
-    atomic.write_json(job.out / "gate.json", {**kept, "measured": measured, "off": off})
+    atomic.put_json(job.out / "gate.json", {**kept, "measured": measured, "off": off})
 
 
 def _of_the_suite(job: Job) -> dict[str, float | int | str | None]:

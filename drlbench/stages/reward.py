@@ -49,7 +49,7 @@ def run(job: Job) -> None:
     make = {"discriminator": _discriminator, "bradley-terry": _bradley_terry}.get(s["kind"], _published)
     reward, log = make(job)
     config = {"kind": s["kind"], "name": s["name"], "encoders": list(s["encoders"]), "settings": s["settings"]}
-    atomic.write_json(job.out / CONFIG, config)
+    atomic.put_json(job.out / CONFIG, config)
     reward.save(job.out)
     write_curve(job.out, log)
     write_description(job.out, signature=reward.signature, report=log.summary)

@@ -57,7 +57,7 @@ def run(job: Job) -> None:
                 found += [(space, m) for m in _in_space(job, tilt, space, counts, labels)]
         rows += [{**measurement_row(m), "lambda": weight, "space": space} for space, m in found]
         job.progress((number + 1) / len(s["lambdas"]))
-    atomic.write_json(job.out / "rows.json", rows)
+    atomic.put_json(job.out / "rows.json", rows)
 
 
 def _in_space(job: Job, tilt: Tilt, space: str, counts: np.ndarray, labels: np.ndarray) -> list[Measurement]:

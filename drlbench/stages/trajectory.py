@@ -46,7 +46,7 @@ def run(job: Job) -> None:
         }
         job.progress(1.0 if name == "base" else 0.5)
     summary = {"steps": float(chosen.steps), "last_over_ode": series["norm"][-1] / series["ode"][-1]}
-    atomic.write_json(job.out / "curve.json", {"step": list(table.t), "series": series, "summary": summary})
+    atomic.put_json(job.out / "curve.json", {"step": list(table.t), "series": series, "summary": summary})
 
 
 def norms(model: VelocityModel, table: Scheme, n: int, seed: int, device: str) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from drlbench.store import records
 from drlbench.store.disk import refusal
 
 MARKER = "COMPLETE.json"
+FLUSHES = 16  # at once: a file system writes those that wait together in one go
 
 
 class FileRecord(records.Record):
@@ -41,6 +43,10 @@ class Marker(records.Sealed):
 
 def fsync_directory(path: Path) -> None:
     """Make a rename inside `path` survive a power cut."""
+    _flush(path)
+
+
+def _flush(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -83,6 +89,11 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, records.to_text(value))
 
 
+def put_json(path: Path, value: Any) -> None:
+    """A file of a folder that `artefact` is to seal: the seal flushes it, and nobody reads the folder before."""
+    path.write_bytes(readable(records.to_text(value)).encode())
+
+
 def file_sha256(path: Path) -> str:
     """Hex sha256 of a file."""
     with path.open("rb") as file:
@@ -113,11 +124,10 @@ def artefact(folder: Path, record: dict[str, Any]) -> Iterator[Path]:
     scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".tmp"))
     try:
         yield scratch
-        for path in scratch.rglob("*"):
-            if path.is_file():
-                with path.open("rb") as file:
-                    os.fsync(file.fileno())
-        write_text(scratch / MARKER, records.sealed({**record, "files": _listing(scratch)}))
+        marker = records.sealed({**record, "files": _listing(scratch)})
+        (scratch / MARKER).write_bytes(readable(marker).encode())
+        with ThreadPoolExecutor(FLUSHES) as pool:  # all of it before the rename, by which the marker comes last
+            list(pool.map(_flush, [*scratch.rglob("*"), scratch]))
         os.chmod(scratch, 0o755)
         try:
             os.rename(scratch, folder)

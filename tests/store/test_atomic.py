@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -31,6 +33,39 @@ def test_a_sealed_folder_is_complete_and_checks(tmp_path: Path) -> None:
     folder = make(tmp_path / "x")
     assert atomic.is_complete(folder)
     atomic.check(folder, KEY)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="names what is flushed by /proc")
+def test_everything_is_on_the_disk_before_the_folder_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    fsync, rename = os.fsync, os.rename
+
+    def flush(descriptor: int) -> None:
+        fsync(descriptor)
+        done.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+
+    def move(source: Path, target: Path) -> None:
+        rename(source, target)
+        done.append(f"to {Path(target).name}")
+
+    monkeypatch.setattr(atomic.os, "fsync", flush)
+    monkeypatch.setattr(atomic.os, "rename", move)
+    make(tmp_path / "x")
+    named = done.index("to x")
+    assert {"numbers.bin", "text.json", "inner", atomic.MARKER} <= set(done[:named])
+    assert done[named + 1 :] == [tmp_path.name]
+
+
+def test_a_disk_that_takes_nothing_more_seals_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(atomic.os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        make(tmp_path / "x")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_first_of_two_equal_results_stays(tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def make(
                         run_on_ranks(node.kind, job, work.ranks)
                     else:
                         devices.run_stage(node.kind, job)
-                    atomic.write_json(out / "seconds.json", round(time.monotonic() - started, 3))
+                    atomic.put_json(out / "seconds.json", round(time.monotonic() - started, 3))
                 except BaseException:
                     written = folder_size(out)
                     raise
