@@ -192,7 +192,13 @@ class Stage:
     @property
     def images(self) -> int:
         """That this samples stage makes."""
-        return int(self.settings["n"]) if "n" in self.settings else self.counts[1]
+        return int(self.settings["n"]) if "n" in self.settings else self.reals()[1]
+
+    def reals(self) -> tuple[int, int]:
+        """Train and held-out images, or the part of each that this reference, or row of held-out images, takes."""
+        train, heldout = self.counts
+        limit = self.settings.get("limit", max(train, heldout))
+        return min(train, limit), min(heldout, limit)
 
     def base(self) -> Stage:
         """The stage that the model behind this one goes back to."""

@@ -59,7 +59,7 @@ def run(job: Job) -> None:
 
 def cost(of: Stage) -> Work:
     """Every image through the encoder; features that fit into memory are kept."""
-    train, heldout = (min(count, of.settings.get("limit", count)) for count in of.counts)
+    train, heldout = of.reals()
     images, encoder = train + heldout, of.encoder()
     kept = images if train * of.pixels <= EAGER_BYTES else heldout
     return of.reading(images) + encoder.run(passes(images, BATCH)) + of.kept(disk=4 * kept * encoder.width)

@@ -66,6 +66,6 @@ def cost(of: Stage) -> Work:
     """What each metric does on the CPU; the images of encoded data are read for their number and labels only."""
     s, n = of.settings, of.input("samples").images
     width = of.input("features").encoder().width if "features" in of.node.inputs else of.pixels
-    train, heldout = of.counts
+    train, heldout = of.input("reference").reals() if "reference" in of.node.inputs else of.counts
     flops = sum(METRICS.get(name).operations(n, train, heldout, width, s["resamples"]) for name in s["metrics"])
     return of.host(flops) + of.kept(disk=8 * s["resamples"] * len(s["metrics"]), memory=8 * (n + heldout) * width)

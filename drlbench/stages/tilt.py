@@ -102,8 +102,8 @@ def cost(of: Stage) -> Work:
     for name in of.node.inputs:
         if name.startswith("reward:"):
             work += of.reward(name).run(passes(n, BATCH))
-    train, heldout = of.counts
     for space in s["spaces"]:
+        train, heldout = of.input(f"reference:{space}").reals()
         width = of.input(f"features:{space}").encoder().width
         # The suite's other distances are of as many samples as a cell has; FD is of all, to both sets of real images.
         flops = 2 * METRICS.get("fd").operations(n, train, heldout, width, s["resamples"])

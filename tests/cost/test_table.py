@@ -123,3 +123,18 @@ def test_seconds_of_work() -> None:
 def test_units() -> None:
     assert (size(5e3), size(64e6), size(2.04e13)) == ("5.0 kB", "64 MB", "20.4 TB")
     assert (duration(75), duration(40 * 3600)) == ("1:15", "40 h")
+
+
+def test_of_real_images_no_more_is_counted_than_the_suite_takes() -> None:
+    """CIFAR's row of held-out images was counted with 10,000 images through Inception where 1,500 are read."""
+
+    def of(*overrides: str) -> dict[str, float]:
+        graph = graph_of("digits", "sit/base/*", *overrides)
+        counts = Counts(graph.nodes)
+        works = {n.label: _work(counts, n) for n in graph.nodes.values()}
+        return {label: sum(work.flops.values()) + work.host for label, work in works.items()}
+
+    whole, part = of(), of("reference_images=36")  # of 360 held-out digits
+    assert part["held-out images: features, classifier"] < 0.15 * whole["held-out images: features, classifier"]
+    for label in ("reference features, classifier", "held-out images: scores, classifier"):
+        assert part[label] < 0.5 * whole[label]
