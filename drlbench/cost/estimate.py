@@ -104,8 +104,7 @@ class Estimate:
     @property
     def memory(self) -> float:
         """Bytes of the host with every worker at its largest stage."""
-        on_cpu = self.work.device_memory if self.device == "cpu" else 0.0
-        return self.workers * (PROCESS_MEMORY + self.work.memory + on_cpu)
+        return self.workers * _host(self.work, self.device)
 
 
 class Estimator:
@@ -118,8 +117,7 @@ class Estimator:
 
     def __init__(self, plan: Plan, store: Store, device: str) -> None:
         self.plan, self.store, self.device = plan, store, device
-        given = plan.spec.data.counts
-        self.counts = Counts(plan.nodes, (given[0], given[1]) if given else None)
+        self.counts = _counts(plan)
         self.at = ASSUMED[device]
         self._groups: dict[int, tuple[float, Basis]] = {}
 
@@ -265,3 +263,19 @@ def to_come(plan: Plan, store: Store, device: str, workers: int) -> tuple[dict[s
     known = [work for n in left if isinstance(work := found.counts.of(n), Work)]
     size = math.fsum(w.disk for w in known) + workers * max((w.scratch for w in known), default=0.0)
     return {n.key: found.seconds(n)[0] for n in left}, size
+
+
+def host_memory(plan: Plan, device: str) -> dict[str, float]:
+    """Key -> bytes of the host that a stage takes at once; a bare process where it cannot be counted."""
+    counts = _counts(plan)
+    works = {key: counts.of(node) for key, node in plan.nodes.items()}
+    return {key: _host(work if isinstance(work, Work) else NOTHING, device) for key, work in works.items()}
+
+
+def _counts(plan: Plan) -> Counts:
+    given = plan.spec.data.counts
+    return Counts(plan.nodes, (given[0], given[1]) if given else None)
+
+
+def _host(work: Work, device: str) -> float:
+    return PROCESS_MEMORY + work.memory + (work.device_memory if device == "cpu" else 0.0)

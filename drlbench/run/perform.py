@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from drlbench.cost.estimate import to_come
+from drlbench.cost.estimate import host_memory, to_come
 from drlbench.data.classes import in_words
 from drlbench.data.sources import survey
 from drlbench.errors import CellsFailed, IntegrityError, UserError, for_terminal
@@ -155,7 +155,7 @@ def _executor(store: Store, folder: Path, plan: Plan, options: Options) -> Execu
     if options.executor == "ray":
         from drlbench.run.executors.ray import RayExecutor
 
-        return RayExecutor(work)
+        return RayExecutor(work, host_memory(plan, options.device.partition(":")[0]))
     return LocalExecutor(work, options.workers)
 
 

@@ -14,7 +14,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
@@ -119,12 +119,13 @@ def _count(unit: str) -> int:
 class RayExecutor:
     """Stages as Ray tasks, each with the resources it needs."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: Work, memory: Mapping[str, float]) -> None:
         """
         Args:
             work: with a store that every machine sees under this path.
+            memory: key -> bytes of a machine that a stage takes; of a fine-tune, each of its ranks.
         """
-        self.work = work
+        self.work, self.memory = work, memory
         if not str(work.store).startswith(SCHEME):
             self.work = replace(work, store=work.store.absolute())
         self.unit = "GPU" if work.device.startswith("cuda") else "CPU"
@@ -149,12 +150,13 @@ class RayExecutor:
         group = None
         options: dict[str, Any] = {"max_retries": RETRIES, "retry_exceptions": False, "name": node.label[:80]}
         if ranks > 1:
-            group = placement_group([self._needs() for _ in range(ranks)], strategy="PACK")
+            needs = self._needs(node, ranks)
+            group = placement_group([dict(needs) for _ in range(ranks)], strategy="PACK")
             # Its ranks hold the resources; a new group is made for the next try.
             options |= {"num_cpus": 0, "max_retries": 0, "scheduling_strategy": in_bundle(group, 0)}
         else:
-            needs = self._needs()
-            options |= {"num_cpus": needs["CPU"], "num_gpus": needs.get("GPU", 0)}
+            needs = self._needs(node, 1)
+            options |= {"num_cpus": 1, "num_gpus": needs.get("GPU", 0), "memory": needs.get("memory")}
         task = ray.remote(stage).options(**options)
         reference = task.remote(node, self.work, self.setting, self.reports, group)
         outer: Future[Outcome] = Future()
@@ -163,8 +165,11 @@ class RayExecutor:
         reference.future().add_done_callback(lambda done: _pass_on(done, outer))
         return outer
 
-    def _needs(self) -> dict[str, float]:
-        return {"CPU": 1, "GPU": 1} if self.unit == "GPU" else {"CPU": 1}
+    def _needs(self, node: Node, ranks: int) -> dict[str, float]:
+        machines = [n["Resources"] for n in ray.nodes() if n["Alive"]]
+        rooms = [(m.get("memory", 0.0), int(m.get(self.unit, 0))) for m in machines]
+        bytes_ = int(fitting(self.memory[node.key], rooms, ranks))
+        return {"CPU": 1} | ({"GPU": 1} if self.unit == "GPU" else {}) | ({"memory": bytes_} if bytes_ else {})
 
     def progress(self) -> Iterable[tuple[str, float]]:
         """See `Executor`.
@@ -191,6 +196,22 @@ class RayExecutor:
         thread = threading.Thread(target=ray.shutdown, daemon=True)
         thread.start()
         thread.join(5.0 if at_once else None)  # a head that is gone is waited for in vain
+
+
+def fitting(bytes_: float, rooms: Sequence[tuple[float, int]], ranks: int) -> float:
+    """What each rank of a stage asks for: its memory, or less where Ray would else wait for ever.
+
+    Args:
+        rooms: of each machine, bytes and how many ranks it takes.
+
+    Returns:
+        The most, up to `bytes_`, of which the machines have room for all ranks at once; 0 where there is none.
+    """
+    shares = (memory / count for memory, most in rooms for count in range(1, most + 1))
+    for each in sorted({bytes_, *(s for s in shares if 0 < s < bytes_)}, reverse=True):
+        if each and sum(min(int(memory / each + 1e-9), most) for memory, most in rooms) >= ranks:
+            return each
+    return 0.0
 
 
 class _Head:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ import psutil
 import pytest
 
 pytest.importorskip("ray")
-from ray_nodes import ROOT, Cluster, cluster, drlbench
+from ray_nodes import ENVIRONMENT, ROOT, Cluster, cluster, drlbench
 
 TINY = ROOT / "tests" / "fault" / "tiny.yaml"
 SMALL = ROOT / "suites" / "digits-small.yaml"
@@ -117,6 +118,52 @@ def test_ranks_on_two_machines_and_one_of_them_killed(tmp_path: Path) -> None:
         assert "rank" in err and "died (killed, or out of memory)" in err
         finish(start(tmp_path, TINY, "ray", *on(nodes), *ranks))
     assert digest(tmp_path / "ray") == digest(tmp_path / "local")
+
+
+@pytest.mark.long
+def test_two_stages_that_do_not_fit_one_machine_wait_for_one_another(tmp_path: Path) -> None:
+    code = (
+        "import sys, time, ray\n"
+        "from pathlib import Path\n"
+        "from drlbench.plan.node import Node\n"
+        "from drlbench.run.executors.base import Work\n"
+        "from drlbench.run.executors.ray import RayExecutor\n"
+        "ray.init('local', num_cpus=2, _memory=10**9, include_dashboard=False, object_store_memory=10**8)\n"
+        "for share in (0.4e9, 0.6e9):\n"
+        "    one = {'kind': 'pixels', 'settings': {}, 'data': {'kind': 'digits'}}\n"
+        "    settings = [one | {'seed': int(share) + i} for i in (0, 1)]\n"
+        "    nodes = [Node(f'{int(share)}{i}', 'encoder', 1, s, {}, 'a stage') for i, s in enumerate(settings)]\n"
+        "    executor = RayExecutor(Work(Path(sys.argv[1]), 'cpu'), {n.key: share for n in nodes})\n"
+        "    ends, most = [executor.submit(n) for n in nodes], 0.0\n"
+        "    while not all(e.done() for e in ends):\n"
+        "        most = max(most, 2 - ray.available_resources().get('CPU', 0))\n"
+        "        time.sleep(0.02)\n"
+        "    print([e.result().status for e in ends], int(most))\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "store")]
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-2:] == ["['made', 'made'] 2", "['made', 'made'] 1"]
+
+
+@pytest.mark.parametrize(
+    "asked, rooms, ranks, given",
+    [
+        (2e9, [(8e9, 4), (8e9, 4)], 1, 2e9),
+        (20e9, [(4e9, 4), (8e9, 4)], 1, 8e9),  # more than any machine has: the largest, for itself
+        (6e9, [(8e9, 4)], 2, 4e9),
+        (6e9, [(8e9, 1), (8e9, 1)], 2, 6e9),
+        (6e9, [(8e9, 1), (2e9, 8)], 3, 1e9),
+        (6e9, [(0.0, 4)], 1, 0.0),
+        (6e9, [], 1, 0.0),
+    ],
+)
+def test_no_stage_asks_for_more_memory_than_there_is(
+    asked: float, rooms: list[tuple[float, int]], ranks: int, given: float
+) -> None:
+    from drlbench.run.executors.ray import fitting
+
+    assert fitting(asked, rooms, ranks) == pytest.approx(given)
 
 
 @pytest.mark.long
