@@ -28,7 +28,7 @@ from drlbench.errors import MissingPrerequisite
 from drlbench.plan.node import Node
 from drlbench.run.executors.base import Outcome, Work, WorkerLost
 from drlbench.run.executors.ray_worker import Reports, Setting, in_bundle, stage
-from drlbench.run.signals import STOPS
+from drlbench.run.signals import STOPS, Interrupted
 from drlbench.stages import ON_RANKS
 from drlbench.store.bucket import SCHEME
 from drlbench.store.provenance import versions
@@ -73,6 +73,10 @@ def connect(address: str | None, slots: int, device: str, ranks: int, gpus: int 
             ray.init(address, logging_level="error")
     except (ConnectionError, RuntimeError, ValueError, exceptions.RayError) as error:
         raise MissingPrerequisite(_refused(address, error)) from error
+    except SystemExit as ended:  # what Ray's own handler makes of SIGTERM meanwhile
+        if ended.code in STOPS:
+            raise Interrupted(128 + int(ended.code)) from None
+        raise
     finally:
         for stop, handler in handlers.items():
             signal.signal(stop, handler)

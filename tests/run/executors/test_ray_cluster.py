@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -182,6 +183,20 @@ def test_ray_on_this_machine_makes_the_run_of_worker_processes_and_stops_at_a_si
     assert gone and not alive, "Ray ends with the run that has started it"
     finish(start(tmp_path, TINY, "ray", "--executor", "ray", *few))
     assert digest(tmp_path / "ray") == digest(tmp_path / "local")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_ray_starts_is_one_sentence(tmp_path: Path, stop: signal.Signals) -> None:
+    run = start(tmp_path, TINY, "ray", "--executor", "ray")
+    here = psutil.Process(run.pid)
+    until(lambda: any("gcs_server" in " ".join(c.cmdline()) for c in here.children(recursive=True)), run)
+    children = here.children(recursive=True)
+    run.send_signal(stop)
+    _, err = run.communicate(timeout=60)
+    assert run.returncode == 128 + stop, err
+    assert err.endswith("drlbench: interrupted\n") and "Traceback" not in err and "[1/" not in err
+    assert not psutil.wait_procs(children, timeout=15)[1]
 
 
 def test_an_address_without_a_cluster_is_a_resource_that_is_missing(tmp_path: Path) -> None:
