@@ -83,12 +83,54 @@ def _gpu(device: str | None) -> Iterator[Trouble]:
                 f"torch (CUDA {torch.version.cuda}) cannot use the NVIDIA driver: {_why_no_cuda()}",
                 f"install a driver that knows CUDA {torch.version.cuda}, or a torch for the driver that is here",
             )
-    if seen and torch.cuda.device_count() > 1:
-        if not torch.distributed.is_nccl_available():
-            yield Trouble("torch has no NCCL, which fine-tunes on several GPUs need", "pip install torch on Linux")
-        shared = shutil.disk_usage("/dev/shm").total if Path("/dev/shm").is_dir() else 0
-        if shared < SHARED:
-            yield Trouble(f"/dev/shm has {size(shared)}; ranks pass data through it", "docker run --shm-size=8g ...")
+    if seen and device != "cpu":
+        yield from _each_gpu(torch.cuda.device_count())
+
+
+def _each_gpu(count: int) -> Iterator[Trouble]:
+    """Every GPU multiplies, and where there are several, NCCL joins them."""
+    import torch
+
+    broken = {i: why for i in range(count) if (why := fails(f"cuda:{i}"))}
+    for i, why in broken.items():
+        yield Trouble(
+            f"GPU {i} ({torch.cuda.get_device_name(i)}) does not multiply with torch {torch.__version__}: {why}",
+            f"nvidia-smi -q -i {i}   # what it says of itself; CUDA_VISIBLE_DEVICES leaves it out",
+        )
+    if count == 1:
+        return
+    if not torch.distributed.is_nccl_available():
+        yield Trouble("torch has no NCCL, which fine-tunes on several GPUs need", "pip install torch on Linux")
+    elif not broken and (why := _nccl_fails(count)):
+        yield Trouble(f"NCCL does not join the {count} GPUs: {why}", "NCCL_DEBUG=INFO drlbench doctor   # says more")
+    shared = shutil.disk_usage("/dev/shm").total if Path("/dev/shm").is_dir() else 0
+    if shared < SHARED:
+        yield Trouble(f"/dev/shm has {size(shared)}; ranks pass data through it", "docker run --shm-size=8g ...")
+
+
+def fails(device: str) -> str:
+    """Why a small matrix product does not come out on a device; empty where it does."""
+    import torch
+
+    whole = torch.arange(64.0).reshape(8, 8)  # whole numbers, so exact on every device
+    try:
+        found = (whole.to(device) @ whole.to(device)).cpu()
+    except (RuntimeError, AssertionError) as error:
+        return (str(error).splitlines() or [type(error).__name__])[0]
+    return "" if torch.equal(found, whole @ whole) else "the result is wrong"
+
+
+def _nccl_fails(count: int) -> str:
+    import torch
+    from torch.cuda import nccl
+
+    shares = [torch.full((8,), i + 1.0, device=f"cuda:{i}") for i in range(count)]
+    try:
+        nccl.all_reduce(shares)
+        right = all(bool((share == count * (count + 1) / 2).all()) for share in shares)
+    except RuntimeError as error:
+        return (str(error).splitlines() or [type(error).__name__])[0]
+    return "" if right else "a sum over them is wrong"
 
 
 def _why_no_cuda() -> str:

@@ -69,6 +69,12 @@ def diagnose() -> str:
         lines += [f"gpu {i}: {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count())]
     else:
         lines.append("gpu: none that torch can use")
+    if torch.version.cuda is not None:
+        nccl = ".".join(map(str, torch.cuda.nccl.version())) if torch.distributed.is_nccl_available() else "none"
+        lines.append(f"torch's CUDA: {torch.version.cuda}, NCCL: {nccl}")
+    driver = Path("/proc/driver/nvidia/version")
+    if driver.is_file():
+        lines.append(f"driver: {driver.read_text().splitlines()[0].removeprefix('NVRM version: ')}")
     lines.append(f"free disk here: {shutil.disk_usage(Path.cwd()).free / 1e9:.1f} GB")
     for registry in REGISTRIES.values():
         lines += [f"plug-in {registry.kind[:-1]}: {name} -> {point.value}" for name, point in registry.plugins.items()]

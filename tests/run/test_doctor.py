@@ -54,6 +54,35 @@ def test_cuda_without_a_driver_or_with_one_that_torch_cannot_use(
     assert "torch is built without CUDA" in told(Question(tmp_path, None, 1))
 
 
+def test_a_device_that_computes_is_told_from_one_that_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    assert doctor.fails("cpu") == ""
+    product = torch.Tensor.__matmul__
+    calls = iter((1.0, 0.0))  # what the device says, then what is right
+    monkeypatch.setattr(torch.Tensor, "__matmul__", lambda a, b: product(a, b) + next(calls))
+    assert doctor.fails("cpu") == "the result is wrong"
+    if not torch.cuda.is_available():
+        assert doctor.fails("cuda:0") != ""
+
+
+def test_each_gpu_is_asked_and_nccl_where_there_are_several(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda i: f"card {i}")
+    monkeypatch.setattr(doctor, "has_gpu", lambda: True)
+    monkeypatch.setattr(doctor, "fails", lambda device: "no kernel image" if device == "cuda:1" else "")
+    found = told(Question(tmp_path, "cuda", 1))
+    assert "GPU 1 (card 1) does not multiply" in found and "no kernel image" in found and "nvidia-smi -q -i 1" in found
+    assert "GPU 0" not in found and "NCCL does not" not in found, "NCCL is not asked over a GPU that does not compute"
+    assert "GPU" not in told(Question(tmp_path, "cpu", 1))
+    monkeypatch.setattr(doctor, "fails", lambda device: "")
+    monkeypatch.setattr(doctor, "_nccl_fails", lambda count: "unhandled system error")
+    assert "NCCL does not join the 2 GPUs: unhandled system error" in told(Question(tmp_path, "cuda", 1))
+    monkeypatch.setattr("torch.distributed.is_nccl_available", lambda: False)
+    assert "torch has no NCCL" in told(Question(tmp_path, "cuda", 1))
+
+
 def test_the_verb_ends_with_six_where_a_cluster_is_not_there(tmp_path: Path) -> None:
     pytest.importorskip("ray")
     command = [sys.executable, "-m", "drlbench", "doctor", "--device", "cpu", "--workers", "1"]

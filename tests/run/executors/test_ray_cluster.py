@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import psutil
@@ -197,6 +198,26 @@ def test_a_signal_while_ray_starts_is_one_sentence(tmp_path: Path, stop: signal.
     assert run.returncode == 128 + stop, err
     assert err.endswith("drlbench: interrupted\n") and "Traceback" not in err and "[1/" not in err
     assert not psutil.wait_procs(children, timeout=15)[1]
+
+
+@pytest.mark.long
+def test_doctor_names_both_versions_where_the_head_has_another_ray(tmp_path: Path) -> None:
+    code = (
+        "import sys, json, ray\n"
+        "from ray._private import worker\n"
+        "ray.init(sys.argv[1], logging_level='error')\n"
+        "kept = worker.global_worker.gcs_client\n"
+        "where = (b'CLUSTER_METADATA', b'cluster')\n"
+        "told = json.loads(kept.internal_kv_get(*where)) | {'ray_version': '2.1.0'}\n"
+        "kept.internal_kv_put(where[0], json.dumps(told).encode(), True, where[1])\n"
+    )
+    with cluster(0) as nodes:
+        command = [sys.executable, "-c", code, nodes.address]
+        subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=True)
+        asked = drlbench(tmp_path, "doctor", "--device", "cpu", "--workers", "1", "--address", nodes.address)
+        out, err = asked.communicate(timeout=120)
+    assert asked.returncode == 6, err
+    assert "Ray: 2.1.0" in out and f"Ray: {version('ray')}" in out and "install the head's versions" in out
 
 
 def test_an_address_without_a_cluster_is_a_resource_that_is_missing(tmp_path: Path) -> None:
