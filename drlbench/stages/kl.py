@@ -27,15 +27,12 @@ def run(job: Job) -> None:
     model, base = (load_model(job.inputs[name], job.device) for name in ("model", "base"))
     y = torch.from_numpy(balanced_labels(s["n"], model.num_classes)).to(job.device)
     seeds = sample_seeds(s["sampling"]["seed"], s["n"])
-    latents = torch.cat(
-        [
-            sample_latents(
-                model, y[i : i + BATCH], seeds[i : i + BATCH], s["sampling"]["sampler"], s["sampling"]["steps"]
-            )
-            for i in range(0, s["n"], BATCH)
-        ]
-    )
-    found = kl_nats(model, base, latents, y, seed_of("kl", s["sampling"]["seed"]), t_max=KL_T_MAX)
+    sampler, steps = s["sampling"]["sampler"], s["sampling"]["steps"]
+    drawn = []
+    for i in range(0, s["n"], BATCH):
+        drawn.append(sample_latents(model, y[i : i + BATCH], seeds[i : i + BATCH], sampler, steps))
+        job.progress(0.7 * min(1.0, (i + BATCH) / s["n"]))  # the estimate takes the rest
+    found = kl_nats(model, base, torch.cat(drawn), y, seed_of("kl", s["sampling"]["seed"]), t_max=KL_T_MAX)
     half = 1.96 * found.standard_error
     row = Measurement("kl_nats", found.nats, found.nats - half, found.nats + half, found.samples, "lower")
     write_measurements(job.out, [row])

@@ -48,8 +48,10 @@ def run(job: Job) -> None:
                 reference_val_labels=real["heldout_labels"],
             )
     measured: list[Measurement] = []
-    for name in job.settings["metrics"]:
+    names = job.settings["metrics"]
+    for number, name in enumerate(names, 1):
         measured += METRICS.get(name)().measure(evidence)
+        job.progress(number / len(names))
     if "stats" in job.settings["metrics"]:
         measured.append(_out_of_range(job, evidence))
     write_measurements(job.out, measured)

@@ -98,7 +98,11 @@ def test_the_kl_of_the_watch_is_that_of_the_stage(store: Path, tmp_path: Path) -
     plan = laid_out(tmp_path, "algorithms.am.watch={every: 2, n: 40}", "kl_samples=40")
     curve = json.loads((make(plan, tuned(plan).key, store) / "curve.json").read_text())
     stage = next(n for n in plan.nodes.values() if n.kind == "kl" and "/prl/" in n.label)
-    (row,) = json.loads((make(plan, stage.key, store) / "rows.json").read_text())
+    seen: list[float] = []
+    task = replace(job_of(plan, stage.key, store, store / stage.key), progress=seen.append)
+    stage_function("kl", {})(task)
+    (row,) = json.loads((task.out / "rows.json").read_text())
+    assert seen == [0.7], "its samples are the longer part"
     assert curve["series"]["held_out/kl_nats"][-1] == pytest.approx(row["value"], rel=1e-5)
     assert "stop" not in curve or "kl_nats" not in str(curve["stop"])
 
