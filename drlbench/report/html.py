@@ -27,7 +27,17 @@ from drlbench.report.summary import INTERVAL_RULE, REFERENCE_RULE, Summary, told
 from drlbench.report.tables import checkpoint_rows, printed_keys, printed_table
 from drlbench.report.words import digits, family, interval, lambda_text, percent, seeds
 
-SCRIPTS = ("chart.umd.min.js", "page.js", "svg.js", "seeds.js", "tables.js", "frontier.js", "panels.js", "filters.js")
+SCRIPTS = (
+    "chart.umd.min.js",
+    "page.js",
+    "svg.js",
+    "seeds.js",
+    "tables.js",
+    "pins.js",
+    "frontier.js",
+    "panels.js",
+    "filters.js",
+)
 STYLE = "page.css"
 WIDE = 600  # points
 TOPICS = {"distance": "Distance to the data", "front": "Frontiers", "hacking": "Reward hacking"}
@@ -61,7 +71,7 @@ def render(run: RunData, summary: Summary, pictures: dict[str, tuple[str, str]])
             untabled=len(told_guidances(run)) < len(run.guidances),
             contests=[c for c in summary.contests if c.guidance == summary.plain_guidance],
             axis=lambda a: axis_words(run, a),
-            warnings=[*run.record.warnings, *warnings],
+            warnings=_together([*run.record.warnings, *warnings], {c.id for c in run.cells}),
             failed=[c for c in run.record.cells if c.status != "ok"],
             provenance=_provenance(run.record),
             trainings=_trainings(run.record),
@@ -173,6 +183,16 @@ def _counts(run: RunData) -> list[tuple[str, str]]:
         ("Training time", duration(sum(c.seconds or 0 for c in cells))),
         ("Hardware", ", ".join(str(v) for v in hardware if v not in (None, "")) or "–"),
     ]
+
+
+def _together(warnings: list[str], cells: set[str]) -> list[str]:
+    """Warnings, what several cells say in the same words once."""
+    who: dict[str, list[str]] = {}
+    for warning in warnings:
+        cell, colon, text = warning.partition(": ")
+        known = bool(colon) and cell in cells
+        who.setdefault(text if known else warning, []).extend([cell] if known else [])
+    return [f"{', '.join(found)}: {text}" if found else text for text, found in who.items()]
 
 
 def _trainings(record: RunRecord) -> list[tuple[str, ...]]:

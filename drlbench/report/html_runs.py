@@ -27,6 +27,7 @@ def render_comparison(comparison: Comparison) -> str:
             comparison=comparison,
             table=table(comparison),
             pictures=_side_by_side(comparison),
+            rows=comparison.new_run.record.row_names,
             style=Markup(style),
             policy=policy,
         )

@@ -166,6 +166,8 @@ def test_html_and_csv_hold_every_worse_number(run_dir, hostile_dir, shifted):
     assert to_csv(found).count(",worse,") == worse
     page = render_comparison(compare(hostile_dir, hostile_dir))
     assert "<script" not in page and page.count("data:image/") == 48
+    named = render_comparison(found)
+    assert named.count('<li title="0">0</li>') == named.count("data:image/") > 0, "rows of grids have their classes"
 
 
 def test_benjamini_hochberg_on_a_worked_case():

@@ -90,9 +90,9 @@ def test_the_page_works_and_stays_at_home(page, browser):
 
     plot = browser.find_element(By.ID, "plot")
     plot.send_keys(Keys.ESCAPE)
-    assert not browser.find_element(By.ID, "pins").is_displayed()
+    assert not pins[0].is_displayed()
     plot.send_keys(Keys.ARROW_RIGHT, Keys.ENTER)
-    assert browser.find_element(By.ID, "pins").is_displayed()
+    assert pins[0].is_displayed()
     assert "seed 0." in browser.find_element(By.ID, "live").get_attribute("textContent")
 
     first = "return [...document.querySelector('table.sortable').tBodies[0].rows].map(r => r.cells[4].textContent)"
@@ -114,6 +114,31 @@ def test_the_page_works_and_stays_at_home(page, browser):
     assert [u for u in urls if not u.startswith(("data:", "file:", "chrome:", "chrome-untrusted:"))] == []
     text = browser.find_element(By.TAG_NAME, "body").text
     assert ("<script>alert(1)</script>" in text and "=cmd()" in text and "onerror=alert(2)>" in text) == hostile
+
+
+def test_any_two_models_blink_by_the_keyboard_alone(page, browser):
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    browser.get(page[0])
+    cells = browser.execute_script("return DATA.cells.map(c => [c.backbone, c.run, c.seed].join(' '))")
+    browser.find_element(By.ID, "pick-0").send_keys(Keys.HOME, Keys.DOWN)  # below "none": the first backbone's first
+    browser.find_element(By.ID, "pick-1").send_keys(Keys.END, Keys.TAB)  # the last backbone's last
+    browser.switch_to.active_element.send_keys(Keys.ENTER)
+    box = browser.find_element(By.ID, "large")
+    seen = {}
+
+    def took_turns(_):
+        seen[box.find_element(By.TAG_NAME, "h3").text] = box.find_element(By.TAG_NAME, "img").get_attribute("src")
+        return len(seen) == 2
+
+    WebDriverWait(browser, 20, 0.05).until(took_turns)
+    assert [name.split()[0] for name in sorted(seen)] == sorted({c.split()[0] for c in cells})
+    assert len(set(seen.values())) == 2
+    assert box.find_element(By.CLASS_NAME, "labels").find_elements(By.TAG_NAME, "li")
+    browser.switch_to.active_element.send_keys(Keys.ESCAPE)
+    assert not box.is_displayed() and browser.get_log("browser") == []
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -2,46 +2,25 @@
 // The interactive frontier: choose axes, backbone and guidance; point at a cell to see it; click to pin two.
 (() => {
   if (!DATA.cells.length) {
-    for (const id of ["controls", "plot", "detail", "plot-help"]) $(id).hidden = true;
+    for (const id of ["controls", "plot", "detail", "plot-help", "pins"]) $(id).hidden = true;
     return;
   }
-  const axes = new Map(DATA.axes.map((a) => [a.key, a]));
   const linked = (key, valid, otherwise) => (valid.includes(address.get(key)) ? address.get(key) : otherwise);
   const keys = DATA.axes.map((a) => a.key);
   const state = {
     x: linked("x", keys, DATA.x), y: linked("y", keys, DATA.y),
     backbone: linked("backbone", DATA.backbones, DATA.backbones[0]), guidance: linked("guidance", DATA.guidances, DATA.guidance),
   };
-  const asPin = (text) => {
-    const [id, guidance] = (text || "").split("|");
-    const cell = DATA.cells.findIndex((c) => c.id === id);
-    return cell < 0 || !DATA.guidances.includes(guidance) ? null : { cell, guidance };
-  };
-  const pins = [0, 1].map((i) => {
-    if (address.get(`pin${i}`) !== null) return asPin(address.get(`pin${i}`));
-    return i in DATA.opening ? { cell: DATA.opening[i], guidance: DATA.guidance } : null;
-  });
   let chart = null;
   let order = []; // the points the arrow keys walk through
   let current = -1;
 
-  const knownRows = new Map();
-  // The numbers of a cell by axis: [value, low, high, index of n and signature].
-  function numbersUnder(cell, guidance) {
-    const key = `${cell}|${guidance}`;
-    if (!knownRows.has(key)) {
-      const pairs = (DATA.rows[key] || []).map((row, i) => [DATA.axes[i].key, row]);
-      knownRows.set(key, Object.fromEntries(pairs.filter(([, row]) => row)));
-    }
-    return knownRows.get(key);
-  }
   const numbers = (cell) => numbersUnder(cell, state.guidance);
   const at = (cell) => {
     const row = numbers(cell);
     return row[state.x] && row[state.y] ? { x: row[state.x][0], y: row[state.y][0], cell } : null;
   };
   const known = (p) => p && Number.isFinite(p.x) && Number.isFinite(p.y);
-  const weight = (cell) => (cell.lambda === null ? "" : `λ ${shortNumber(cell.lambda)}`);
   const mean = (points) => ({
     x: points.reduce((sum, p) => sum + p.x, 0) / points.length,
     y: points.reduce((sum, p) => sum + p.y, 0) / points.length,
@@ -86,8 +65,8 @@
 
   function beats(a, b) {
     const worse = (axis, u, v) => (axis.better === "higher" ? u < v : u > v);
-    const x = axes.get(state.x);
-    const y = axes.get(state.y);
+    const x = axesByKey.get(state.x);
+    const y = axesByKey.get(state.y);
     const none = !worse(x, a.x, b.x) && !worse(y, a.y, b.y);
     return none && (worse(x, b.x, a.x) || worse(y, b.y, a.y));
   }
@@ -125,7 +104,7 @@
     const front = means.filter((p) => !means.some((q) => beats(q, p))).sort((a, b) => a.x - b.x);
     if (front.length > 1) {
       made.push({
-        data: front, showLine: true, stepped: axes.get(state.x).better === "higher" ? "after" : "before",
+        data: front, showLine: true, stepped: axesByKey.get(state.x).better === "higher" ? "after" : "before",
         borderColor: variable("--muted"), borderDash: [5, 4], borderWidth: 1, pointRadius: 0, pointHitRadius: 0, kind: "front",
       });
     }
@@ -195,7 +174,7 @@
       }
       ctx.font = "11px system-ui, sans-serif";
       for (const set of lines) for (const p of set.data) if (p.lambda) place(p.lambda, x.getPixelForValue(p.x), y.getPixelForValue(p.y), set.borderColor, [[0, 14], [0, -6], [-1, 14], [-1, -6]]);
-      for (const pin of pins) {
+      for (const pin of sideBySide.pins) {
         const point = pin && at(pin.cell);
         if (!known(point) || DATA.cells[pin.cell].backbone !== state.backbone) continue;
         ctx.strokeStyle = variable("--text");
@@ -211,51 +190,14 @@
   function sentence(cell) {
     const row = numbers(cell);
     const one = DATA.cells[cell];
-    const said = [state.x, state.y].map((key) => `${axes.get(key).label} ${shortNumber(row[key] && row[key][0])}`);
+    const said = [state.x, state.y].map((key) => `${axesByKey.get(key).label} ${shortNumber(row[key] && row[key][0])}`);
     return `${one.run} ${weight(one)} seed ${one.seed}: ${said.join(", ")}`;
-  }
-
-  function card(target, cell, guidance) {
-    const one = DATA.cells[cell];
-    const row = numbersUnder(cell, guidance);
-    const list = element("dl");
-    const keys = [...new Set([state.x, state.y, ...DATA.axes.filter((a) => a.kind !== "other").map((a) => a.key)])];
-    for (const key of keys.filter((k) => row[k])) {
-      const [value, low, high] = row[key];
-      const range = low === null || high === null ? "" : ` (${shortNumber(low)} to ${shortNumber(high)})`;
-      list.append(element("dt", axes.get(key).label), element("dd", shortNumber(value) + range));
-    }
-    const name = element("h4", `${one.run} ${weight(one)}`);
-    const about = element("p", `${one.backbone}, seed ${one.seed}, guidance ${guidance}` + (one.optimised.length ? `, optimised: ${one.optimised.join(", ")}` : ""), { class: "muted" });
-    const parts = [name, about];
-    const picture = one.grids[guidance];
-    if (picture !== undefined) {
-      const open = element("button", null, { type: "button", class: "picture", "aria-label": `Samples of ${one.id} at full size` });
-      open.append(labelled(element("img", null, { src: DATA.pictures[picture], alt: `Samples of ${one.id}, guidance ${guidance}; the same tile is the same class and noise in every cell` }), "thumb"));
-      open.addEventListener("click", () => large({ cell, guidance }));
-      parts.push(open);
-    } else parts.push(element("p", "No sample grid was kept.", { class: "muted" }));
-    parts.push(list);
-    const first = row[state.x] || row[state.y];
-    if (first && first[3] !== null) {
-      const [n, signature] = DATA.origins[first[3]];
-      parts.push(element("p", `n = ${n}; ${axes.get(row[state.x] ? state.x : state.y).label}: ${signature}`, { class: "signature" }));
-    }
-    target.replaceChildren(...parts);
-  }
-
-  // A grid at full size; from a pinned cell, the other pinned one takes turns with it.
-  function large(entry) {
-    const both = pins.some((p) => p && p.cell === entry.cell) ? pins.filter((p) => p && p.cell !== entry.cell) : [];
-    const shown = [entry, ...both].filter((p) => DATA.cells[p.cell].grids[p.guidance] !== undefined);
-    const name = (p) => `${DATA.cells[p.cell].backbone}: ${DATA.cells[p.cell].run} ${weight(DATA.cells[p.cell])} seed ${DATA.cells[p.cell].seed}`;
-    showLarge(shown.map((p) => DATA.pictures[DATA.cells[p.cell].grids[p.guidance]]), shown.map(name));
   }
 
   function show(index, speak) {
     current = index;
     const point = order[index];
-    card($("detail"), point.cell, state.guidance);
+    cellCard($("detail"), point.cell, state);
     const element = chart.data.datasets[point.dataset].data.findIndex((p) => p.cell === point.cell);
     chart.setActiveElements([{ datasetIndex: point.dataset, index: element }]);
     chart.update("none");
@@ -268,7 +210,7 @@
     const [one, row] = [DATA.cells[point.cell], numbers(point.cell)];
     const lines = [state.x, state.y].map((key) => {
       const [value, low, high] = row[key];
-      return element("span", `${axes.get(key).label}: ${shortNumber(value)}${low === null || high === null ? "" : ` (${shortNumber(low)} to ${shortNumber(high)})`}`, { class: "line" });
+      return element("span", `${axesByKey.get(key).label}: ${shortNumber(value)}${low === null || high === null ? "" : ` (${shortNumber(low)} to ${shortNumber(high)})`}`, { class: "line" });
     });
     const box = $("tip");
     box.replaceChildren(element("strong", `${one.run} ${weight(one)} seed ${one.seed}`), ...lines);
@@ -277,30 +219,6 @@
     const room = $("plot").clientWidth - box.offsetWidth;
     box.style.left = `${Math.max(0, Math.min(room, px - box.offsetWidth / 2))}px`;
     box.style.top = `${py > box.offsetHeight + 16 ? py - box.offsetHeight - 14 : py + 14}px`;
-  }
-
-  function pin(index) {
-    const entry = { cell: order[index].cell, guidance: state.guidance };
-    const same = pins.findIndex((p) => p && p.cell === entry.cell && p.guidance === entry.guidance);
-    if (same >= 0) pins[same] = null;
-    else if (!pins[0]) pins[0] = entry;
-    else if (!pins[1]) pins[1] = entry;
-    else [pins[0], pins[1]] = [pins[1], entry];
-    showPins();
-  }
-
-  function showPins(told = true) {
-    if (told) pins.forEach((p, i) => address.set(`pin${i}`, p ? `${DATA.cells[p.cell].id}|${p.guidance}` : "none"));
-    $("pins").hidden = !pins[0] && !pins[1];
-    pins.forEach((entry, i) => {
-      const target = $(`pin-${i}`);
-      if (!entry) return target.replaceChildren(element("p", "Pin a second cell to compare.", { class: "muted" }));
-      card(target, entry.cell, entry.guidance);
-      const button = element("button", "Unpin", { type: "button" });
-      button.addEventListener("click", () => { pins[i] = null; showPins(); });
-      target.append(button);
-    });
-    chart.update("none");
   }
 
   function choose(changes) {
@@ -325,7 +243,7 @@
 
   function draw() {
     if (chart) chart.destroy();
-    const [x, y] = [axes.get(state.x), axes.get(state.y)];
+    const [x, y] = [axesByKey.get(state.x), axesByKey.get(state.y)];
     chart = new Chart($("frontier-chart"), {
       type: "scatter",
       data: { datasets: datasets() },
@@ -346,7 +264,7 @@
           const found = nearest(event);
           if (found < 0) return;
           show(found, false);
-          pin(found);
+          sideBySide.toggle({ cell: order[found].cell, guidance: state.guidance });
         },
       },
     });
@@ -359,8 +277,8 @@
     if (!order.length) return;
     const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
     if (step) show((current + step + order.length) % order.length, true);
-    else if ((event.key === "Enter" || event.key === " ") && current >= 0) pin(current);
-    else if (event.key === "Escape") { pins.fill(null); showPins(); }
+    else if ((event.key === "Enter" || event.key === " ") && current >= 0) sideBySide.toggle({ cell: order[current].cell, guidance: state.guidance });
+    else if (event.key === "Escape") sideBySide.clear();
     else return;
     event.preventDefault();
   });
@@ -387,7 +305,7 @@
   onKept.push(() => {
     const wanted = {};
     for (const key of ["backbone", "guidance"]) if (kept[key] && kept[key] !== followed[key]) wanted[key] = kept[key];
-    if (kept.space && kept.space !== followed.space && axes.has(`fd@${kept.space}`)) wanted.x = `fd@${kept.space}`;
+    if (kept.space && kept.space !== followed.space && axesByKey.has(`fd@${kept.space}`)) wanted.x = `fd@${kept.space}`;
     followed = { ...kept };
     choose(wanted);
     draw();
@@ -395,5 +313,5 @@
   onTheme(draw);
   svgButton($("controls"), "frontier", () => chart);
   fillSeeds(state.guidance);
-  showPins(false);
+  sideBySide.open(state, () => chart.update("none"));
 })();

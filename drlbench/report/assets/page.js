@@ -128,7 +128,7 @@ function labelled(image, kind) {
 }
 
 // A sample grid at its full size, with its classes; two grids of the same seeds take turns.
-function showLarge(sources, names) {
+function showLarge(sources, names, blinking = false) {
   const box = $("large");
   const image = element("img", null, { src: sources[0], alt: names[0] });
   image.addEventListener("load", () => {
@@ -156,4 +156,5 @@ function showLarge(sources, names) {
   box.replaceChildren(title, buttons, labelled(image, "whole"));
   box.addEventListener("close", () => clearInterval(timer), { once: true });
   box.showModal();
+  if (blinking) buttons.querySelector("[aria-pressed]").click();
 }

@@ -31,6 +31,7 @@ new ResizeObserver(() => stuck.forEach(stick)).observe(document.body);
   headings.forEach((heading, column) => {
     const button = element("button", heading.textContent, { type: "button" });
     heading.replaceChildren(button);
+    heading.dataset.title = titles[column]; // for paper
     button.addEventListener("click", () => {
       const falling = heading.getAttribute("aria-sort") === "ascending";
       headings.forEach((h) => h.removeAttribute("aria-sort"));
