@@ -244,7 +244,7 @@ def plan(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the stages, what is cached or missing, and what it will cost."""
+    """Show the stages, what is cached or missing, what it will cost, and what each --set saves."""
     from rich.console import Console
 
     from drlbench.cost.table import cost_table
@@ -262,7 +262,15 @@ def plan(
     where = device or ("cuda" if gpus or has_gpu() else "cpu")
     each = gpus or workers or default_workers(where)
     whole = lay_out(loaded, absent_ok=True) if cells != "*" else None
-    table = cost_table(lay_out(loaded, cells, absent_ok=True), open_store(store), where, nodes * each, whole, nodes)
+    without = {}
+    for one in overrides:
+        others = tuple(text for text in overrides if text != one)
+        try:
+            without[one] = lay_out(load_suite(suite, others), cells, absent_ok=True)
+        except UserError:
+            without[one] = None
+    plan = lay_out(loaded, cells, absent_ok=True)
+    table = cost_table(plan, open_store(store), where, nodes * each, whole, nodes, without)
     if as_json:
         print(json.dumps(table.to_json(), indent=1))
     else:

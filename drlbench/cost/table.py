@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from rich import box
@@ -50,6 +51,7 @@ class Costs:
 
     Attributes:
         cells: that are planned. all_cells: of the suite; with a pattern they are more, and `whole` is their estimate.
+        without: override -> the estimate with all others but that one; None where the suite cannot do without it.
     """
 
     suite: str
@@ -59,7 +61,8 @@ class Costs:
     whole: Estimate | None
     missing: list[Missing]
     gpu: bool
-    nodes: int = 1
+    nodes: int
+    without: Mapping[str, Estimate | None]
 
     def to_json(self) -> dict[str, Any]:
         """`seconds` is the work of all stages one after another, `wall_seconds` that on the workers."""
@@ -69,6 +72,8 @@ class Costs:
         }  # fmt: skip
         if self.whole is not None:
             found["whole_suite"] = {"cells": self.all_cells, **_facts(self.whole)}
+        if self.without:
+            found["without"] = {name: _facts(e) if e is not None else None for name, e in self.without.items()}
         return found
 
     def show(self, console: Console) -> None:
@@ -95,12 +100,27 @@ class Costs:
             total = ", ".join(self._times(self.whole))
             kept = size(self.whole.work.disk)
             yield Text(f"whole suite, {self.all_cells:,} cells: {total}; the store keeps {kept}")
+        for name, other in self.without.items():
+            yield Text(f"--set {name}: {self._saved(other)}")
         if e.device == "cuda" and not self.gpu:
             yield Text("this machine has no NVIDIA GPU that could run it")
         if self.missing:
             size_ = sum(m.gigabytes for m in self.missing)
             head = f"missing here ({len(self.missing)}, {size_:.0f} GB; `drlbench fetch` brings what it can):"
             yield Text("\n".join(["", head, *(m.to_text() for m in self.missing)]))
+
+    def _saved(self, other: Estimate | None) -> str:
+        """What one override changes, the others as they are."""
+        if other is None:
+            return "the suite cannot do without it"
+        mine, its = self.estimate.schedule, other.schedule
+        pairs = (
+            ("about {}", duration(mine.wall), duration(its.wall)),
+            ("{} of work", duration(mine.work), duration(its.work)),
+            ("{} kept", size(self.estimate.work.disk), size(other.work.disk)),
+        )
+        told = [f"{form.format(now)} instead of {then}" for form, now, then in pairs if now != then]
+        return ", ".join(told) or "costs the same without it"
 
     def _times(self, e: Estimate) -> list[str]:
         unit = "GPU" if e.device == "cuda" else "worker"
@@ -171,15 +191,27 @@ def _backbones(e: Estimate) -> Table:
 
 
 def cost_table(
-    plan: Plan, store: Store, device: str = "cpu", workers: int = 1, whole: Plan | None = None, nodes: int = 1
+    plan: Plan,
+    store: Store,
+    device: str = "cpu",
+    workers: int = 1,
+    whole: Plan | None = None,
+    nodes: int = 1,
+    without: Mapping[str, Plan | None] = MappingProxyType({}),
 ) -> Costs:
     """Count what is cached and estimate the rest.
 
     Args:
         device: "cpu" or "cuda". workers: processes, one GPU each on cuda. nodes: machines that they are on.
         whole: the plan of the whole suite, where `plan` is of some cells only.
+        without: override -> the plan with all others but that one, None where there is none.
     """
-    found = Estimator(plan, store, device).estimate(workers)
-    total = Estimator(whole, store, device).estimate(workers) if whole is not None else None
+
+    def estimate(of: Plan) -> Estimate:
+        return Estimator(of, store, device).estimate(workers)
+
+    others = {name: estimate(p) if p is not None else None for name, p in without.items()}
+    total = estimate(whole) if whole is not None else None
     cells = len((whole or plan).cells)
-    return Costs(plan.spec.suite, len(plan.cells), cells, found, total, missing(plan.suite), has_gpu(), nodes)
+    lacking = missing(plan.suite)
+    return Costs(plan.spec.suite, len(plan.cells), cells, estimate(plan), total, lacking, has_gpu(), nodes, others)

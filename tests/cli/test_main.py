@@ -87,6 +87,17 @@ def test_json_is_one_document(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     assert "properties" in json.loads(capsys.readouterr().out)
 
 
+def test_plan_tells_what_each_set_saves(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
+) -> None:
+    place = ("plan", "digits-small", "--store", str(tmp_path), "--device", "cpu")
+    assert call(monkeypatch, *place, "--set", "sampling.n=30", "--set", "runs.drl.lambda=[1]") == 0
+    told = capsys.readouterr().out
+    assert "--set sampling.n=30: " in told and "--set runs.drl.lambda=[1]: about " in told and " instead of " in told
+    assert call(monkeypatch, *place) == 0
+    assert "--set" not in capsys.readouterr().out
+
+
 def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     assert call(monkeypatch, "--version") == 0
     assert capsys.readouterr().out.startswith("drlbench 0.")

@@ -39,6 +39,20 @@ def test_digits_takes_what_it_took(digits: Plan, tmp_path: Path) -> None:
     json.dumps(found)
 
 
+def test_each_override_is_held_against_the_suite_without_it(tmp_path: Path) -> None:
+    few, one = "sampling.n=30", "runs.drl.lambda=[1]"
+    plans = {few: graph_of("digits-small", "*", one), one: graph_of("digits-small", "*", few), "a=b": None}
+    both = graph_of("digits-small", "*", few, one)
+    found = cost_table(both, Store(tmp_path), "cpu", 2, without={**plans, "resamples=20": both})
+    facts, text = found.to_json(), found.to_text().splitlines()
+    assert facts["without"][few]["seconds"] == cost_table(plans[few], Store(tmp_path), "cpu", 2).to_json()["seconds"]
+    assert facts["without"][one]["seconds"] > facts["seconds"] and facts["without"]["a=b"] is None
+    fewer = f"{size(facts['disk_bytes'])} kept instead of {size(facts['without'][few]['disk_bytes'])}"
+    assert next(line for line in text if line.startswith(f"--set {few}:")).endswith(fewer)
+    assert "--set a=b: the suite cannot do without it" in text
+    assert "--set resamples=20: costs the same without it" in text
+
+
 def test_stages_that_are_alike_are_one_group(digits: Plan) -> None:
     counts = Counts(digits.nodes)
     tunes = [n for n in digits.nodes.values() if n.kind == "finetune" and n.settings["algorithm"] == "adjoint-matching"]
