@@ -125,6 +125,7 @@ ALGORITHMS = Registry(
         "rwm": "drlbench.finetune.rwm:RWM",
         "draft": "drlbench.finetune.draft:DRaFT",
         "ddo": "drlbench.finetune.ddo:DDO",
+        "fd-loss": "drlbench.finetune.fd_loss:FDLoss",
     },
 )
 

@@ -183,6 +183,10 @@ def _model(graph: Plan, cell: Cell) -> tuple[Node, Training]:
             "seed": seed_of("finetune", cell.base_seed, cell.seed, number),
             "data": graph.images,
         }
+        if algorithm.encoders:
+            settings["spaces"] = algorithm.encoders
+            inputs |= looks_through(graph, algorithm.encoders)
+            inputs |= {f"reference:{name}": reference(graph, name) for name in algorithm.encoders}
         if run.policy is not None and number == 1:  # later rounds start from it
             settings["policy"] = run.policy.model_dump()
         if algorithm.watch is not None:
@@ -240,6 +244,7 @@ def _watched(graph: Plan, cell: Cell, terms: Mapping[str, float]) -> tuple[dict[
     """
     spec = graph.spec
     seen = {encoder for name in terms for encoder in spec.rewards[name].encoders}
+    seen |= set(spec.algorithms[str(spec.runs[cell.run].algorithm)].encoders)
     rewards = [name for name in spec.preferences if name not in terms]
     spaces = [name for name in spec.spaces if name not in seen]
     inputs: dict[str, Node] = {}

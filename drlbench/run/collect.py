@@ -291,8 +291,10 @@ def _kin(plan: Plan, reader: Reader, name: str, used: set[str]) -> str:
 
 
 def _looked_through(plan: Plan) -> set[str]:
-    """Spaces that a maximised reward looks through."""
-    return {e for r in _optimised(plan) for e in plan.spec.rewards[r].encoders}
+    """Spaces that a maximised reward or an algorithm looks through."""
+    spec = plan.spec
+    own = {e for run in spec.runs.values() if run.algorithm for e in spec.algorithms[run.algorithm].encoders}
+    return own | {e for r in _optimised(plan) for e in spec.rewards[r].encoders}
 
 
 def _optimised(plan: Plan) -> set[str]:

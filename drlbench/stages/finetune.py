@@ -13,6 +13,7 @@ from drlbench.backbones.base import VelocityModel
 from drlbench.data.sources import read_dataset
 from drlbench.errors import MissingPrerequisite
 from drlbench.finetune.adjoint_matching import SAVE_LIMIT
+from drlbench.finetune.fd_loss import Space
 from drlbench.finetune.heldout import PREFIX, Turn, measure_every, turns
 from drlbench.finetune.latents import Latents, StreamedLatents
 from drlbench.finetune.ranks import world
@@ -30,7 +31,7 @@ from drlbench.stages.files import (
     save_finetuned,
     write_description,
 )
-from drlbench.stages.watch import HeldOut, watching
+from drlbench.stages.watch import HeldOut, real_images, watching
 from drlbench.store import atomic
 from drlbench.tracking import open_tracker
 from drlbench.training import to_float
@@ -57,7 +58,8 @@ def run(job: Job) -> None:
     settings = dict(s["settings"])
     if s["lambda"] is not None:
         settings["lambda"] = s["lambda"]
-    algorithm = kind(policy, reference, _reward(job), data, settings, s["seed"])
+    own = {"spaces": _spaces(job)} if "spaces" in s else {}
+    algorithm = kind(policy, reference, _reward(job), data, settings, s["seed"], **own)
     held_out = HeldOut(job) if "watch" in s else None
     measure = measure_every(algorithm, s["watch"]["every"], held_out) if held_out is not None else None
 
@@ -128,6 +130,16 @@ def _reward(job: Job) -> Reward | None:
     return Combined([rewards[name] for name in terms], list(terms.values()))
 
 
+def _spaces(job: Job) -> list[Space]:
+    """The representations that the algorithm itself looks through, with the moments of the train images."""
+    encoders = load_encoders(job.inputs, job.device)
+    found = []
+    for name in job.settings["spaces"]:
+        real = real_images(job, name)
+        found.append(Space(name, encoders[name], torch.from_numpy(real.mean), torch.from_numpy(real.covariance)))
+    return found
+
+
 def _mark(curve: dict[str, Any], found: list[Turn]) -> None:
     """Say where the first held-out measure turned, and what every one that did has lost since."""
     if found:
@@ -169,8 +181,10 @@ def cost(of: Stage) -> Work:
     # Adjoints are the start's; of forwards it is not said whose they are, and the policy's take longer.
     work = model.velocity.run(found.forwards) + start.velocity.run(found.products, "product")
     work += model.velocity.run(found.trained, "trained")
-    if s["terms"]:
-        for through in (model.decoder, *(of.reward(f"reward:{name}") for name in s["terms"])):
+    judges = [of.reward(f"reward:{name}") for name in s["terms"]]
+    judges += [of.encoder(f"encoder:{name}") for name in s.get("spaces", ())]
+    if judges:
+        for through in (model.decoder, *judges):
             work += through.run(found.reward_forwards) + through.run(found.reward_products, "product")
     if getattr(ALGORITHMS.get(s["algorithm"]), "needs_data", True):
         streamed = FLOAT32 * images * model.latent > KEPT_BYTES

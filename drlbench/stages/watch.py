@@ -47,7 +47,7 @@ class HeldOut:
             name: load_reward(job.inputs[f"held-out:{name}"], encoders, job.device) for name in self.watch["rewards"]
         }
         self.spaces: dict[str, Encoder] = {name: encoders[name] for name in self.watch["spaces"]}
-        self.references = {name: _reference(job, name) for name in self.spaces}
+        self.references = {name: real_images(job, name) for name in self.spaces}
         self.better: dict[str, Better] = {name: "higher" for name in self.rewards}
         self.better |= {f"fd/{name}": "lower" for name in self.spaces}
 
@@ -84,7 +84,8 @@ class HeldOut:
         return found.nats, found.standard_error
 
 
-def _reference(job: Job, space: str) -> Gaussian:
+def real_images(job: Job, space: str) -> Gaussian:
+    """Mean and covariance of the train images' features in a space."""
     folder = job.inputs[f"reference:{space}"]
     with np.load(folder / "reference.npz", allow_pickle=False) as real:
         return Gaussian.of(real["train"] if "train" in real else Moments.load(folder / MOMENTS), "reference")

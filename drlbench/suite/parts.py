@@ -90,6 +90,11 @@ class AlgorithmSpec(OpenSpec):
     updates: Annotated[int, Field(gt=0, le=MAX_UPDATES)] = key(
         about="optimiser updates of each round", unit="updates", example=3000
     )
+    encoders: list[str] = key(
+        [],
+        about="names of `encoders` that an algorithm with a distance of its own looks through (fd-loss)",
+        example=["dinov2-l"],
+    )
     rate_width: Annotated[int, Field(gt=0, le=65_536)] | None = key(
         None,
         about="hidden width that `learning_rate` was chosen at; a backbone of another gets learning_rate * rate_width "

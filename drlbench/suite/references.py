@@ -63,6 +63,13 @@ def cross_references(spec: SuiteSpec) -> Iterator[Found]:
             yield ("rewards", name), "a discriminator looks through at least one of `encoders`"
     for name, algorithm in spec.algorithms.items():
         yield from _registered(ALGORITHMS, algorithm.kind, ("algorithms", name, "kind"))
+        for i, encoder_name in enumerate(algorithm.encoders):
+            if encoder_name not in spec.encoders:
+                yield ("algorithms", name, "encoders", i), _unknown("encoder", encoder_name, spec.encoders)
+        kind = ALGORITHMS.get(algorithm.kind) if algorithm.kind in ALGORITHMS.names() else None
+        if kind is not None and getattr(kind, "needs_spaces", False) != bool(algorithm.encoders):
+            told = "takes no encoders" if algorithm.encoders else "looks through at least one of `encoders`"
+            yield ("algorithms", name, *(["encoders"] if algorithm.encoders else [])), f"{algorithm.kind} {told}"
     for name, stage in spec.stages.items():
         if stage.kind in VERSIONS:
             yield ("stages", name, "kind"), f"{stage.kind} is a stage of drlbench's own; a package's is named here"
@@ -218,6 +225,7 @@ def _objective(spec: SuiteSpec, name: str, run: RunSpec) -> Iterator[Found]:
     if algorithm.watch is None:
         return
     seen = {encoder for term in terms if term in spec.rewards for encoder in spec.rewards[term].encoders}
+    seen |= set(algorithm.encoders)
     if not set(spec.preferences) - set(terms) and not set(spec.spaces) - seen:
         yield (
             ("algorithms", str(run.algorithm), "watch"),

@@ -10,6 +10,7 @@ import torch
 from finetune_models import TinyModel, quadratic_reward
 
 from drlbench.finetune.base import Algorithm
+from drlbench.finetune.fd_loss import Space
 from drlbench.finetune.train import train
 from drlbench.registry import ALGORITHMS
 
@@ -33,14 +34,25 @@ SETTINGS: dict[str, dict[str, object]] = {
     "flow-grpo memoryless": _DRAWN | {"variant": "memoryless"},
     "draft": {"sampler_steps": 4},
     "ddo": {"negatives": 16, "sampler_steps": 4},
+    "fd-loss": {"population": 32, "sampler_steps": 4, "truncate": 2, "decay": 0.6},
 }
+
+
+def own_arguments(run: str) -> dict[str, object]:
+    """What an algorithm takes beside what all of them do: fd-loss's spaces."""
+    if run != "fd-loss":
+        return {}
+    images = torch.rand(40, 1, 2, 2, generator=torch.Generator().manual_seed(9))
+    seen = {"pixels": lambda x: x.flatten(1), "waves": lambda x: torch.sin(3 * x.flatten(1)).cumsum(1)}
+    return {"spaces": [Space(n, f, f(images).double().mean(0), f(images).double().T.cov()) for n, f in seen.items()]}
 
 
 def build(run: str, **extra: object) -> Algorithm:
     generator = torch.Generator().manual_seed(5)
     data = (torch.randn(20, 1, 2, 2, generator=generator), torch.arange(20) % 3)
     kind = ALGORITHMS.get(run.split()[0])
-    return kind(TinyModel(), TinyModel(), quadratic_reward(), data, _SHARED | SETTINGS[run] | extra, 7)
+    settings = _SHARED | SETTINGS[run] | extra
+    return kind(TinyModel(), TinyModel(), quadratic_reward(), data, settings, 7, **own_arguments(run))
 
 
 def rows(run: str, updates: int = UPDATES, folder: Path | None = None, **extra: object) -> list[dict[str, float]]:

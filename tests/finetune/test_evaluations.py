@@ -14,6 +14,7 @@ from drlbench.cost.counting import Operations, operations
 from drlbench.cost.network import META, Passes
 from drlbench.finetune import ddo, learner, nft, rwm, sft
 from drlbench.finetune.evaluations import Evaluations
+from drlbench.finetune.fd_loss import Space
 from drlbench.finetune.learner import shadow
 from drlbench.registry import ALGORITHMS
 from drlbench.rewards.base import Reward
@@ -35,6 +36,7 @@ CASES: list[tuple[str, dict[str, Any], int]] = [
     ("rwm", {**ENDPOINTS, "times": 2}, 4),
     ("draft", {"batch": 8, "sampler_steps": 6, "truncate": 1}, 2),
     ("draft", {"batch": 8, "sampler_steps": 4, "truncate": 4}, 2),
+    ("fd-loss", {"batch": 8, "sampler_steps": 5, "truncate": 2, "population": 24}, 3),
 ]
 NAMES = [f"{name}-{number}" for number, (name, _, _) in enumerate(CASES)]
 
@@ -71,6 +73,14 @@ def declared(found: Evaluations, network: Passes, reward: Passes) -> float:
     )
 
 
+def own_arguments(name: str, judge: Convolution) -> dict[str, Any]:
+    """What fd-loss takes beside the others: the judge as a representation of one feature."""
+    if name != "fd-loss":
+        return {}
+    judge.requires_grad_(False)
+    return {"spaces": [Space("judge", lambda x: judge(x, torch.zeros(1))[:, None], torch.zeros(1), torch.eye(1))]}
+
+
 @pytest.mark.parametrize(("name", "given", "updates"), CASES, ids=NAMES)
 def test_against_what_is_executed(name: str, given: dict[str, Any], updates: int) -> None:
     torch.manual_seed(0)
@@ -79,7 +89,7 @@ def test_against_what_is_executed(name: str, given: dict[str, Any], updates: int
     policy = wrap(create("sit", **arguments))  # type: ignore[arg-type] # `create` is typed as any module
     data = torch.randn(32, 1, 8, 8), torch.arange(32) % 10
     reward = Convolution()
-    run = ALGORITHMS.get(name)(policy, shadow(policy), reward, data, given, 0)
+    run = ALGORITHMS.get(name)(policy, shadow(policy), reward, data, given, 0, **own_arguments(name, reward))
     executed = sum(operations(run.step) for _ in range(updates))
     seen = reward.seen
     with torch.device("meta"):
@@ -112,7 +122,7 @@ def test_at_full_size_on_the_meta_device(
         policy, reward = wrap(create("sit-xl-2")), Convolution(4)  # type: ignore[arg-type] # as above
         data = torch.empty(32, 4, 32, 32), torch.zeros(32, dtype=torch.int64)
     through = Passes(reward, lambda x: reward(x, torch.zeros(1)), (4, 32, 32))
-    run = ALGORITHMS.get(name)(policy, shadow(policy), reward, data, given, 0)
+    run = ALGORITHMS.get(name)(policy, shadow(policy), reward, data, given, 0, **own_arguments(name, reward))
     with Operations() as executed:
         for _ in range(updates):
             run.step()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from finetune_models import TinyModel, quadratic_reward
-from golden_runs import SETTINGS, build, rows
+from golden_runs import SETTINGS, build, own_arguments, rows
 from torch import Tensor
 
 from drlbench.errors import MissingPrerequisite
@@ -57,7 +57,8 @@ def small(run: str, backward: bool, **extra: object) -> tuple[Algorithm, SmallMe
     settings = {"batch": 8, "learning_rate": 1e-2, "warmup": 5, "gradient_clip": 5.0, "ema": 0.9}
     kind = ALGORITHMS.get(run.split()[0])
     assert isinstance(pinned, Learner)
-    return kind(policy, TinyModel(), quadratic_reward(), pinned.data, settings | SETTINGS[run] | extra, 7), policy
+    given = settings | SETTINGS[run] | extra
+    return kind(policy, TinyModel(), quadratic_reward(), pinned.data, given, 7, **own_arguments(run)), policy
 
 
 @pytest.mark.parametrize("backward", [False, True])

@@ -94,6 +94,24 @@ def test_held_out_measures_join_the_curve(store: Path, tmp_path: Path) -> None:
         assert len({v for v in values if v is not None}) == 3, "the model changes"
 
 
+def test_fd_loss_sees_the_real_images_through_the_suites_encoders(store: Path, tmp_path: Path) -> None:
+    plan = laid_out(
+        tmp_path,
+        "algorithms.fd={kind: fd-loss, updates: 3, batch: 24, population: 400, sampler_steps: 3, learning_rate: 1e-9, "
+        "decay: 0.9999, encoders: [dae], watch: {every: 3, n: 400}}",
+        "runs.fd={algorithm: fd, policy: {widen: 8}}",
+        "sampling.steps=3",
+    )
+    series = json.loads((make(plan, tuned(plan, "fd").key, store) / "curve.json").read_text())["series"]
+    assert "held_out/fd/dae" not in series and series["held_out/fd/pixels"][-1] > 0
+    base = next(
+        n for n in plan.nodes.values() if n.kind == "scores" and "/base/" in n.label and n.label.endswith("dae")
+    )
+    rows = json.loads((make(plan, base.key, store) / "rows.json").read_text())
+    fd = next(row["value"] for row in rows if row["metric"] == "fd")
+    assert series["fd/dae"][0] == pytest.approx(fd, rel=0.5)  # other noise, 400 samples against 40
+
+
 def test_the_kl_of_the_watch_is_that_of_the_stage(store: Path, tmp_path: Path) -> None:
     plan = laid_out(tmp_path, "algorithms.am.watch={every: 2, n: 40}", "kl_samples=40")
     curve = json.loads((make(plan, tuned(plan).key, store) / "curve.json").read_text())
