@@ -42,3 +42,19 @@ def golden() -> Callable[[str], Golden]:
         return Golden(folder, config, load_file(folder / "io.safetensors"), load_file(folder / "weights.safetensors"))
 
     return read
+
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stages of `perform` are made in this process: a worker of its own imports torch again, for seconds.
+
+    For tests of what a run makes; those of processes are in tests/run/executors and tests/fault.
+    """
+    from drlbench.run import perform
+    from drlbench.run.executors.base import Work
+    from drlbench.run.executors.local import InProcessExecutor
+
+    def executor(store: Any, folder: Path, plan: Any, options: Any) -> InProcessExecutor:
+        return InProcessExecutor(Work(store.place, options.device), options.device)
+
+    monkeypatch.setattr(perform, "_executor", executor)

@@ -69,6 +69,7 @@ resamples: 20
 """
 
 
+@pytest.mark.usefixtures("in_process")
 def test_a_run_says_what_it_attained_or_why_that_is_not_defined(tmp_path: Path) -> None:
     (tmp_path / "bound.yaml").write_text(SUITE)
     suite = load_suite(str(tmp_path / "bound.yaml"))

@@ -24,6 +24,7 @@ CLASSIFIERS = (
 )
 
 
+@pytest.mark.usefixtures("in_process")
 @pytest.mark.filterwarnings("ignore")
 def test_a_part_is_measured_and_named(tmp_path: Path) -> None:
     suite = load_suite(TINY, ("reference_images=50", *CLASSIFIERS))

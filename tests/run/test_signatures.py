@@ -71,6 +71,7 @@ def test_a_fitted_encoder_that_hides_its_weights_is_named_with_them(
     assert found.startswith("mine:") and len(found) == len("mine:") + 12
 
 
+@pytest.mark.usefixtures("in_process")
 @pytest.mark.filterwarnings("ignore")
 def test_every_number_of_a_run_names_what_it_depends_on(tmp_path: Path) -> None:
     from drlbench.report.results import read_results

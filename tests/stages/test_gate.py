@@ -107,6 +107,7 @@ def test_a_gate_that_leads_nowhere(tmp_path: Path, text: str, message: str) -> N
         load_suite(gated(tmp_path, text))
 
 
+@pytest.mark.usefixtures("in_process")
 @pytest.mark.filterwarnings("ignore")
 def test_behind_a_closed_gate_nothing_is_trained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     suite = load_suite(gated(tmp_path, "{space: pixels, fd: 0.001, tolerance: 0.1, source: nobody}"))

@@ -101,6 +101,7 @@ def run(folder: Path, **gate: Any) -> Store:
     return store
 
 
+@pytest.mark.usefixtures("in_process")
 @pytest.mark.filterwarnings("ignore")
 def test_the_base_is_measured_as_its_card_says(official: Any, tmp_path: Path) -> None:
     official(1e-6)

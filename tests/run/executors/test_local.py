@@ -16,7 +16,7 @@ import pytest
 from drlbench.plan.node import Node
 from drlbench.run.executors import local
 from drlbench.run.executors.base import Outcome, Work
-from drlbench.run.executors.local import LocalExecutor, default_workers, shares
+from drlbench.run.executors.local import InProcessExecutor, LocalExecutor, default_workers, shares
 from drlbench.run.schedule import execute
 from drlbench.store.keys import stage_key
 from drlbench.store.layout import Store
@@ -37,8 +37,10 @@ def quiet(what: str, about: Node, outcome: Outcome | float | str | None) -> None
     pass
 
 
-def run_all(nodes: list[Node], store: Store, workers: int) -> dict[str, Outcome]:
-    return execute(nodes, store, LocalExecutor(Work(store.root, "cpu"), workers), quiet)
+def run_all(nodes: list[Node], store: Store, workers: int = 0) -> dict[str, Outcome]:
+    """In so many worker processes; none: in this one, where processes prove nothing."""
+    work = Work(store.root, "cpu")
+    return execute(nodes, store, LocalExecutor(work, workers) if workers else InProcessExecutor(work, "cpu"), quiet)
 
 
 def test_inputs_come_first_failures_stay_local_and_results_are_kept(tmp_path: Path) -> None:
@@ -47,13 +49,13 @@ def test_inputs_come_first_failures_stay_local_and_results_are_kept(tmp_path: Pa
     outcomes = run_all(nodes, Store(tmp_path), 2)
     assert [outcomes[n.key].status for n in nodes] == ["made", "failed", "made", "skipped"]
     assert "unknown setting 'no'" in outcomes[bad.key].error
-    again = run_all(nodes[:1] + nodes[2:3], Store(tmp_path), 1)
+    again = run_all(nodes[:1] + nodes[2:3], Store(tmp_path))
     assert {o.status for o in again.values()} == {"cached"}
 
 
 def test_an_altered_input_is_not_used(tmp_path: Path) -> None:
     store, good = Store(tmp_path), pixels(2)
-    run_all([good], store, 1)
+    run_all([good], store)
     weights = store.folder(good.kind, good.key) / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"?")
     user = node("reference", {"data": DATA}, encoder=good)
