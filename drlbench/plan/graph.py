@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -31,6 +31,13 @@ class Measured:
     scores: dict[str, Node]
     preference: dict[str, Node]
     others: dict[str, Node] = field(default_factory=dict)
+
+    def numbers(self) -> Iterator[tuple[Node, str]]:
+        """Every stage that has numbers, with its space ("" where it has none)."""
+        for space, node in self.scores.items():
+            yield node, space
+        for node in (*self.preference.values(), *self.others.values()):
+            yield node, ""
 
 
 @dataclass(frozen=True, slots=True)

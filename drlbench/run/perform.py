@@ -224,8 +224,7 @@ def _stages_of(cell: CellPlan) -> list[str]:
     beside = (cell.kl, cell.tilt, cell.kl_start)
     keys = [cell.model.key, *(n.key for n in beside if n), *(node.key for _, node in cell.training)]
     for measured in cell.measured.values():
-        stages = (measured.samples, *measured.scores.values(), *measured.preference.values(), *measured.others.values())
-        keys += [node.key for node in stages]
+        keys += [measured.samples.key, *(node.key for node, _ in measured.numbers())]
     return keys
 
 
