@@ -66,8 +66,9 @@ def in_words(names: Sequence[str]) -> tuple[str, ...]:
         return tuple(names)
     from timm.data.imagenet_info import ImageNetInfo
 
-    said = ImageNetInfo("imagenet-22k").label_descriptions(as_dict=True)
-    return tuple(str(said.get(name, name)).partition(",")[0] for name in names)
+    info = ImageNetInfo("imagenet-22k")
+    said = dict(zip(info.label_names(), info.label_descriptions(), strict=True))
+    return tuple(said.get(name, name).partition(",")[0] for name in names)
 
 
 def match(own: Sequence[str], known: Sequence[str], what: str, other: str, indexed: bool = False) -> tuple[Labels, str]:

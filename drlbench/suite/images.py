@@ -51,8 +51,8 @@ def resolve_images(spec: DataSpec) -> Images:
         raise KeyError(spec.kind)
     check_data(settings)
     if spec.kind in BUILTIN:
-        classes, shape = BUILTIN[spec.kind]
-        return Images(settings, classes, shape, class_names=tuple(str(c) for c in range(classes)))
+        known, image = BUILTIN[spec.kind]
+        return Images(settings, known, image, class_names=tuple(str(c) for c in range(known)))
     try:
         data = read_dataset(settings)
     except MissingPrerequisite as error:
