@@ -79,7 +79,7 @@ def test_training_and_sampling_know_only_protocols(folder: str) -> None:
 
 
 def test_only_the_pipeline_joins_the_stages_and_only_the_cli_imports_it() -> None:
-    assert importers("drlbench.plan.pipeline") <= {"cli/main.py"}
+    assert importers("drlbench.plan.pipeline") <= {"cli/run.py", "cli/suite.py"}
     assert importers("drlbench.cli.main") <= {"__main__.py"}
 
 

@@ -11,12 +11,9 @@ import typer
 
 from drlbench.cli import complete
 from drlbench.cli.complete import SuitePath
+from drlbench.cli.options import OfflineOption, SetOption, offline_from_now
 from drlbench.cli.store import DEFAULT_STORE, StoreOption
-from drlbench.cli.tools import offline_from_now
 from drlbench.errors import for_terminal
-
-SetOption = Annotated[list[str], typer.Option("--set", help="Override: key.path=value (repeatable).")]
-OfflineOption = Annotated[bool, typer.Option("--offline", help="Never touch the network.")]
 
 
 def doctor(

@@ -1,9 +1,8 @@
-"""The command line's verbs that look at what is there already: figures, comparisons, scores of any images."""
+"""The command line's verbs for use beside a suite: scores of any images, measurements of a network, a new package."""
 
 from __future__ import annotations
 
 import json
-import os
 import sys
 from dataclasses import asdict
 from functools import partial
@@ -13,74 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from drlbench.cli import complete
-from drlbench.cli.complete import CellsOption, RunPath
+from drlbench.cli.options import JsonOption, OfflineOption, offline_from_now
 from drlbench.cli.store import DEFAULT_STORE, StoreOption
 from drlbench.errors import MissingPrerequisite, UserError, did_you_mean, for_terminal
 
 if TYPE_CHECKING:
     from drlbench.bench.result import BenchResult
     from drlbench.data.images import ImageSource
-
-
-def offline_from_now() -> None:
-    """huggingface_hub and wandb read these when they are imported, so they are set before anything imports them."""
-    os.environ["HF_HUB_OFFLINE"] = os.environ["TRANSFORMERS_OFFLINE"] = "1"
-    os.environ["WANDB_MODE"] = "offline"
-
-
-def figures(
-    folder: RunPath,
-    paper: Annotated[bool, typer.Option("--paper", help="The paper's figures, and what the others lack.")] = False,
-) -> None:
-    """Draw the figures of a run again; with --paper, the paper's."""
-    from drlbench.report.figures import draw_figures
-    from drlbench.report.figures.paper import draw_paper_figures
-    from drlbench.report.rundata import read_run
-    from drlbench.store import manifest
-
-    run = read_run(folder)
-    if not paper:
-        paths = draw_figures(run, folder / "figures")
-        manifest.renew(folder)
-        print(f"{len(paths)} files in {folder / 'figures'}")
-        return
-    made = draw_paper_figures(run, folder / "figures" / "paper")
-    manifest.renew(folder)
-    print("\n".join(made.drawn))
-    print("\n".join(f"lacking: {lack}" for lack in made.lacking))
-    print(f"{len(made.paths)} files in {folder / 'figures' / 'paper'}")
-
-
-def compare(
-    first: Annotated[
-        Path, typer.Argument(help="The older run (the run, with --baseline).", autocompletion=complete.runs)
-    ],
-    second: Annotated[Path | None, typer.Argument(help="The newer run.", autocompletion=complete.runs)] = None,
-    baseline: Annotated[Path | None, typer.Option("--baseline", help="A results.csv to compare the run with.")] = None,
-    fail_on: Annotated[str, typer.Option("--fail-on", help="regress: exit code 3 when a number got worse.")] = "never",
-    every: Annotated[bool, typer.Option("--all", help="Every number, not the summary alone.")] = False,
-    metrics: Annotated[str, typer.Option("--metrics", help="Only these, comma-separated.")] = "*",
-    cells: CellsOption = "*",
-    out: Annotated[Path | None, typer.Option("--out", help="Folder for compare.csv and compare.html.")] = None,
-) -> None:
-    """Compare two runs, or a run with a baseline, paired by seed."""
-    from drlbench.report.compare import compare as paired
-    from drlbench.report.compare_text import summary, table, to_csv
-    from drlbench.report.html_runs import render_comparison
-    from drlbench.report.terminal import show
-    from drlbench.store import atomic
-
-    if fail_on not in ("never", "regress"):
-        raise UserError(f"--fail-on {fail_on!r}: valid are never and regress")
-    found = paired(first, second, baseline, metrics, cells)
-    if out is not None:
-        atomic.write_text(out / "compare.csv", to_csv(found))
-        atomic.write_text(out / "compare.html", render_comparison(found))
-    if every:
-        show(table(found, every=True))
-    print(summary(found), end="")
-    if fail_on == "regress" and found.regressed:
-        raise typer.Exit(3)
 
 
 def evaluate(
@@ -115,8 +53,8 @@ def evaluate(
     batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 64,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Threads that decode images.")] = 2,
     peers: Annotated[bool, typer.Option("--peers", help="FID by torch-fidelity and clean-fid too.")] = False,
-    offline: Annotated[bool, typer.Option("--offline", help="Never touch the network.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    offline: OfflineOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Score any images against any reference, with intervals and signatures."""
     if offline:
@@ -214,7 +152,7 @@ def bench(
     output: Annotated[
         Path | None, typer.Option("--output", help="File for the JSON document; written after every phase.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Measure update, adjoint, rollout and sampling, and extrapolate GPU-hours of the paper's recipe."""
     if batch != "auto" and not (batch.isdigit() and int(batch) > 0):

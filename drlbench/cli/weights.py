@@ -9,8 +9,8 @@ import typer
 
 from drlbench.cli import complete
 from drlbench.cli.complete import RunPath
+from drlbench.cli.options import OfflineOption, offline_from_now
 from drlbench.cli.store import DEFAULT_STORE, StoreOption
-from drlbench.cli.tools import offline_from_now
 
 Checkpoint = Annotated[str, typer.Argument(help="A weights file, exported folder, card (sit-xl-2-256, ...) or run.")]
 Cell = Annotated[
@@ -51,7 +51,7 @@ def sample(
     device: Annotated[str | None, typer.Option(help="cpu or cuda (default: cuda where there is one).")] = None,
     out: Annotated[Path, typer.Option(help="PNG to write.")] = Path("grid.png"),
     store: StoreOption = DEFAULT_STORE,
-    offline: Annotated[bool, typer.Option("--offline", help="Never touch the network.")] = False,
+    offline: OfflineOption = False,
 ) -> None:
     """Sample a grid of images from a checkpoint, an exported folder, or a cell of a run."""
     if offline:
