@@ -21,13 +21,14 @@ ONE_SEED = "one seed: sampling only"
 def verdict(run: RunData, guidance: str, contests: list[Contest], signs: list[Hacking]) -> Iterator[Sentence]:
     """The sentence for all backbones together: preference RL after DRL against preference RL alone.
 
-    Then DRL alone against base and plain training (the verdict itself where no preference was optimised), and a
-    caution where a reward was hacked.
+    Then DRL alone against base and plain training (the verdict itself where no preference was optimised); where no two
+    fronts are compared, what preference RL does to its reward and to FD; and a caution where a reward was hacked.
     """
     fronts = [(b, text) for b in run.backbones for text in _front(run, b, guidance, contests)]
     alone = [(b, text) for b in run.backbones for text in _alone(run, b, guidance)]
-    topics = ["verdict", "alone"]
-    for found in (fronts, alone):
+    paid = [] if fronts else [(b, text) for b in run.backbones for text in _paid(run, b, signs)]
+    topics = ["verdict", "alone", "alone"]
+    for found in (fronts, alone, paid):
         if told := "; ".join(_gather(run, found)):
             yield Sentence(topics.pop(0), "", told[0].upper() + told[1:] + ".")
     if caution := _caution(run, signs):
@@ -106,6 +107,35 @@ def _alone(run: RunData, backbone: str, guidance: str) -> Iterator[str]:
         f"{name}{weight} {moved}{f' and higher in {raised}' if raised and not worse else ''}"
         f"{' in this run' if n < 2 else ''} ({how}{beside})"
     )
+
+
+def _paid(run: RunData, backbone: str, signs: list[Hacking]) -> Iterator[str]:
+    """Every preference family by itself: its own reward against the base, and FD, over all lambdas."""
+    for name in preference_families(run, backbone):
+        rows = [h for h in signs if (h.backbone, h.run) == (backbone, name) and h.optimised]
+        spaces = {d.space for h in rows for d in h.distances if run.held_out_space(d.space)}
+        held = "held-out " if spaces else ""
+        ratios = [d.estimate.value for h in rows for d in h.distances if not spaces or d.space in spaces]
+        ratios = [v for v in ratios if math.isfinite(v)]
+        gains = [h.optimised[0].estimate for h in rows if math.isfinite(h.optimised[0].estimate.value)]
+        if not gains or not ratios:
+            continue
+        n = min(e.n_seeds for e in gains)
+        ends = [(e.seed_low, e.seed_high) if n > 1 else (e.low, e.high) for e in gains]
+        weights = [h.lambda_ for h in rows if h.lambda_ is not None]
+        at = (
+            f" (lambda {' to '.join(f'{w:g}' for w in dict.fromkeys((min(weights), max(weights))))})" if weights else ""
+        )
+        by = " to ".join(dict.fromkeys(f"{v:+.2f}" for v in (min(e.value for e in gains), max(e.value for e in gains))))
+        by = by.replace("-", "−")
+        what = "beyond sampling noise in this run" if n < 2 else "settled over seeds"
+        reward = rows[0].optimised[0].metric
+        how = ONE_SEED if n < 2 else seeds(n)
+        ups, downs = sum(low > 0 for low, _ in ends), sum(high < 0 for _, high in ends)
+        yield (
+            f"{name}{at} moves its reward {reward} by {by} standard deviations of the base, up at {ups} "
+            f"and DOWN at {downs} of {len(gains)} lambdas {what}; {held}FD (base over run) is {_span(ratios)} ({how})"
+        )
 
 
 def _span(values: list[float]) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from drlbench.frontier.uncertainty import Estimate
+from drlbench.report.effects import preference_gain
 from drlbench.report.record import SCHEMA, RunRecord, Space
 from drlbench.report.results import Row
 from drlbench.report.rundata import RunData, read_run
@@ -43,6 +44,27 @@ def test_no_best_is_marked_with_one_seed(one_seed):
     card = summarise(one_seed).scorecard
     assert not any(any(x.best) for x in card.lines)
     assert "sampling only" in card.to_table().note
+
+
+def only(run, *names):
+    """The run without its other families."""
+    rows = tuple(r for r in run.rows if r.run in (*names, "data"))
+    cells = tuple(c for c in run.record.cells if c.run in names)
+    return replace(run, rows=rows, record=run.record.model_copy(update={"cells": cells}))
+
+
+def test_a_suite_of_one_preference_family_has_a_verdict(run, one_seed):
+    """What `drlbench new reward` runs: there is no front to be ahead of, and no DRL."""
+    for source, how in ((run, "settled over seeds"), (one_seed, "beyond sampling noise in this run")):
+        found = only(source, "base", "base+prl")
+        (told,) = [s.text for s in summarise(found).leads() if s.topic == "verdict"]
+        gains = [
+            preference_gain(found, "small", "base+prl", w, "none", "taste").estimate.value
+            for w in found.lambdas("small", "base+prl")
+        ]
+        assert f"base+prl (lambda 0.25 to 4) moves its reward taste by {min(gains):+.2f} to {max(gains):+.2f}" in told
+        assert f"up at 3 and DOWN at 0 of 3 lambdas {how}" in told and "held-out FD (base over run) is" in told
+    assert not summarise(only(run, "base", "sft")).leads()
 
 
 def test_a_clear_winner_is_marked_and_an_overlap_is_not(tmp_path):
