@@ -32,9 +32,9 @@ class EndpointSettings(Settings):
     """`advantage` raw: lambda (R - mean of the others in the group), in nats; standard: as GRPO normalises it."""
 
     endpoints: int = Field(576, ge=1, description="samples drawn and scored at a time, a multiple of batch")
-    passes: int = Field(1, ge=1, description="over a draw")
+    passes: int = Field(1, ge=1, description="passes over the endpoints of a draw")
     group: int = Field(24, ge=2, description="endpoints of one class that are compared with each other")
-    sampler: Literal["euler", "heun"] = Field("euler", description="of the endpoints that are scored")
+    sampler: Literal["euler", "heun"] = Field("euler", description="solver that draws the endpoints")
     sampler_steps: int = Field(10, ge=1, description="steps of the sampler that draws endpoints")
     times: int = Field(4, ge=1, description="noise levels per endpoint and update")
     t_max: float = Field(1.0, gt=0, le=1, description="largest time trained at; 0.95 for JiT's clamped velocity")

@@ -35,13 +35,18 @@ class FlowGRPOSettings(EndpointSettings):
         "published",
         description="published: SDE with noise eta and a clipped ratio; memoryless: the SDE of adjoint matching",
     )
-    advantage: Literal["raw", "standard"] = Field("standard", description="of the published variant")
-    eta: float = Field(0.7, gt=0, description="of the published variant")
+    advantage: Literal["raw", "standard"] = Field(
+        "standard",
+        description="published variant: raw or standard, as in ram; the memoryless one has raw returns of its own",
+    )
+    eta: float = Field(0.7, gt=0, description="published variant: size of the SDE's noise")
     timestep_fraction: float = Field(
         0.99, gt=0, le=1, description="trained share of the published steps, earliest first"
     )
-    clip_range: float = Field(1e-4, gt=0, description="of the published variant")
-    advantage_clip: float = Field(5.0, gt=0, description="of the published variant")
+    clip_range: float = Field(
+        1e-4, gt=0, description="published variant: how far the ratio of likelihoods may be from 1"
+    )
+    advantage_clip: float = Field(5.0, gt=0, description="published variant: largest absolute advantage")
     kl_weight: float = Field(0.04, ge=0, description="of the published variant; the memoryless one has its KL as it is")
 
 

@@ -16,7 +16,7 @@ class Settings(settings.Settings):
     p_base(x) exp(lambda r(x)) / Z. `docs/design/finetune.md` says what it becomes in each algorithm.
     """
 
-    lam: float = Field(1.0, gt=0, alias="lambda", description="weight of the reward")
+    lam: float = Field(1.0, gt=0, alias="lambda", description="weight of the reward, where there is one")
     learning_rate: float = Field(1e-5, gt=0, description="peak, of AdamW")
     warmup: int = Field(200, ge=0, description="updates of linear learning-rate warm-up")
     betas: tuple[float, float] = Field((0.9, 0.999), description="Adam's decays of the two moments")

@@ -63,8 +63,9 @@ def handbook() -> str:
              "LatentSpec": "backbones.NAME.latent", "GateSpec": "backbones.NAME.gate",
              "RunSpec": "runs.NAME",
              "HeadlineSpec": "runs.NAME.headline", "StartSpec": "runs.NAME.start",
-             "TeacherSpec": "runs.NAME.teacher",
-             "SamplingSpec": "sampling", "GuidanceSpec": "guidance[]", "GridSpec": "grid"}  # fmt: skip
+             "TeacherSpec": "runs.NAME.teacher", "MatchSpec": "runs.NAME.match", "PolicySpec": "runs.NAME.policy",
+             "SamplingSpec": "sampling", "GuidanceSpec": "guidance[]", "GridSpec": "grid",
+             "StageSpec": "stages.NAME"}  # fmt: skip
     for name, title in named.items():
         lines += _section(f"`{title}`", title, schema["$defs"][name])
     for title, registry in (("encoder", ENCODERS), ("reward", REWARDS), ("algorithm", ALGORITHMS)):

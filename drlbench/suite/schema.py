@@ -21,23 +21,29 @@ Weights = Annotated[list[Positive], Field(min_length=1), BeforeValidator(_listed
 class StartSpec(Spec):
     """The finished cell a run starts from and takes its KL to."""
 
-    run: str = key(about="name of another run", example="drl")
-    lambda_: Positive | None = key(None, alias="lambda", about="which of its lambdas, where it has any", example=10)
+    run: str = key(about="run whose trained weights this one begins with", example="drl")
+    lambda_: Positive | None = key(
+        None, alias="lambda", about="which cell of that run: its lambda, where it has any", example=10
+    )
 
 
 class TeacherSpec(Spec):
     """The finished cell whose samples a run learns from, in place of the train images."""
 
-    run: str = key(about="name of another run", example="drl")
-    lambda_: Positive | None = key(None, alias="lambda", about="which of its lambdas, where it has any", example=10)
+    run: str = key(about="run whose samples this one learns from", example="drl")
+    lambda_: Positive | None = key(
+        None, alias="lambda", about="which cell of that run: its lambda, where it has any", example=10
+    )
     n: Images = key(about="samples to learn from", unit="images", example=100000)
 
 
 class MatchSpec(Spec):
     """The cell that a run's training is to cost as much as, by `drlbench plan`'s count of operations."""
 
-    run: str = key(about="name of another run", example="drl")
-    lambda_: Positive | None = key(None, alias="lambda", about="which of its lambdas, where it has any", example=1)
+    run: str = key(about="run that this one is to cost as much as", example="drl")
+    lambda_: Positive | None = key(
+        None, alias="lambda", about="which cell of that run: its lambda, where it has any", example=1
+    )
 
 
 class HeadlineSpec(Spec):

@@ -25,6 +25,14 @@ def test_every_key_says_what_it_is() -> None:
             assert "default" in key or name in part["required"], name
 
 
+def test_every_part_of_a_suite_has_its_section() -> None:
+    page = handbook()
+    for name, part in suite_schema()["$defs"].items():
+        for key in part["properties"]:
+            assert f"| `{key}` |" in page, name
+        assert " ".join(part["description"].split()) in page, f"{name} is not in docs/suite.md"
+
+
 @pytest.mark.parametrize("name", shipped_suites())
 def test_editors_find_the_schema(name: str) -> None:
     path = shipped_suites()[name]
