@@ -48,9 +48,12 @@ def _quoted(field: str) -> str:
 
 
 def sampler_part(settings: Mapping[str, Any]) -> str:
-    """How samples were made, from the settings of their stage: `heun50-seed0`, `euler20-cfg1.5[0,1]-seed0`."""
+    """How samples were made, from the settings of their stage: `heun50-seed0`, `euler20-cfg1.5[0,1]-seed0`, and
+    `heun50-auto2(base)-seed0` under autoguidance by the run base."""
     s = settings
     guided = "" if s["cfg"] == 1 else f"-cfg{s['cfg']:g}[{s['low']:g},{s['high']:g}]"
+    if "guide" in s:
+        guided = f"-auto{s['cfg']:g}({s['guide']})"
     half = "-bf16" if s.get("precision") == "bf16" else ""
     return f"{s['sampler']}{s['steps'] or ''}{guided}{half}-seed{s['seed']}"
 

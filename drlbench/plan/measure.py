@@ -24,9 +24,13 @@ def sampling(graph: Plan, guidance: GuidanceSpec) -> Mapping[str, Any]:
         spec = graph.spec.sampling
         # fp32 was there before there was a choice; left out, its results keep their keys.
         settings = spec.model_dump(exclude={"precision"} if spec.precision == "fp32" else None)
-        return {**settings, "cfg": guidance.cfg, "low": guidance.low, "high": guidance.high}
+        own = {} if weak is None else {"guide": weak.run if weak.lambda_ is None else f"{weak.run} {weak.lambda_:g}"}
+        return {**settings, "cfg": guidance.cfg, "low": guidance.low, "high": guidance.high, **own}
 
-    return graph.shared(("sampling", guidance.cfg, guidance.low, guidance.high), made)
+    weak = guidance.guide
+    return graph.shared(
+        ("sampling", guidance.cfg, guidance.low, guidance.high, weak and (weak.run, weak.lambda_)), made
+    )
 
 
 @cache

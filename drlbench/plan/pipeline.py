@@ -16,7 +16,7 @@ from drlbench.plan.measure import measure, measure_data, sampling
 from drlbench.plan.models import base, begun, judge, model
 from drlbench.plan.node import Node
 from drlbench.plan.tilt import tilt
-from drlbench.suite.cells import Cell
+from drlbench.suite.cells import Cell, guide
 from drlbench.suite.load import Suite
 from drlbench.suite.schema import GuidanceSpec
 
@@ -60,7 +60,9 @@ def _cell(graph: Plan, cell: Cell) -> CellPlan:
     name = cell.id
     for guidance in spec.guidance:
         if guidance.runs is None or cell.run in guidance.runs:
-            samples = graph.add("samples", f"{name}: samples, {guidance.name}", sampling(graph, guidance), model=made)
+            weak = guide(spec, cell, guidance)
+            models = {"model": made} if weak is None else {"model": made, "guide": model(graph, weak)[0]}
+            samples = graph.add("samples", f"{name}: samples, {guidance.name}", sampling(graph, guidance), **models)
             measured[guidance.name] = measure(graph, samples, f"{name}: {guidance.name}", judges)
     kl = None
     if spec.kl_samples and made is not start:

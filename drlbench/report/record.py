@@ -1,8 +1,8 @@
 """run.json, typed: what ran, on what, and what became of every cell.
 
-Schema 2 added `results`, the length and checksum of results.csv; schema 3 a cell's `policy`, `updates` and `matched`.
-Files of earlier schemas are read as they are; a key that is unknown here is kept (`model_extra`), so that nothing a run
-wrote is lost on the way.
+Schema 2 added `results`, the length and checksum of results.csv; schema 3 a cell's `policy`, `updates` and `matched`
+and a guidance's `guide`. Files of earlier schemas are read as they are; a key that is unknown here is kept
+(`model_extra`), so that nothing a run wrote is lost on the way.
 """
 
 from __future__ import annotations
@@ -57,12 +57,13 @@ class Backbone(_Part):
 
 
 class Guidance(_Part):
-    """A guidance scale and the part of t in [0, 1] where it applies."""
+    """A guidance scale and the part of t in [0, 1] where it applies; of autoguidance the run that is its guide."""
 
     name: str
     cfg: float | None = None
     cfg_low: float | None = None
     cfg_high: float | None = None
+    guide: str | None = None
 
 
 class Policy(_Part):

@@ -90,7 +90,10 @@ def collect(plan: Plan, reader: Reader, run: Path) -> dict[str, Any]:
         "spaces": [space_entry(plan, reader, name) for name in plan.spec.spaces],
         "rewards": [reward_entry(plan, reader, name) for name in plan.spec.rewards],
         "backbones": [backbone_entry(plan, reader, name) for name in plan.spec.backbones],
-        "guidances": [{"name": g.name, "cfg": g.cfg, "cfg_low": g.low, "cfg_high": g.high} for g in plan.spec.guidance],
+        "guidances": [
+            {"name": g.name, "cfg": g.cfg, "cfg_low": g.low, "cfg_high": g.high, "guide": g.guide and g.guide.run}
+            for g in plan.spec.guidance
+        ],
         "sampling": plan.spec.sampling.model_dump(mode="json", include={"sampler", "steps", "precision"}),
         "warnings": sorted(notes | weights_taken(plan, reader)),
         "teacher": plan.spec.data.teacher,

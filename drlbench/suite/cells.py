@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from drlbench.suite.parts import PolicySpec
-from drlbench.suite.schema import RunSpec, SuiteSpec
+from drlbench.suite.schema import GuidanceSpec, RunSpec, SuiteSpec
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,12 @@ def matched(spec: SuiteSpec, cell: Cell) -> Cell | None:
     """The cell whose training costs as much as `cell`'s is to, chosen as `origin` is; None without a `match`."""
     equal = spec.runs[cell.run].match
     return None if equal is None else _sibling(spec, cell, equal.run, equal.lambda_)
+
+
+def guide(spec: SuiteSpec, cell: Cell, guidance: GuidanceSpec) -> Cell | None:
+    """The weaker cell of an autoguidance, chosen as `origin` is; None where `guidance` has none."""
+    weak = guidance.guide
+    return None if weak is None else _sibling(spec, cell, weak.run, weak.lambda_)
 
 
 def policy(spec: SuiteSpec, cell: Cell) -> PolicySpec | None:

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from drlbench.backbones.cards import published_fid
 from drlbench.backbones.widened import beside_arguments
 from drlbench.data.kinds import KINDS
-from drlbench.errors import UserError, did_you_mean, shown
+from drlbench.errors import UserError, shown
 from drlbench.finetune.presets import has_preset
 from drlbench.registry import ALGORITHMS, BACKBONES, ENCODERS, METRICS, REWARDS, STAGES, Registry
 from drlbench.stages import VERSIONS
 from drlbench.suite.document import Location
+from drlbench.suite.links import Found, guide_faults, match_faults, no_such_lambda, teacher_faults, unknown
 from drlbench.suite.parts import BackboneSpec, GateSpec
 from drlbench.suite.schema import RunSpec, SuiteSpec
 
-Found = tuple[Location, str]
-
 # Rows of a run's tables that are not a run of the suite.
 RESERVED = {"data": "the images themselves"}
-
-
-def _unknown(what: str, name: str, valid: Collection[str]) -> str:
-    listed = ", ".join(valid) or "none is defined"
-    return f"unknown {what} {shown(repr(name))}{did_you_mean(name, valid)}; valid: {listed}"
 
 
 def _registered(registry: Registry, name: str, at: Location) -> Iterator[Found]:
@@ -37,35 +31,35 @@ def cross_references(spec: SuiteSpec) -> Iterator[Found]:
     """Yield (location, message) for every name that leads nowhere and every combination that means nothing."""
     yield from _repeated(spec)
     if spec.data.kind not in KINDS:
-        yield ("data", "kind"), _unknown("data kind", spec.data.kind, KINDS)
+        yield ("data", "kind"), unknown("data kind", spec.data.kind, KINDS)
     for name, encoder in spec.encoders.items():
         yield from _registered(ENCODERS, encoder.kind, ("encoders", name, "kind"))
     for i, space in enumerate(spec.spaces):
         if space not in spec.encoders:
-            yield ("spaces", i), _unknown("encoder", space, spec.encoders)
+            yield ("spaces", i), unknown("encoder", space, spec.encoders)
     for name, backbone in spec.backbones.items():
         at: Location = ("backbones", name)
         yield from _registered(BACKBONES, backbone.family, (*at, "family"))
         if (backbone.checkpoint is None) == (backbone.pretrain is None):
             yield at, "give either `checkpoint` (an official or local one) or `pretrain` (train a small one here)"
         if backbone.align is not None and backbone.align not in spec.encoders:
-            yield (*at, "align"), _unknown("encoder", backbone.align, spec.encoders)
+            yield (*at, "align"), unknown("encoder", backbone.align, spec.encoders)
         if backbone.latent is not None and backbone.latent.encoder not in spec.encoders:
-            yield (*at, "latent", "encoder"), _unknown("encoder", backbone.latent.encoder, spec.encoders)
+            yield (*at, "latent", "encoder"), unknown("encoder", backbone.latent.encoder, spec.encoders)
         if backbone.gate is not None:
             yield from _gate(spec, backbone, backbone.gate, (*at, "gate"))
     for name, reward in spec.rewards.items():
         yield from _registered(REWARDS, reward.kind, ("rewards", name, "kind"))
         for i, encoder_name in enumerate(reward.encoders):
             if encoder_name not in spec.encoders:
-                yield ("rewards", name, "encoders", i), _unknown("encoder", encoder_name, spec.encoders)
+                yield ("rewards", name, "encoders", i), unknown("encoder", encoder_name, spec.encoders)
         if reward.kind == "discriminator" and not reward.encoders:
             yield ("rewards", name), "a discriminator looks through at least one of `encoders`"
     for name, algorithm in spec.algorithms.items():
         yield from _registered(ALGORITHMS, algorithm.kind, ("algorithms", name, "kind"))
         for i, encoder_name in enumerate(algorithm.encoders):
             if encoder_name not in spec.encoders:
-                yield ("algorithms", name, "encoders", i), _unknown("encoder", encoder_name, spec.encoders)
+                yield ("algorithms", name, "encoders", i), unknown("encoder", encoder_name, spec.encoders)
         kind = ALGORITHMS.get(algorithm.kind) if algorithm.kind in ALGORITHMS.names() else None
         if kind is not None and getattr(kind, "needs_spaces", False) != bool(algorithm.encoders):
             told = "takes no encoders" if algorithm.encoders else "looks through at least one of `encoders`"
@@ -79,7 +73,7 @@ def cross_references(spec: SuiteSpec) -> Iterator[Found]:
         yield from _registered(METRICS, metric, ("metrics", i))
     for i, preference in enumerate(spec.preferences):
         if preference not in spec.rewards:
-            yield ("preferences", i), _unknown("reward", preference, spec.rewards)
+            yield ("preferences", i), unknown("reward", preference, spec.rewards)
     for i, guidance in enumerate(spec.guidance):
         if guidance.low >= guidance.high:
             yield ("guidance", i), f"the interval [{guidance.low}, {guidance.high}] is empty"
@@ -87,7 +81,9 @@ def cross_references(spec: SuiteSpec) -> Iterator[Found]:
             yield ("guidance", i, "name"), f"the name {guidance.name!r} is used twice"
         for j, run in enumerate(guidance.runs or []):
             if run not in spec.runs:
-                yield ("guidance", i, "runs", j), _unknown("run", run, spec.runs)
+                yield ("guidance", i, "runs", j), unknown("run", run, spec.runs)
+        if guidance.guide is not None:
+            yield from guide_faults(spec, guidance, ("guidance", i))
     for name, run_spec in spec.runs.items():
         yield from _run(spec, name, run_spec)
 
@@ -126,11 +122,11 @@ def _repeated(spec: SuiteSpec) -> Iterator[Found]:
 
 def _gate(spec: SuiteSpec, backbone: BackboneSpec, gate: GateSpec, at: Location) -> Iterator[Found]:
     if gate.space not in spec.spaces:
-        yield (*at, "space"), _unknown("space", gate.space, spec.spaces)
+        yield (*at, "space"), unknown("space", gate.space, spec.spaces)
     if (card := backbone.gate_card) is None:
         names = [g.name for g in spec.guidance]
         if gate.guidance not in (None, *names):
-            yield (*at, "guidance"), _unknown("guidance", str(gate.guidance), names)
+            yield (*at, "guidance"), unknown("guidance", str(gate.guidance), names)
         if "fd" not in spec.metrics:
             yield at, "the gate compares `fd`, which is not among this suite's metrics"
         return
@@ -151,7 +147,7 @@ def _run(spec: SuiteSpec, name: str, run: RunSpec) -> Iterator[Found]:
     at: Location = ("runs", name)
     for i, backbone in enumerate(run.backbones or []):
         if backbone not in spec.backbones:
-            yield (*at, "backbones", i), _unknown("backbone", backbone, spec.backbones)
+            yield (*at, "backbones", i), unknown("backbone", backbone, spec.backbones)
     if run.algorithm is None:
         if run.reward is not None or run.lambda_ is not None or run.with_:
             yield at, "a run with a reward needs an `algorithm`"
@@ -160,7 +156,7 @@ def _run(spec: SuiteSpec, name: str, run: RunSpec) -> Iterator[Found]:
                 yield (*at, key), f"a run with {what} needs an `algorithm` that trains it"
         return
     if run.algorithm not in spec.algorithms:
-        yield (*at, "algorithm"), _unknown("algorithm", run.algorithm, spec.algorithms)
+        yield (*at, "algorithm"), unknown("algorithm", run.algorithm, spec.algorithms)
     elif spec.algorithms[run.algorithm].preset:
         for name_ in run.backbones or spec.backbones:
             family = spec.backbones[name_].family if name_ in spec.backbones else "sit"
@@ -168,10 +164,10 @@ def _run(spec: SuiteSpec, name: str, run: RunSpec) -> Iterator[Found]:
                 yield (*at, "algorithm"), f"{run.algorithm!r} takes the paper's preset, which has none for {family!r}"
     yield from _objective(spec, name, run)
     if run.reward is not None and run.reward not in spec.rewards:
-        yield (*at, "reward"), _unknown("reward", run.reward, spec.rewards)
+        yield (*at, "reward"), unknown("reward", run.reward, spec.rewards)
     for other in run.with_:
         if other not in spec.rewards:
-            yield (*at, "with", other), _unknown("reward", other, spec.rewards)
+            yield (*at, "with", other), unknown("reward", other, spec.rewards)
     if run.reward is not None and run.lambda_ is None:
         yield at, "a run with a reward needs `lambda`, the list of reward weights"
     if run.rounds > 1 and not any(
@@ -184,23 +180,23 @@ def _run(spec: SuiteSpec, name: str, run: RunSpec) -> Iterator[Found]:
         yield (*at, "sweep"), "the backbones outside `sweep` run the headline's lambdas, and there is no `headline`"
     for i, backbone in enumerate(run.sweep or []):
         if backbone not in spec.backbones:
-            yield (*at, "sweep", i), _unknown("backbone", backbone, spec.backbones)
+            yield (*at, "sweep", i), unknown("backbone", backbone, spec.backbones)
     for i, weight in enumerate(run.headline.lambda_ if run.headline else []):
         if weight not in (run.lambda_ or []):
             yield (*at, "headline", "lambda", i), f"{weight:g} is not in this run's lambda list"
     if run.teacher is not None:
-        yield from _teacher(spec, name, run)
+        yield from teacher_faults(spec, name, run)
     if run.policy is not None:
         yield from _policy(spec, name, run)
     if run.match is not None:
-        yield from _match(spec, name, run)
+        yield from match_faults(spec, name, run)
     if run.start is not None:
         origin = spec.runs.get(run.start.run)
         if origin is None:
-            yield (*at, "start", "run"), _unknown("run", run.start.run, spec.runs)
+            yield (*at, "start", "run"), unknown("run", run.start.run, spec.runs)
         elif run.start.run == name or origin.start is not None:
             yield (*at, "start", "run"), f"{run.start.run!r} itself starts from another run; chains end after one link"
-        elif (told := _no_such_lambda(origin, run.start.run, run.start.lambda_)) is not None:
+        elif (told := no_such_lambda(origin, run.start.run, run.start.lambda_)) is not None:
             yield (*at, "start", *(("lambda",) if run.start.lambda_ is not None else ())), told
         else:
             ours, theirs = set(run.backbones or spec.backbones), set(origin.backbones or spec.backbones)
@@ -261,47 +257,3 @@ def _policy(spec: SuiteSpec, name: str, run: RunSpec) -> Iterator[Found]:
             yield at, f"on {each!r}: {error}"
         except (TypeError, ZeroDivisionError):
             continue  # an architecture that is none is told where it stands
-
-
-def _no_such_lambda(run: RunSpec, name: str, weight: float | None) -> str | None:
-    """What is wrong with naming a run's cells at this lambda."""
-    if not run.lambda_:
-        return None if weight is None else f"{name!r} has no lambda; leave it out"
-    if weight in run.lambda_:
-        return None
-    said = f"say which `lambda` of {name!r}" if weight is None else f"{name!r} has no lambda {weight:g}"
-    return f"{said}; it has {', '.join(f'{x:g}' for x in run.lambda_)}"
-
-
-def _match(spec: SuiteSpec, name: str, run: RunSpec) -> Iterator[Found]:
-    assert run.match is not None
-    at: Location = ("runs", name, "match")
-    equal, weight = spec.runs.get(run.match.run), run.match.lambda_
-    if equal is None:
-        yield (*at, "run"), _unknown("run", run.match.run, spec.runs)
-    elif run.match.run == name or equal.match is not None:
-        yield (*at, "run"), f"{run.match.run!r} is itself as long as another run; chains end after one link"
-    elif equal.algorithm is None:
-        yield (*at, "run"), f"{run.match.run!r} trains nothing"
-    elif (told := _no_such_lambda(equal, run.match.run, weight)) is not None:
-        yield (*at, *(("lambda",) if weight is not None else ())), told
-    elif outside := set(run.backbones or spec.backbones) - set(equal.backbones or spec.backbones):
-        yield (*at, "run"), f"{run.match.run!r} does not run on {', '.join(sorted(outside))}"
-
-
-def _teacher(spec: SuiteSpec, name: str, run: RunSpec) -> Iterator[Found]:
-    assert run.teacher is not None
-    at: Location = ("runs", name, "teacher")
-    source, weight = spec.runs.get(run.teacher.run), run.teacher.lambda_
-    if run.reward is not None or run.with_:
-        yield at, "a run learns from a reward or from a teacher's samples, not from both"
-    if source is None:
-        yield (*at, "run"), _unknown("run", run.teacher.run, spec.runs)
-        return
-    if run.teacher.run == name or source.teacher is not None:
-        yield (*at, "run"), f"{run.teacher.run!r} itself learns from another run's samples; chains end after one link"
-    if (told := _no_such_lambda(source, run.teacher.run, weight)) is not None:
-        yield (*at, *(("lambda",) if weight is not None else ())), told
-    ours, theirs = set(run.backbones or spec.backbones), set(source.backbones or spec.backbones)
-    if ours - theirs:
-        yield (*at, "run"), f"{run.teacher.run!r} does not run on {', '.join(sorted(ours - theirs))}"

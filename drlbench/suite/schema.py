@@ -128,13 +128,25 @@ class SamplingSpec(Spec):
         return self
 
 
+class GuideSpec(Spec):
+    """The weaker model of autoguidance: a cell of the same backbone and seeds, the base before RL as a rule."""
+
+    run: str = key(about="name of a run", example="base")
+    lambda_: Positive | None = key(None, alias="lambda", about="which of its lambdas, where it has any", example=1)
+
+
 class GuidanceSpec(Spec):
-    """Classifier-free guidance of scale `cfg` for times between `low` and `high`."""
+    """Classifier-free guidance of scale `cfg` for times between `low` and `high`, or autoguidance by `guide`."""
 
     name: Name = key(about="how rows and pictures call it", example="cfg1.5@0.1-1")
     cfg: Annotated[float, Field(ge=0, le=1000)] = key(1.0, about="scale; 1 is no guidance", example=1.5)
     low: Annotated[float, Field(ge=0, le=1)] = key(0.0, about="first guided time, 0 noise, 1 data", example=0.1)
     high: Annotated[float, Field(ge=0, le=1)] = key(1.0, about="last guided time", example=1.0)
+    guide: GuideSpec | None = key(
+        None,
+        about="autoguidance: away from this weaker model, at all times: v_guide + cfg (v - v_guide)",
+        example={"run": "base"},
+    )
     runs: list[str] | None = key(None, about="runs that are sampled under it; left out: all", example=["base", "drl"])
 
 

@@ -30,8 +30,13 @@ LEAST_SCALES = 3
 
 
 def scales(run: RunData) -> dict[tuple[float, float], list[tuple[float, str]]]:
-    """Guidance names by interval, sorted by scale; a scale of 1 belongs to every interval."""
-    found = {r.guidance: (r.cfg or 1.0, r.cfg_low or 0.0, 1.0 if r.cfg_high is None else r.cfg_high) for r in run.rows}
+    """Names of classifier-free guidances by interval, sorted by scale; a scale of 1 belongs to every interval."""
+    apart = {g.name for g in run.record.guidances if g.guide}
+    found = {
+        r.guidance: (r.cfg or 1.0, r.cfg_low or 0.0, 1.0 if r.cfg_high is None else r.cfg_high)
+        for r in run.rows
+        if r.guidance not in apart
+    }
     intervals = {(low, high) for cfg, low, high in found.values() if cfg != 1.0}
     return {
         i: sorted((cfg, name) for name, (cfg, *own) in found.items() if cfg == 1.0 or tuple(own) == i)
