@@ -11,6 +11,10 @@ import time
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
+from drlbench.cli import main as cli
+from drlbench.cli.main import app
 
 SUITE = Path(__file__).with_name("tiny.yaml")
 PRINTED = ("results.csv", "table.csv", "frontier.csv")
@@ -39,9 +43,15 @@ def ended(events: Path) -> int:
     return events.read_text().count('"event": "end"') if events.is_file() else 0
 
 
+def run_here(folder: Path, store: str, out: str, suite: Path) -> None:
+    """In this process, stage after stage."""
+    done = CliRunner().invoke(app, ["run", str(suite), "--store", str(folder / store), "--out", str(folder / out)])
+    assert done.exit_code == 0, done.output
+
+
 def kill_and_resume(tmp_path: Path, suite: Path, after: list[int]) -> None:
     """Kill when so many further stages have ended, each time; a process that was not alive then fails the test."""
-    assert "report" in finish(start(tmp_path, "clean-store", "clean", suite))
+    run_here(tmp_path, "clean-store", "clean", suite)
     events = tmp_path / "killed" / "events.jsonl"
     for count in after:
         already = ended(events)
@@ -57,11 +67,15 @@ def kill_and_resume(tmp_path: Path, suite: Path, after: list[int]) -> None:
     assert leftovers(tmp_path / "killed") == leftovers(tmp_path / "store") == []
 
 
+@pytest.mark.usefixtures("in_process")
+@pytest.mark.filterwarnings("ignore")
 def test_kill_nine_leaves_no_trace(tmp_path: Path) -> None:
     kill_and_resume(tmp_path, SUITE, [5, 14])
 
 
 @pytest.mark.long
+@pytest.mark.usefixtures("in_process")
+@pytest.mark.filterwarnings("ignore")
 def test_kill_nine_in_the_small_suite(tmp_path: Path) -> None:
     small = Path(__file__).resolve().parents[2] / "suites" / "digits-small.yaml"
     kill_and_resume(tmp_path, small, [1, 5, 12, 20, 30])
@@ -84,12 +98,12 @@ def test_term_flushes_and_says_so(tmp_path: Path) -> None:
 def test_a_second_run_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     first = start(tmp_path, "store", "out")
     owner = tmp_path / "out" / ".owner.json"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not owner.is_file() and time.monotonic() < deadline:
         time.sleep(0.05)
     try:
         second = start(tmp_path, "store", "out")
-        _, err = second.communicate(timeout=60)
+        _, err = second.communicate(timeout=300)
         assert second.returncode == 4
         assert f"process {first.pid}" in err
     finally:
@@ -97,22 +111,38 @@ def test_a_second_run_in_the_same_folder_is_refused(tmp_path: Path) -> None:
         first.wait()
 
 
-def test_a_flipped_bit_is_exit_code_five(tmp_path: Path) -> None:
-    finish(start(tmp_path, "store", "out"))
-    command = [sys.executable, "-m", "drlbench", "verify", "out", "--store", "store"]
-    assert subprocess.run(command, cwd=tmp_path, capture_output=True, check=False).returncode == 0
+def verify(monkeypatch: pytest.MonkeyPatch, *more: str) -> int:
+    """The exit code of `drlbench verify`."""
+    monkeypatch.setattr(sys, "argv", ["drlbench", "verify", "out", "--store", "store", *more])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    return int(stop.value.code or 0)
+
+
+@pytest.mark.usefixtures("in_process")
+@pytest.mark.filterwarnings("ignore")
+def test_a_flipped_bit_is_exit_code_five(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["drlbench", "run", str(SUITE), "--store", "store", "--out", "out"])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert not stop.value.code
+    assert verify(monkeypatch) == 0
     target = sorted((tmp_path / "store" / "finetune").rglob("weights.safetensors"))[0]
     content = bytearray(target.read_bytes())
     content[-3] ^= 4
     os.chmod(target, 0o644)
     target.write_bytes(content)
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 5
-    assert str(target.name) in done.stderr and "drlbench verify out --repair" in done.stderr
+    capfd.readouterr()
+    assert verify(monkeypatch) == 5
+    told = capfd.readouterr().err
+    assert target.name in told and "drlbench verify out --repair" in told
     before = digest(tmp_path / "out")
     (tmp_path / "out" / "run.json").write_text("[]")  # where the command stood; the log has it, too
-    done = subprocess.run([*command, "--repair"], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert target.name in done.stderr
-    assert "repair: drlbench run" in done.stderr and "match their checksums" in done.stdout
+    assert verify(monkeypatch, "--repair") == 0
+    out, err = capfd.readouterr()
+    assert target.name in err
+    assert "repair: drlbench run" in err and "match their checksums" in out
     assert digest(tmp_path / "out") == before
