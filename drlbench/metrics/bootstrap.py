@@ -21,6 +21,7 @@ from scipy import special
 from drlbench.metrics.base import Measurement
 
 LEVEL = 0.95
+HALF, FIFTH, FEWEST = 0.5, 0.2, 50  # of `heavy`; of fewer samples one is always much
 NORMAL = float(special.ndtri(0.5 * (1.0 + LEVEL)))  # half a 95 % interval in standard errors
 
 
@@ -58,6 +59,19 @@ def standard_error(influence: NDArray[np.float64]) -> float:
     return float(np.sqrt(np.square(influence - influence.mean()).sum() * n / max(n - 1, 1)))
 
 
+def heavy(influence: NDArray[np.float64]) -> float | None:
+    """Share of a smooth estimator's variance that 1 % of the samples carry, where its interval may be too narrow.
+
+    That is where 1 % carry more than half, or a single sample more than a fifth (docs/precision.md); None elsewhere.
+    """
+    squares = np.sort(np.square(influence - influence.mean()))[::-1]
+    total = float(squares.sum())
+    if total <= 0 or len(squares) < FEWEST:
+        return None
+    share = float(squares[: max(1, round(0.01 * len(squares)))].sum()) / total
+    return share if share > HALF or squares[0] > FIFTH * total else None
+
+
 def first_order(
     metric: str,
     value: float,
@@ -78,7 +92,11 @@ def first_order(
         return Measurement(metric, float(value), np.nan, np.nan, rests_on, better, None, notes, details or {})
     half, replicates = NORMAL * standard_error(influence), linear_replicates(value, influence, counts)
     low, high = float(value - half), float(value + half)
-    return Measurement(metric, float(value), low, high, rests_on, better, replicates, notes, details or {})
+    details = details or {}
+    if (share := heavy(influence)) is not None:
+        notes = (*notes, f"{metric}: a few samples carry most of its variance, so that its interval may be too narrow")
+        details = {**details, "tail_share": share}
+    return Measurement(metric, float(value), low, high, rests_on, better, replicates, notes, details)
 
 
 def of_mean(
