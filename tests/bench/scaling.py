@@ -1,4 +1,4 @@
-"""The figures of docs/scaling.md: `python tests/bench/scaling.py [look-ups|walk|stages|plan|ray] ...` prints tables.
+"""The figures of docs/scaling.md: `python tests/bench/scaling.py [look-ups|walk|plan|page|stages|ray] ...`.
 
 Each table ends with the exponent p of cost ~ n^p, by least squares on the logarithms. Nothing here is a test.
 Times are the processor's unless a column says wall, so that a busy machine tells the same.
@@ -10,12 +10,16 @@ import json
 import math
 import os
 import resource
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
+
+import psutil
 
 from drlbench.plan.node import Node
 from drlbench.run.executors.base import Outcome, Work
@@ -142,21 +146,54 @@ def spent(who: int) -> float:
     return used.ru_utime + used.ru_stime
 
 
-def stages(most: int, executor: Callable[[Store], object]) -> Iterable[Sequence[float]]:
-    """Real stages of a few milliseconds: processor time of the driver, and of the workers with the stages' own work."""
+def alone(count: int) -> tuple[float, float]:
+    """Seconds of wall and of processor that the work of one of `tiny` takes without a store; the medians."""
+    import torch
+
+    from drlbench.run.executors.devices import run_stage
+    from drlbench.stages import Job
+
+    torch.set_num_threads(1)
+    took = []
+    for node in tiny(count + 1):
+        with tempfile.TemporaryDirectory() as place:
+            started, before = time.monotonic(), time.process_time()
+            run_stage(node.kind, Job(node.settings, {}, Path(place), Path(place) / "partial", "cpu", lambda done: None))
+            took.append((time.monotonic() - started, time.process_time() - before))
+    return sorted(t for t, _ in took[1:])[count // 2], sorted(t for _, t in took[1:])[count // 2]
+
+
+def busy() -> float:
+    """Processor seconds so far of this process and of all that lives below it: workers, and what Ray has started."""
+    total = 0.0
+    for one in [psutil.Process(), *psutil.Process().children(recursive=True)]:
+        with suppress(psutil.Error):
+            used = one.cpu_times()
+            total += used.user + used.system
+    return total
+
+
+def stages(most: int, executor: Callable[[Store, int], object], workers: int) -> Iterable[Sequence[float]]:
+    """Real stages of a few milliseconds, timed from the first one's end: workers have started by then."""
     for count in (n for n in (100, 300, 1000) if n <= most):
         with tempfile.TemporaryDirectory() as place:
-            store, failed = Store(Path(place)), []
+            store, failed, ends = Store(Path(place)), [], []
+            at = (workers, count)  # ends at which all processes are looked at
 
-            def listen(what: str, node: Node, outcome: object, failed: list = failed) -> None:
-                if isinstance(outcome, Outcome) and outcome.status != "made":
-                    failed.append(outcome)
+            def listen(
+                what: str, node: Node, outcome: object, failed: list = failed, ends: list = ends, at: tuple = at
+            ) -> None:
+                if isinstance(outcome, Outcome):
+                    ends.append((time.monotonic(), spent(resource.RUSAGE_SELF), busy() if len(ends) + 1 in at else 0.0))
+                    if outcome.status != "made":
+                        failed.append(outcome)
 
-            before = spent(resource.RUSAGE_SELF), spent(resource.RUSAGE_CHILDREN), time.time()
-            execute(tiny(count), store, executor(store), listen)  # type: ignore[arg-type] # one of two classes
+            execute(tiny(count), store, executor(store, workers), listen)  # type: ignore[arg-type] # one of two classes
             assert not failed, failed[0]
-            driver, workers = spent(resource.RUSAGE_SELF) - before[0], spent(resource.RUSAGE_CHILDREN) - before[1]
-            yield count, driver, workers, time.time() - before[2], driver / count * 1e3
+        first, last = ends[workers - 1], ends[-1]
+        wall, driver, everything = ((last[i] - first[i]) / (count - workers) * 1e3 for i in range(3))
+        own = [1e3 * seconds for seconds in alone(50)]
+        yield count, last[0] - first[0], wall * workers, own[0], driver, everything, everything - own[1]
 
 
 def plans(most: int) -> Iterable[Sequence[float]]:
@@ -173,24 +210,51 @@ def plans(most: int) -> Iterable[Sequence[float]]:
         "print(len(plan.cells), len(plan.nodes), time.process_time() - started,"
         " resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3)\n"
     )
-    import subprocess
-
     suite = Path(__file__).resolve().parents[2] / "tests" / "fault" / "tiny.yaml"
     for count in (n for n in (100, 1000, 10_000) if n <= most):
-        command = [sys.executable, "-c", code, str(suite), str(count)]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        yield tuple(float(word) for word in done.stdout.split())
+        yield told([sys.executable, "-c", code, str(suite), str(count)])
 
 
-def local(store: Store) -> LocalExecutor:
-    return LocalExecutor(Work(store.root, "cpu"), 2)
+def page(most: int) -> Iterable[Sequence[float]]:
+    """Tables, figures and page of a run of so many cells, each under 37 guidances, in a process each."""
+    code = (
+        "import sys, time, resource\n"
+        "from pathlib import Path\n"
+        "from paper_runs import SPACES, cell, row, write_run\n"
+        "from drlbench.report.build import build_report\n"
+        "cells = [cell('base', None), *(cell('drl', 0.1 * i) for i in range(1, int(sys.argv[2])))]\n"
+        "sweep = [('none', 1.0), *((f'cfg{i}', 1 + i / 9) for i in range(1, 37))]\n"
+        "rows = [row(c, s, m, 9 + (g[1] - 2) ** 2 + i / 9, g)"
+        " for i, c in enumerate(cells) for s in SPACES for m in ('fd', 'fd_val', 'kd_x1000') for g in sweep]\n"
+        "write_run(Path(sys.argv[1]), cells, rows)\n"
+        "started = time.process_time()\n"
+        "build_report(Path(sys.argv[1]))\n"
+        "size = (Path(sys.argv[1]) / 'report.html').stat().st_size / 1e6\n"
+        "print(len(cells), len(rows), time.process_time() - started, size,"
+        " resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3)\n"
+    )
+    made_up = str(Path(__file__).resolve().parents[1] / "report")
+    for count in (n for n in (13, 26, 52) if n <= most):
+        with tempfile.TemporaryDirectory() as place:
+            paths = os.pathsep.join([made_up, os.environ.get("PYTHONPATH", "")])
+            yield told([sys.executable, "-c", code, f"{place}/run", str(count)], os.environ | {"PYTHONPATH": paths})
 
 
-def on_ray(store: Store) -> object:
+def told(command: Sequence[str], environment: Mapping[str, str] | None = None) -> tuple[float, ...]:
+    """The numbers that a process prints last."""
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    return tuple(float(word) for word in done.stdout.splitlines()[-1].split())
+
+
+def local(store: Store, workers: int) -> LocalExecutor:
+    return LocalExecutor(Work(store.root, "cpu"), workers)
+
+
+def on_ray(store: Store, workers: int) -> object:
     from drlbench.run.executors.ray import RayExecutor, connect
 
-    connect(None, 2, "cpu", 1)
-    return RayExecutor(Work(store.root, "cpu"))
+    connect(None, workers, "cpu", 1)
+    return RayExecutor(Work(store.root, "cpu"), dict.fromkeys((n.key for n in tiny(1000)), 7e8))
 
 
 def main(names: Sequence[str]) -> None:
@@ -202,12 +266,15 @@ def main(names: Sequence[str]) -> None:
         table("The driver alone", ("stages", "CPU s", "CPU ms a stage", "peak MB"), walk(100_000), 1)
     if "plan" in names:
         table("Planning", ("cells", "stages", "CPU s", "peak MB"), plans(10_000), 2)
-    columns = ("stages", "driver, CPU s", "workers, CPU s", "wall, s", "driver for one, CPU ms")
-    if "stages" in names:
-        table("Stages of two worker processes", columns, stages(1000, local), 1)
-    if "ray" in names:
-        table("Stages of two Ray workers", columns, stages(1000, on_ray), 1)
+    if "page" in names:
+        table("Report", ("cells", "rows", "CPU s", "page MB", "peak MB"), page(52), 2)
+    columns = ("stages", "wall s", "of a stage, ms", "its work, ms", "driver, CPU ms", "all, CPU ms", "above its work")
+    for workers in (1, 2):
+        if "stages" in names:
+            table(f"Stages of {workers} worker processes", columns, stages(1000, local, workers), 1)
+        if "ray" in names:
+            table(f"Stages of {workers} Ray workers", columns, stages(1000, on_ray, workers), 1)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or ["look-ups", "walk", "plan", "stages", "ray"])
+    main(sys.argv[1:] or ["look-ups", "walk", "plan", "page", "stages", "ray"])
