@@ -130,7 +130,10 @@ def test_any_two_models_blink_by_the_keyboard_alone(page, browser):
     seen = {}
 
     def took_turns(_):
-        seen[box.find_element(By.TAG_NAME, "h3").text] = box.find_element(By.TAG_NAME, "img").get_attribute("src")
+        name, source = browser.execute_script(
+            "return ['h3', 'img'].map(t => arguments[0].querySelector(t)).map(e => e.src || e.textContent)", box
+        )  # at one moment, not between two turns
+        seen[name] = source
         return len(seen) == 2
 
     WebDriverWait(browser, 20, 0.05).until(took_turns)
