@@ -15,7 +15,7 @@ from drlbench.frontier.uncertainty import Estimate
 from drlbench.metrics.signature import read_signature
 from drlbench.report.effects import mean_over_seeds
 from drlbench.report.load import Results
-from drlbench.report.published import comparable, normal, paper_backbone, published
+from drlbench.report.published import comparable, normal, paper_backbone, published, rivals
 from drlbench.report.results import DATA
 from drlbench.report.scorecard import shown
 from drlbench.report.tables import Table
@@ -100,18 +100,29 @@ def rankings(results: Results) -> list[Ranking]:
 
 
 def _printed(results: Results, space: str, entries: list[Entry]) -> list[Entry]:
-    """The paper's rows for the backbones and the space of a ranking, where its runs are on the paper's data."""
+    """The paper's and its rivals' rows for the backbones and the space of a ranking whose runs are on the same data."""
     runs = dict(zip(results.names, results.runs, strict=True))
     names = {paper_backbone(runs[e.folder], e.backbone) for e in entries if comparable(runs[e.folder])} - {""}
-    unknown = float("nan")
+    unknown, space_name = float("nan"), normal(space)
     rows = []
     for p in published() if names else ():
-        if p.metric == "fd" and p.table in "23" and p.backbone in names and normal(p.feature_space) == normal(space):
+        if p.metric == "fd" and p.table in "23" and p.backbone in names and normal(p.feature_space) == space_name:
             value = Estimate(float(p.value), unknown, unknown, unknown, unknown, 0)
             weight = float(p.lam) if p.lam else None
             beside = (None,) * len(BESIDE)
             rows.append(
                 Entry(p.source, p.backbone, p.method, weight, f"cfg {p.cfg}", value, beside, unknown, printed=p.value)
+            )
+    for q in rivals() if names else ():
+        if (
+            (q.metric, q.data) == ("fd", "imagenet-256")
+            and q.backbone in names
+            and normal(q.feature_space) == space_name
+        ):
+            value = Estimate(float(q.value), unknown, unknown, unknown, unknown, 0)
+            beside = (None,) * len(BESIDE)
+            rows.append(
+                Entry(q.source, q.backbone, q.method, None, q.guidance, value, beside, unknown, printed=q.value)
             )
     return rows
 

@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
+from typing import TypeVar
 
 from drlbench.errors import IntegrityError, MissingPrerequisite
 from drlbench.report.rundata import RunData
 
 IMAGENET_CLASSES = 1000
+T = TypeVar("T")
 _ALIASES = {"inceptionv3": "inception", "aestheticv25": "aestheticv25", "aesthetic": "aestheticv25"}
 
 
@@ -38,6 +40,22 @@ class Published:
     stderr: str
 
 
+@dataclass(frozen=True)
+class Rival:
+    """One number that a rival's authors state, after their post-training; `base` is theirs before it, where stated."""
+
+    source: str
+    place: str
+    data: str
+    backbone: str
+    feature_space: str
+    method: str
+    guidance: str
+    metric: str
+    value: str
+    base: str
+
+
 def baselines_folder() -> Path:
     """Where the package (or its source tree) keeps baselines/."""
     package = Path(str(resources.files("drlbench")))
@@ -53,13 +71,23 @@ def published() -> tuple[Published, ...]:
         MissingPrerequisite: the file is not part of this installation.
         IntegrityError: its columns are not the expected ones.
     """
-    path = baselines_folder() / "published.csv"
+    return _read("published.csv", Published)
+
+
+@cache
+def rivals() -> tuple[Rival, ...]:
+    """What the authors of rivals state of them; errors as `published`."""
+    return _read("rivals.csv", Rival)
+
+
+def _read(name: str, kind: type[T]) -> tuple[T, ...]:
+    path = baselines_folder() / name
     if not path.is_file():
         raise MissingPrerequisite(f"{path}: not found; reinstall drlbench, its baselines are missing")
     with path.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
         try:
-            return tuple(Published(**row) for row in reader)
+            return tuple(kind(**row) for row in reader)
         except TypeError as error:
             raise IntegrityError(f"{path}: unexpected columns {reader.fieldnames}") from error
 

@@ -70,3 +70,19 @@ def test_the_page_and_the_file(two, hostile_dir, tmp_path):
     assert "default-src &#39;none&#39;" in page and not re.search(r"""(?:src|href)=["'](?!data:|#)""", outside)
     hostile = drlbench.load_run(hostile_dir)
     assert "<script>alert" not in render_leaderboard(hostile, rankings(hostile))
+
+
+def test_rivals_stand_beside_the_same_backbone_in_inceptions_space_only(two, tmp_path):
+    copy = shutil.copytree(two / "first", tmp_path / "imagenet")
+    record = json.loads((copy / "run.json").read_text()) | {"classes": [str(i) for i in range(1000)]}
+    record["spaces"][0]["name"] = "inception"
+    (copy / "run.json").write_text(json.dumps(record))
+    (copy / "results.csv").write_text((copy / "results.csv").read_text().replace(",classifier,", ",inception,"))
+    printed = {r.space: {(e.folder, e.backbone, e.run, e.guidance, e.printed) for e in r.entries if e.printed}
+               for r in rankings(drlbench.load_run(copy))}  # fmt: skip
+    cafm = {
+        ("arXiv:2604.11521v1", "SiT", "cafm", "none", "3.63"),
+        ("arXiv:2604.11521v1", "SiT", "cafm", "guided", "1.53"),
+    }
+    assert {e for e in printed["inception"] if e[2] in ("cafm", "ddo", "fd-loss")} == cafm
+    assert not any(e[2] == "cafm" for e in printed["pixels"])
