@@ -1,1 +1,1 @@
-"""Throughput of one backbone, measured. Estimates live in `cost`."""
+"""Throughput of one backbone, measured. Estimates live in `cost`; no suite is run here."""

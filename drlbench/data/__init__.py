@@ -1,1 +1,1 @@
-"""Real images of a suite: digits, npz, class folders, parquet and tar files."""
+"""Real images of a suite: digits, npz, class folders, parquet and tar files. No model, encoder or metric here."""

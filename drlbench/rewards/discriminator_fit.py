@@ -34,7 +34,6 @@ def fit_discriminator(
     classes: int,
     settings: DiscriminatorSettings | dict[str, Any],
     seed: int,
-    fresh_fakes: Callable[[int, int], Labelled] | None = None,
     progress: Callable[[float], Any] = lambda done: None,
 ) -> Discriminator:
     """Fit on `real` against `fake`, keep the weights with the lowest held-out loss, and report on the held-out pair.
@@ -42,8 +41,6 @@ def fit_discriminator(
     Args:
         encoders: one or several; frozen, unless `encoder_learning_rate` asks for a trained copy.
         fake: samples of the model that will be the KL reference.
-        fresh_fakes: (refill number, count) -> new samples for each refill of the buffer; none: refills go on through
-            `fake`, which is the same thing as long as it lasts.
         progress: called with the fraction of the steps done at every validation.
 
     Returns:
@@ -64,7 +61,7 @@ def fit_discriminator(
         several = [_to_train(encoder, settings, seed + i) for i, encoder in enumerate(several)]
     shift, matrix = _whitening(several, real[0], settings)
     model = Discriminator(several, settings, classes, seed, shift, matrix).to(real[0].device)
-    _Fit(model, real, fake, held_out_real, held_out_fake, seed, fresh_fakes).run(progress)
+    _Fit(model, real, fake, held_out_real, held_out_fake, seed).run(progress)
     return model.requires_grad_(False).eval()
 
 
@@ -78,7 +75,7 @@ def rehearsal(
     model = Discriminator(several, record, classes).to("meta")
     half = record.batch // 2
     pair = torch.empty(half, *image_shape, device="meta"), torch.zeros(half, dtype=torch.int64, device="meta")
-    fit = _Fit(model, pair, pair, pair, pair, 0, None)
+    fit = _Fit(model, pair, pair, pair, pair, 0)
     return lambda step: fit._step(step, torch.arange(half), fit.fake)
 
 
@@ -139,10 +136,9 @@ class _Fit:
         held_real: Labelled,
         held_fake: Labelled,
         seed: int,
-        fresh_fakes: Callable[[int, int], Labelled] | None,
     ) -> None:
         s = model.settings
-        self.model, self.settings, self.fresh_fakes = model, s, fresh_fakes
+        self.model, self.settings = model, s
         self.pixels = s.encoder_learning_rate is not None
         self.order = torch.Generator().manual_seed(seed)
         place = real[0].device
@@ -203,21 +199,16 @@ class _Fit:
         """
         s = self.settings
         half = s.batch // 2
-        count, refill = s.buffer_batches * half, 0
+        count = s.buffer_batches * half
         next_real, next_fake = _Deck(len(self.real[0]), self.order), _Deck(len(self.fake[0]), self.order)
         while True:
-            fake = self.fake
-            if refill > 0 and self.fresh_fakes is not None:
-                fake = self._ready(self.fresh_fakes(refill, count))
-                next_fake = _Deck(len(fake[0]), self.order)
             chosen_real, chosen_fake = next_real.take(count), next_fake.take(count)
             for _ in range(s.buffer_epochs):
                 order_real = chosen_real[torch.randperm(count, generator=self.order)]
                 order_fake = chosen_fake[torch.randperm(count, generator=self.order)]
                 for k in range(0, count, half):
                     r, f = order_real[k : k + half], order_fake[k : k + half]
-                    yield r, (fake[0][f], fake[1][f])
-            refill += 1
+                    yield r, (self.fake[0][f], self.fake[1][f])
 
     def _logits(self, images: Tensor, y: Tensor, noise: torch.Generator | None) -> Tensor:
         features = self.model.features(images) if self.pixels else images

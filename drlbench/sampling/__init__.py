@@ -1,4 +1,4 @@
-"""Samplers: the harness's own over a velocity model, and each backbone's official procedure."""
+"""Samplers: the harness's own over a velocity model, each backbone's official procedure. Nothing is trained here."""
 
 from __future__ import annotations
 

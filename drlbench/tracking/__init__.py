@@ -1,4 +1,4 @@
-"""Live metrics elsewhere: a fine-tune's rows, as they appear, in TensorBoard or Weights & Biases.
+"""Live metrics elsewhere: a fine-tune's rows, as they appear, in TensorBoard or Weights & Biases; none comes back.
 
 They go to `metrics.jsonl` in any case. A tracker is how a run is looked at, so it is part of no key.
 """

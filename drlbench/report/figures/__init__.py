@@ -1,4 +1,4 @@
-"""Every figure of a run as SVG, PDF and PNG (matplotlib's Agg, no display, no torch)."""
+"""Every figure of a run as SVG, PDF and PNG (matplotlib's Agg, no display, no torch); no number is made here."""
 
 from __future__ import annotations
 
