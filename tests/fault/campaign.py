@@ -14,6 +14,7 @@ import argparse
 import importlib
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -125,6 +126,7 @@ def main() -> int:
     names = [name for name in given.rows.split(",") if name] or list(ROWS)
     if unknown := [name for name in names if name not in ROWS]:
         parser.error(f"no such row: {', '.join(unknown)}; --list names them")
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # started by nohup, this and all that it starts would ignore it
     lost = run(names, not given.short, None if given.short else given.results, given.share)
     if not given.short:
         head = PAGE.read_text(encoding="utf-8").partition(MARK)[0]
