@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,9 @@ from drlbench.cli.complete import CellsOption, SuitePath
 from drlbench.cli.options import JsonOption, SetOption
 from drlbench.cli.store import DEFAULT_STORE, StoreOption
 from drlbench.errors import UserError, did_you_mean, shown
+
+if TYPE_CHECKING:
+    from drlbench.plan.graph import Plan
 
 
 def validate(
@@ -67,7 +70,7 @@ def plan(
     where = device or ("cuda" if gpus or has_gpu() else "cpu")
     each = gpus or workers or default_workers(where)
     whole = lay_out(loaded, absent_ok=True) if cells != "*" else None
-    without = {}
+    without: dict[str, Plan | None] = {}
     for one in overrides:
         others = tuple(text for text in overrides if text != one)
         try:

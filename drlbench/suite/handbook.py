@@ -64,8 +64,8 @@ def handbook() -> str:
              "RunSpec": "runs.NAME",
              "HeadlineSpec": "runs.NAME.headline", "StartSpec": "runs.NAME.start",
              "TeacherSpec": "runs.NAME.teacher", "MatchSpec": "runs.NAME.match", "PolicySpec": "runs.NAME.policy",
-             "SamplingSpec": "sampling", "GuidanceSpec": "guidance[]", "GridSpec": "grid",
-             "StageSpec": "stages.NAME"}  # fmt: skip
+             "SamplingSpec": "sampling", "GuidanceSpec": "guidance[]", "GuideSpec": "guidance[].guide",
+             "GridSpec": "grid", "StageSpec": "stages.NAME"}  # fmt: skip
     for name, title in named.items():
         lines += _section(f"`{title}`", title, schema["$defs"][name])
     for title, registry in (("encoder", ENCODERS), ("reward", REWARDS), ("algorithm", ALGORITHMS)):

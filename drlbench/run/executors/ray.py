@@ -173,7 +173,8 @@ class RayExecutor:
         machines = [n["Resources"] for n in ray.nodes() if n["Alive"]]
         rooms = [(m.get("memory", 0.0), int(m.get(self.unit, 0))) for m in machines]
         bytes_ = int(fitting(self.memory[node.key], rooms, ranks))
-        return {"CPU": 1} | ({"GPU": 1} if self.unit == "GPU" else {}) | ({"memory": bytes_} if bytes_ else {})
+        wanted: dict[str, float] = {"CPU": 1, "GPU": int(self.unit == "GPU"), "memory": bytes_}
+        return {name: amount for name, amount in wanted.items() if amount}
 
     def progress(self) -> Iterable[tuple[str, float]]:
         """See `Executor`.
