@@ -169,7 +169,7 @@ class RayExecutor:
         reference.future().add_done_callback(lambda done: _pass_on(done, outer))
         return outer
 
-    def _needs(self, node: Node, ranks: int) -> dict[str, int]:
+    def _needs(self, node: Node, ranks: int) -> dict[str, float]:
         machines = [n["Resources"] for n in ray.nodes() if n["Alive"]]
         rooms = [(m.get("memory", 0.0), int(m.get(self.unit, 0))) for m in machines]
         bytes_ = int(fitting(self.memory[node.key], rooms, ranks))
