@@ -14,7 +14,7 @@ from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from drlbench.errors import UserError, did_you_mean
+from drlbench.errors import UserError, did_you_mean, shown
 
 
 @dataclass
@@ -53,8 +53,9 @@ class Registry:
             return self.builtin[name]
         if name in self.plugins:
             return self.plugins[name].value
+        valid = self.names()
         raise UserError(
-            f"unknown {self.kind[:-1]} '{name}'{did_you_mean(name, self.names())}; valid: {', '.join(self.names())}"
+            f"unknown {self.kind[:-1]} '{shown(name)}'{did_you_mean(name, valid)}; valid: {', '.join(valid)}"
         )
 
     def get(self, name: str) -> Any:

@@ -24,11 +24,11 @@ VERSIONS = {
     "finetune": 4,
     "samples": 1,
     "features": 1,
-    "scores": 3,
-    "preference": 2,
+    "scores": 4,
+    "preference": 3,
     "kl": 1,
     "trajectory": 1,
-    "tilt": 2,
+    "tilt": 3,
 }
 
 # JiT's velocity is clamped beyond, and one bound for all keeps the axis of the KL the same.

@@ -182,7 +182,7 @@ def _evict(path: Path, grace: float) -> Owner | None:
     """Remove the lease of a dead owner; who removes holds a lock on the file, so that no younger lease is hit.
 
     Raises:
-        Held: the owner lives, or is just writing its name.
+        Held: the owner lives.
     """
     try:
         file = path.open("r+b")
@@ -196,13 +196,14 @@ def _evict(path: Path, grace: float) -> Owner | None:
         except FileNotFoundError:
             return None
         owner = read_owner(path)
-        if owner is None:
-            if age(path) < GRACE:
-                raise Held(None)
-        elif lives(path, owner):
-            raise Held(owner)
-        elif age(path) < BEAT + grace:
-            time.sleep(grace)
+        if owner is None:  # just being written, or by an owner that died before it could: time tells
+            time.sleep(max(0.0, GRACE - age(path)))
+            owner = read_owner(path)
+        if owner is not None:
+            if lives(path, owner):
+                raise Held(owner)
+            if age(path) < BEAT + grace:
+                time.sleep(grace)
         path.unlink()
         return owner
 

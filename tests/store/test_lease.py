@@ -63,3 +63,13 @@ def test_an_owner_that_was_away_notices_that_it_lost(tmp_path: Path) -> None:
     assert mine.lost and not other.lost
     mine.release()
     assert lease.read_owner(tmp_path / "key") == other.owner
+
+
+def test_a_lease_that_names_nobody_is_waited_out_and_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that was full when an owner wrote its name leaves one; the next run was once told of another process."""
+    monkeypatch.setattr(lease, "GRACE", 0.3)
+    path = tmp_path / "key"
+    path.touch()
+    taken = lease.acquire(path)
+    assert taken.previous is None
+    assert lease.read_owner(path) == taken.owner

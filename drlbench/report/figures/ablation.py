@@ -94,7 +94,7 @@ def heat_map(
 def by_r1(run: RunData, guidance: str) -> list[Picture]:
     """FD against the weight of the R1 penalty of one discriminator, one panel per space, the base as a line."""
     arms = _r1_arms(run)
-    if len(arms) < 2:
+    if len(arms) < 2 or not run.spaces:
         return []
     rows, columns = len(run.backbones), len(run.spaces)
     figure, grid = new_figure(0.8 + 2.9 * columns, 0.6 + 2.5 * rows, rows, columns)

@@ -46,7 +46,7 @@ def _rivals(run: RunData) -> bool:
 
 def _against_kl(run: RunData, guidance: str) -> list[Picture]:
     """One panel per space and backbone; a path starts at the base, at 0 nats, and follows lambda."""
-    if not any(r.metric == KL for r in run.rows):
+    if not run.spaces or not any(r.metric == KL for r in run.rows):
         return []
     rows, columns = len(run.backbones), len(run.spaces)
     figure, grid = new_figure(0.6 + 4.2 * columns, 0.5 + 3.8 * rows, rows, columns)

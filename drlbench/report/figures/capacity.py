@@ -34,17 +34,16 @@ def by_capacity(run: RunData, guidance: str) -> list[Picture]:
     for backbone in run.record.backbones:
         if backbone.family and backbone.parameters and backbone.name in run.backbones:
             families[backbone.family][backbone.parameters].append(backbone.name)
-    return [
-        picture
-        for family, alike in families.items()
-        if len(alike) >= SIZES and (picture := _picture(run, guidance, family, dict(sorted(alike.items()))))
-    ]
+    if not run.spaces:
+        return []
+    drawn = (_picture(run, guidance, *item) for item in families.items() if len(item[1]) >= SIZES)
+    return [picture for picture in drawn if picture]
 
 
 def _picture(run: RunData, guidance: str, family: str, alike: dict[int, list[str]]) -> Picture | None:
     """Of several backbones with the same number of weights the first is drawn, and the picture names the others."""
-    sizes = {count: found[0] for count, found in alike.items()}
-    left_out = [f"{', '.join(found[1:])} (as large as {found[0]})" for found in alike.values() if found[1:]]
+    sizes = {count: found[0] for count, found in sorted(alike.items())}
+    left_out = [f"{', '.join(found[1:])} (as large as {found[0]})" for _, found in sorted(alike.items()) if found[1:]]
     names = [n for n in run.runs if n != BASE]
     figure, grid = new_figure(0.6 + 3.6 * len(run.spaces), 4.0, 1, len(run.spaces))
     look, drawn = run_styles(run), []

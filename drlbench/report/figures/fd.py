@@ -39,7 +39,7 @@ SEVEN = ("fd", "fd_val", "kd_x1000", "precision", "recall", "density", "coverage
 def fd_ratios(run: RunData, guidance: str) -> list[Picture]:
     """One dot per family and space: base / run at the ONE lambda of the family, with both intervals."""
     names = [n for n in run.runs if n != BASE]
-    if not names or BASE not in run.runs:
+    if not names or BASE not in run.runs or not run.spaces:
         return []
     look = run_styles(run)
     count = len(run.backbones)
@@ -109,7 +109,7 @@ def _ratio_limits(run: RunData, backbone: str, guidance: str, names: list[str]) 
 def against_lambda(run: RunData, guidance: str) -> list[Picture]:
     """FD in every space against lambda, one panel per space and backbone, base as a line."""
     swept = weighted(run)
-    if not swept:
+    if not swept or not run.spaces:
         return []
     rows, columns = len(run.backbones), len(run.spaces)
     figure, grid = new_figure(0.6 + 3.3 * columns, 0.5 + 2.5 * rows, rows, columns)

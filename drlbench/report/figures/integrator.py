@@ -157,7 +157,7 @@ def by_steps(run: RunData, guidance: str) -> list[Picture]:
     pictures = []
     for backbone in run.backbones:
         arms = integrators(run, backbone)
-        if len(_steps(arms)) < 2:
+        if len(_steps(arms)) < 2 or not run.spaces:
             continue
         figure, grid = new_figure(0.8 + 2.9 * len(run.spaces), 3.0, 1, len(run.spaces))
         panels: list[tuple[Axes, Ends]] = []
