@@ -22,7 +22,6 @@ from drlbench.backbones import create, wrap
 from drlbench.backbones.autoencoders import sd_vae_without_weights
 from drlbench.backbones.base import Autoencoder, Backbone, PixelRange, VelocityModel
 from drlbench.backbones.cards import AUTOENCODERS, CARDS
-from drlbench.backbones.pretrain import PretrainSettings, flow_matching_loss
 from drlbench.backbones.rae.autoencoder import RAEAutoencoder
 from drlbench.backbones.rae.small import LatentSettings, SmallRAE
 from drlbench.backbones.sizes import SIZES, size_key
@@ -35,7 +34,6 @@ from drlbench.registry import ENCODERS, REWARDS
 from drlbench.rewards.base import Reward
 from drlbench.rewards.bradley_terry import BradleyTerry, BradleyTerrySettings
 from drlbench.rewards.discriminator import Discriminator
-from drlbench.rewards.discriminator_fit import rehearsal
 from drlbench.weights.skeleton import skeletons
 
 P = ParamSpec("P")
@@ -99,7 +97,7 @@ def remembered(count: Callable[P, T]) -> Callable[P, T]:
 
 
 @contextmanager
-def _without_weights(what: str) -> Iterator[None]:
+def without_weights(what: str) -> Iterator[None]:
     """Inside, networks are built on the meta device; what goes wrong there is no count, and no end of a plan."""
     try:
         with skeletons(), torch.device("meta"), Operations():
@@ -116,7 +114,7 @@ def text(settings: Mapping[str, Any]) -> str:
     return json.dumps(settings, sort_keys=True, default=str)
 
 
-def _classes(count: int) -> Tensor:
+def class_labels(count: int) -> Tensor:
     return torch.zeros(count, dtype=torch.int64, device=META)
 
 
@@ -131,7 +129,7 @@ def model(
         autoencoder: "pixels", a card's name, or JSON of the settings of one that is fitted here; then `image` is the
             shape of the images and `encoder` JSON of its encoder's kind and settings.
     """
-    with _without_weights(f"backbone {name}"):
+    with without_weights(f"backbone {name}"):
         net = cast(Backbone, create(name, **json.loads(architecture)))
         return wrap(net, _autoencoder(autoencoder, image, encoder)).eval()
 
@@ -166,9 +164,9 @@ def network_passes(
     # What is added would stay in it.
     found = model(*key) if rank is None and wide is None else copy.deepcopy(model(*key))
     if wide is not None:
-        with _without_weights(f"policy beside {key[0]}"):
+        with without_weights(f"policy beside {key[0]}"):
             widen(found.net, key[0], json.loads(key[1]), *wide)
-    t, y = torch.empty(1, device=META), _classes(1)
+    t, y = torch.empty(1, device=META), class_labels(1)
     return Passes(found, lambda x: found.velocity(x, t, y), found.latent_shape, rank, recompute)
 
 
@@ -188,28 +186,6 @@ def encoding(key: tuple[Any, ...], image: Shape) -> Count:
         return counted(lambda: found.encode(torch.empty(1, *image, device=META)))
 
 
-@remembered
-def decoder_training(key: tuple[Any, ...]) -> Count:
-    """One latent through the decoder of an autoencoder that is fitted here, with the gradient of its weights."""
-    found: Any = copy.deepcopy(model(*key))  # its decoder is trained, those of others are not
-    found.autoencoder.decoder.requires_grad_(True)
-    return Passes(found.autoencoder, found.decode, found.latent_shape).trained
-
-
-@remembered
-def pretraining(key: tuple[Any, ...], settings: str, tokens: tuple[int, int] | None) -> Count:
-    """One latent in one step of flow matching, with REPA's projections to tokens (T, Z) where there are any."""
-    found, record = copy.deepcopy(model(*key)), PretrainSettings(**json.loads(settings))
-    x = torch.empty(1, *found.latent_shape, device=META)
-    seen = None if tokens is None else torch.empty(1, *tokens, device=META)
-    generator = torch.Generator()
-
-    def step() -> None:
-        flow_matching_loss(found, x, _classes(1), record, generator, seen).backward()
-
-    return counted(step)
-
-
 def encoder_key(kind: str, settings: Mapping[str, Any]) -> str:
     """What names an encoder here."""
     return json.dumps([kind, text(settings)])
@@ -220,7 +196,7 @@ def encoder_of(key: str, image: Shape) -> Encoder:
     """An encoder for images of that shape."""
     name, settings = json.loads(key)
     given, kind = json.loads(settings), ENCODERS.get(name)
-    with _without_weights(f"encoder {name}"):
+    with without_weights(f"encoder {name}"):
         if issubclass(kind, SmallEncoder):
             return kind(kind.Record(**given), image, 10).freeze()
         return cast(Encoder, kind(**given)).to(META).freeze()
@@ -230,7 +206,7 @@ def encoder_of(key: str, image: Shape) -> Encoder:
 def encoder_passes(key: str, image: Shape) -> Passes:
     """Passes of an image."""
     encoder = encoder_of(key, image)
-    with _without_weights(f"encoder {json.loads(key)[0]}"):
+    with without_weights(f"encoder {json.loads(key)[0]}"):
         return Passes(encoder, encoder, image)
 
 
@@ -242,37 +218,17 @@ def token_shape(key: str, image: Shape) -> tuple[int, int]:
 
 
 @remembered
-def encoder_training(key: str, image: Shape, images: int, classes: int) -> Count:
-    """All of an encoder's training on so many images."""
-    name, settings = json.loads(key)
-    kind, given = ENCODERS.get(name), json.loads(settings)
-    if not issubclass(kind, SmallEncoder):
-        raise NotCounted(f"encoder {name} does not say what its training takes")
-    return _by_steps(lambda chosen: kind.rehearse(chosen, image, images, classes), given)
-
-
-def _by_steps(train: Any, settings: dict[str, Any]) -> Count:
-    """A training of many steps, from its first two."""
-    steps = settings.get("steps")
-    if steps is None:
-        return counted(lambda: train(settings))
-    one = counted(lambda: train(settings | {"steps": 1}))
-    two = counted(lambda: train(settings | {"steps": 2}))
-    return one.plus(two.plus(one, -1), steps - 1)
-
-
-@remembered
 def reward_passes(kind: str, settings: str, encoders: tuple[str, ...], image: Shape, classes: int) -> Passes:
     """Passes of an image through a reward and the encoders it looks through."""
     found = reward_of(kind, settings, encoders, image, classes)
-    with _without_weights(f"reward {kind}"):
-        return Passes(found, lambda x: found(x, _classes(len(x))), image)
+    with without_weights(f"reward {kind}"):
+        return Passes(found, lambda x: found(x, class_labels(len(x))), image)
 
 
 def reward_of(kind: str, settings: str, encoders: Sequence[str], image: Shape, classes: int) -> Reward:
     """A reward for images of that shape."""
     found, given = REWARDS.get(kind), json.loads(settings)
-    with _without_weights(f"reward {kind}"):
+    with without_weights(f"reward {kind}"):
         if found is Discriminator:
             through = [encoder_of(key, image) for key in encoders]
             return Discriminator(through, found.Record(**given), classes).to(META)
@@ -280,36 +236,3 @@ def reward_of(kind: str, settings: str, encoders: Sequence[str], image: Shape, c
             return BradleyTerry(kind, BradleyTerrySettings(**given), image, classes)
         name = {"name": kind} if found.named_by_suite else {}
         return cast(Reward, found(**name, **given)).to(META)
-
-
-def discriminator_step(settings: str, encoders: tuple[str, ...], image: Shape, classes: int) -> tuple[Count, Count]:
-    """One step of a discriminator's fit: the logistic loss of a mini-batch, and what R1 adds where it is due."""
-    given = json.loads(settings)
-    # Rates, lengths and how strong R1 is are nothing to a step, and R1's second derivatives take seconds to count.
-    own = {name: value for name, value in given.items() if name not in ("learning_rate", "weight_decay", "steps")}
-    return _discriminator_step(text(own | {"r1": float(given["r1"] > 0)}), encoders, image, classes)
-
-
-@remembered
-def _discriminator_step(settings: str, encoders: tuple[str, ...], image: Shape, classes: int) -> tuple[Count, Count]:
-    given = json.loads(settings)
-    at_once, every = given["micro_batch"] or given["batch"], given["r1_every"]
-
-    def step(r1: float) -> Count:
-        with _without_weights("discriminator"):
-            whole = given | {"micro_batch": None, "r1": r1}  # pieces are more kernels of the same operations
-            take = rehearsal([encoder_of(key, image) for key in encoders], whole, image, classes)
-        return counted(lambda: take(every))
-
-    plain, smooth = step(0.0), Count(0, 0, 0)
-    if given["r1"]:
-        smooth = step(given["r1"]).plus(plain, -1)
-        pieces = -(-(given["r1_images"] or given["batch"] // 2) // at_once)
-        smooth = Count(smooth.flops, pieces * smooth.kernels, smooth.draws)
-    return plain, smooth
-
-
-@remembered
-def preference_training(settings: str, image: Shape, classes: int) -> Count:
-    """All of the training of a Bradley-Terry reward on pairs."""
-    return _by_steps(lambda chosen: BradleyTerry.rehearse(chosen, image, classes), json.loads(settings))

@@ -8,83 +8,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
-from drlbench.cost import networks
-from drlbench.cost.counting import Count
-from drlbench.cost.network import Passes
+from drlbench.cost import networks, trainings
+from drlbench.cost.model import FLOAT32, Model, Network, of_count
 from drlbench.cost.networks import NotCounted, Shape, encoder_key, text
-from drlbench.cost.work import SMALL, Rate, Work
+from drlbench.cost.work import Rate, Work
 from drlbench.data.sources import read_dataset
 from drlbench.errors import UserError
-from drlbench.finetune.evaluations import Rows, rows
 from drlbench.plan.node import Node
 from drlbench.registry import BACKBONES
-from drlbench.sampling.counts import evaluations
 
-FLOAT32 = 4
 LARGE = 5_000_000  # weights of a reward that fills a GPU
 SMALL_FILE = 0.03  # opening one and decoding the smallest image, in images of 256 x 256 pixels
 HOST_KERNEL = 20e-6 * 0.03e12  # starting one on a CPU, as operations that it could do meanwhile
-
-Sort = Literal["forward", "product", "trained"]
-
-
-def of_count(count: Count, times: float = 1.0, rate: Rate = SMALL, calls: float | None = None) -> Work:
-    """A count so many times: in as many calls, unless `calls` says fewer."""
-    started = times if calls is None else calls
-    return Work({rate: times * count.flops}, started * count.kernels, times * count.draws)
-
-
-@dataclass(frozen=True)
-class Network:
-    """A counted network that is run on rows.
-
-    Attributes:
-        rate: whose operations they are.
-    """
-
-    passes: Passes
-    rate: Rate = SMALL
-
-    def run(self, wanted: Rows, sort: Sort = "forward") -> Work:
-        """So many rows."""
-        found: Count = getattr(self.passes, sort)
-        return of_count(found, wanted.rows, self.rate, wanted.calls)
-
-    @property
-    def width(self) -> int:
-        """Numbers that come out of one row."""
-        return math.prod(self.passes.shape)
-
-    @property
-    def bytes(self) -> float:
-        """Of its weights in float32."""
-        return float(FLOAT32 * self.passes.values)
-
-
-@dataclass(frozen=True)
-class Model:
-    """A velocity model: its network and its decoder."""
-
-    velocity: Network
-    decoder: Network
-    family: str
-
-    @property
-    def latent(self) -> int:
-        """Numbers in one latent."""
-        return self.velocity.width
-
-    def sampled(self, n: int, sampling: Mapping[str, Any], batch: int, decode: bool = True) -> Work:
-        """Samples under `sampler`, `steps` and, where given, the guidance `cfg` for times from `low` to `high`."""
-        calls = evaluations(sampling["sampler"], sampling["steps"], self.family)
-        guided = 1.0 if sampling.get("cfg", 1) == 1 else 1 + sampling["high"] - sampling["low"]
-        once = rows(n, batch)
-        made = self.velocity.run(Rows(calls * guided * once.rows, calls * once.calls)) + Work(draws=n * self.latent)
-        return made + self.decoder.run(once) if decode else made
 
 
 class Graph:
@@ -265,7 +203,7 @@ class Stage:
 
     def encoder_training(self) -> Work:
         """All of the training of the encoder that this stage makes."""
-        return of_count(networks.encoder_training(self.encoder_key(), self.image, self.counts[0], self.classes))
+        return of_count(trainings.encoder_training(self.encoder_key(), self.image, self.counts[0], self.classes))
 
     def encoding(self, images: float) -> Work:
         """Images to the latents of this base stage's model."""
@@ -275,11 +213,11 @@ class Stage:
         """One step of this base stage's training by flow matching."""
         align = self.settings["backbone"]["align"]
         tokens = networks.token_shape(self.input(f"encoder:{align}").encoder_key(), self.image) if align else None
-        return of_count(networks.pretraining(self.key(), text(settings), tokens), settings["batch"], calls=1)
+        return of_count(trainings.pretraining(self.key(), text(settings), tokens), settings["batch"], calls=1)
 
     def decoder_training(self, batch: int) -> Work:
         """One step of the training of the autoencoder of this base stage's model."""
-        return of_count(networks.decoder_training(self.key()), batch, calls=1)
+        return of_count(trainings.decoder_training(self.key()), batch, calls=1)
 
     def own_bytes(self) -> float:
         """Weights of this base stage's model in float32."""
@@ -293,12 +231,12 @@ class Stage:
         """A step of this stage's fit, and what R1 adds to a step that has it."""
         own, through = text(self.settings["settings"]), self.looks_through()
         rate = self.own_reward().rate
-        plain, smooth = networks.discriminator_step(own, through, self.image, self.classes)
+        plain, smooth = trainings.discriminator_step(own, through, self.image, self.classes)
         return of_count(plain, rate=rate), of_count(smooth, rate=rate)
 
     def preference_training(self) -> Work:
         """All of the training of this stage's reward on pairs, which is on the CPU."""
-        count = networks.preference_training(text(self.settings["settings"]), self.image, self.classes)
+        count = trainings.preference_training(text(self.settings["settings"]), self.image, self.classes)
         return Work(host=count.flops + count.kernels * HOST_KERNEL, draws=count.draws)
 
     def looks_through(self) -> tuple[str, ...]:

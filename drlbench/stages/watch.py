@@ -24,7 +24,8 @@ from drlbench.stages.files import load_encoders, load_model, load_reward
 from drlbench.stages.reference import MOMENTS
 
 if TYPE_CHECKING:
-    from drlbench.cost.stage import Model, Stage
+    from drlbench.cost.model import Model
+    from drlbench.cost.stage import Stage
     from drlbench.cost.work import Work
 
 BATCH = 250

@@ -8,12 +8,13 @@ from typing import Any
 
 from drlbench.registry import ALGORITHMS, ENCODERS, REWARDS, Registry
 from drlbench.settings import Settings
-from drlbench.suite.document import MAX_BYTES, MAX_DEPTH, MAX_VALUES
+from drlbench.suite.document import MAX_BYTES
 from drlbench.suite.kinds import MAX_SETTING, meanings, record_of
 from drlbench.suite.load import MAX_CELLS
 from drlbench.suite.networks import MAX_DEPTH as MAX_LAYERS
 from drlbench.suite.networks import MAX_SIZE
 from drlbench.suite.schema import SuiteSpec
+from drlbench.suite.syntax import MAX_DEPTH, MAX_VALUES
 
 HEAD = f"""\
 # Every key of a suite

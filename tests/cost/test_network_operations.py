@@ -16,15 +16,13 @@ from drlbench.cost.network import META, Passes
 from drlbench.cost.networks import (
     NotCounted,
     decoder_passes,
-    discriminator_step,
     encoder_key,
     encoder_passes,
-    encoder_training,
     network_passes,
-    preference_training,
     reward_passes,
     text,
 )
+from drlbench.cost.trainings import discriminator_step, encoder_training, preference_training
 from drlbench.registry import ENCODERS
 from drlbench.rewards import make_reward
 from drlbench.rewards.bradley_terry import BradleyTerry
