@@ -80,8 +80,8 @@ class Pair:
         self.b, self.b_draws, _ = new.sample(self.cells, *self.at)
         self.before = _mean([r.value for r in theirs.values() if math.isfinite(r.value)])
         self.after = _mean([r.value for r in ours.values()])
-        data = new.data_row(row.space, row.metric) or old.data_row(row.space, row.metric)
-        self.data = data.value if data else float("nan")
+        known = (run.best(row.space, row.metric) for run in (new, old))
+        self.best = next((v for v in known if math.isfinite(v)), float("nan"))
         self.unit = "sigma" if row.metric in old.rewards else "share"
         self.scale = self._scale() if self.cells else float("nan")
 
@@ -109,7 +109,7 @@ class Pair:
         if self.unit == "sigma":
             found = sigma(self.old, self.cells[0], self.row.guidance, self.row.metric)
         else:
-            found = abs(self.data) if self.row.better == "closer" else abs(float(self.a.mean()))
+            found = abs(self.best) if self.row.better == "closer" else abs(float(self.a.mean()))
         return found if found > 0 else float("nan")
 
     @property
@@ -138,7 +138,7 @@ class Pair:
             return float("nan")
         a, b = self.a, self.b
         if self.row.better == "closer":
-            a, b = np.abs(a - self.data), np.abs(b - self.data)
+            a, b = np.abs(a - self.best), np.abs(b - self.best)
         return float((b - a).mean()) * (1.0 if self.row.better == "higher" else -1.0) / self.scale
 
     def _unpaired(self) -> Floats:

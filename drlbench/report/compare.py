@@ -24,7 +24,7 @@ from drlbench.report.change import Change, Pair
 from drlbench.report.differences import Difference, differences
 from drlbench.report.record import SCHEMA, Reward, RunRecord
 from drlbench.report.results import DATA, Row, read_results
-from drlbench.report.rundata import CellKey, RunData, read_run
+from drlbench.report.rundata import NORM_RATIO, CellKey, RunData, read_run
 from drlbench.report.significance import pooled, significant
 
 # The least effect that counts: a share of the old value, or standard deviations of the old samples for a reward.
@@ -160,6 +160,6 @@ def _verdict(c: Change, passed: bool, over_seeds: bool) -> str:
     least = LEAST if over_seeds else LEAST_ONE_SEED
     if not passed or not abs(c.effect) >= least[c.unit]:
         return "same"
-    if c.metric == "kl_nats":
+    if c.metric in ("kl_nats", NORM_RATIO):
         return "changed"
     return "better" if c.effect > 0 else "worse"

@@ -16,7 +16,7 @@ import numpy as np
 
 from drlbench.frontier.pareto import Floats, cost, non_dominated
 from drlbench.frontier.uncertainty import recentre
-from drlbench.report.rundata import CellKey, RunData
+from drlbench.report.rundata import NORM_RATIO, CellKey, RunData
 
 BASE = "base"
 FRONTIER_COLUMNS = [
@@ -26,7 +26,7 @@ FRONTIER_COLUMNS = [
 
 @dataclass(frozen=True)
 class Axis:
-    """One side of a frontier: a metric in a space, or the distance of an image statistic from the real images'."""
+    """One side of a frontier: a metric in a space, or its distance from its best (as of the real images, or 1)."""
 
     metric: str
     space: str
@@ -36,7 +36,12 @@ class Axis:
     @property
     def name(self) -> str:
         """The metric's name in frontier.csv."""
-        return f"{self.metric}_drift" if self.kind == "drift" else self.metric
+        return f"{self.metric}_drift" if self.is_distance else self.metric
+
+    @property
+    def is_distance(self) -> bool:
+        """Whether a reader sees the distance from the best value, not the value."""
+        return self.better == "closer" and self.kind != "other"
 
     @property
     def key(self) -> str:
@@ -79,13 +84,14 @@ class Front:
 def axes(run: RunData) -> list[tuple[Axis, Axis]]:
     """Every frontier the results can make.
 
-    y is each preference reward; x is FD in each space, the drift of each image statistic and KL in nats. Each reward
-    that nobody optimised is also set against each optimised one.
+    y is each preference reward; x is FD in each space, the drift of each image statistic, KL in nats and the drift of
+    the velocities' norm. Each reward that nobody optimised is also set against each optimised one.
     """
     metrics = {(r.metric, r.space) for r in run.rows if r.run != "data"}
     sides = [Axis("fd", s, "lower", "fd") for s in run.spaces if ("fd", s) in metrics]
     sides += [Axis(m, "", "closer", "drift") for m in run.drifts if run.data_row("", m) is not None]
-    sides += [Axis("kl_nats", "", "lower", "kl")] if ("kl_nats", "") in metrics else []
+    from_base = (Axis("kl_nats", "", "lower", "kl"), Axis(NORM_RATIO, "", "closer", "kl"))
+    sides += [axis for axis in from_base if (axis.metric, "") in metrics]
     rewards = {r: Axis(r, "", "higher", "reward") for r in run.rewards}
     pairs = [(x, rewards[y]) for y in run.rewards if run.is_preference(y) for x in sides]
     held_out = [r for r in run.rewards if run.held_out_reward(r)]
@@ -94,20 +100,23 @@ def axes(run: RunData) -> list[tuple[Axis, Axis]]:
 
 def axis_cost(run: RunData, axis: Axis, values: Floats) -> Floats:
     """Costs of measured values on an axis (distance from the real images for a drift)."""
-    data = run.data_row(axis.space, axis.metric) if axis.better == "closer" else None
-    return cost(values, axis.better, data.value if data else float("nan"))
+    return cost(values, axis.better, run.best(axis.space, axis.metric))
 
 
 def shown(run: RunData, axis: Axis, value: float) -> float:
-    """The number a reader sees: the drift for an image statistic, the value itself otherwise."""
-    return float(axis_cost(run, axis, np.array(value))) if axis.kind == "drift" else value
+    """The number a reader sees: the distance from the best for a drift, the value itself otherwise."""
+    return float(axis_cost(run, axis, np.array(value))) if axis.is_distance else value
 
 
 def lowest(run: RunData, cell: CellKey, guidance: str, axis: Axis) -> float:
-    """A cell's measured value on an axis; the KL of a base model from itself is 0; NaN where nothing was measured."""
+    """A cell's measured value on an axis; NaN where nothing was measured.
+
+    From itself a base model has a KL of 0 and a ratio of norms of 1.
+    """
     row = run.row(cell, guidance, axis.space, axis.metric)
     if row is None:
-        return 0.0 if axis.kind == "kl" and cell.run == BASE else float("nan")
+        own = run.best(axis.space, axis.metric) if axis.is_distance else 0.0
+        return own if axis.kind == "kl" and cell.run == BASE else float("nan")
     return row.value
 
 
@@ -171,7 +180,7 @@ def front(run: RunData, backbone: str, guidance: str, name: str, x: Axis, y: Axi
 
 
 def _draws(run: RunData, cell: CellKey, guidance: str, axis: Axis) -> Floats | None:
-    """Replicates of a number, or None for one that has no sampling noise to measure (a KL)."""
+    """Replicates of a number, or None for one that has no sampling noise to measure (from the base)."""
     return None if axis.kind == "kl" else run.draws(cell, guidance, axis.space, axis.metric)
 
 

@@ -26,7 +26,7 @@ MEANING = {
     "low": "lower end of the 95 % sampling interval, checkpoint fixed; empty where none is known",
     "high": "its upper end",
     "n": "generated samples it was measured on",
-    "better": "`lower`, `higher`, or `closer` (to the row of `data`)",
+    "better": "`lower`, `higher`, or `closer` (to the row of `data`; to 1 for `velocity_norm_ratio`)",
     "signature": "all the number depends on: encoder and reward weights, reference, sampler, n, code",
     "policy": "the second network beside the start's that the run trained: `widen=W depth=D`; empty without one",
 }
@@ -128,6 +128,11 @@ METRICS = {
         "Domingo-Enrich et al. 2024, arXiv:2409.08861",
     ),
     "kl_start_nats": ("the same from the other run's model that it starts from", "as above", "as above"),
+    "velocity_norm_ratio": (
+        "length of the fine-tuned model's velocity, in units of its base's: 1 unchanged, above 1 longer",
+        "mean over samples and t in [0, 0.95] of \\|v(X_t, t)\\| / \\|v_base(X_t, t)\\|, at the X_t of `kl_nats`",
+        "ours",
+    ),
     "attainable_share": (
         "share of the objective that the exact optimum (tilt) of its first round gains over the start",
         "(J - J_start) / (J_tilt - J_start), J = E r - KL",

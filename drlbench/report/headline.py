@@ -136,7 +136,7 @@ def axis_words(run: RunData, axis: Axis) -> str:
         by = [n for n in run.runs if any(axis.metric in run.optimised(c) for c in run.cells if c.run == n)]
         seen = f"optimised by {', '.join(by)}" if by else "held out"
         return f"{axis.metric} ({seen})"
-    if axis.kind == "drift":
+    if axis.is_distance:
         return f"{metric_name(axis.metric)} drift"
     return f"{metric_name(axis.metric)} in {axis.space}" if axis.space else metric_name(axis.metric)
 

@@ -132,7 +132,7 @@ def axis_label(run: RunData, axis: Axis) -> str:
 
 
 def _better(axis: Axis) -> str:
-    return "lower" if axis.kind == "drift" else axis.better
+    return "lower" if axis.is_distance else axis.better
 
 
 def _presets(run: RunData, known: list[Axis]) -> list[dict[str, str]]:
@@ -156,7 +156,7 @@ def _presets(run: RunData, known: list[Axis]) -> list[dict[str, str]]:
 
 def _real(run: RunData, axis: Axis) -> float | None:
     row = run.data_row(axis.space, axis.metric)
-    return 0.0 if axis.kind == "drift" else row.value if row else None
+    return 0.0 if axis.is_distance else row.value if row else None
 
 
 def _numbers(
@@ -177,11 +177,10 @@ def _numbers(
 
 
 def _ends(run: RunData, axis: Axis, low: float, high: float) -> list[float | None]:
-    if axis.kind != "drift":
+    if not axis.is_distance:
         return [low, high]
-    data = run.data_row(axis.space, axis.metric)
     ends = sorted((shown(run, axis, low), shown(run, axis, high)))
-    return [0.0 if data and low <= data.value <= high else ends[0], ends[1]]
+    return [0.0 if low <= run.best(axis.space, axis.metric) <= high else ends[0], ends[1]]
 
 
 def _short(value: float | None) -> float | None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 REPLICATES = "replicates.npz"
+NORM_RATIO = "velocity_norm_ratio"  # best at 1, where the others that are best somewhere are at the real images' value
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,8 @@ class RunData:
     @cached_property
     def drifts(self) -> tuple[str, ...]:
         """Image statistics: metrics that are best where the real images are."""
-        return tuple(dict.fromkeys(r.metric for r in self.rows if r.better == "closer" and not r.space))
+        found = dict.fromkeys(r.metric for r in self.rows if r.better == "closer" and not r.space)
+        return tuple(m for m in found if m != NORM_RATIO)
 
     @cached_property
     def guidances(self) -> tuple[str, ...]:
@@ -170,6 +172,11 @@ class RunData:
     def data_row(self, space: str, metric: str) -> Row | None:
         """The same number of the real held-out images, or None."""
         return self._data.get((space, metric))
+
+    def best(self, space: str, metric: str) -> float:
+        """The value that a `closer` metric is best at: the real images', 1 for a ratio to the base; NaN if unknown."""
+        row = self.data_row(space, metric)
+        return 1.0 if metric == NORM_RATIO else row.value if row else float("nan")
 
     def draws(self, cell: CellKey, guidance: str, space: str, metric: str) -> Floats:
         """Bootstrap replicates (R,) of one number; (0,) when none were kept."""

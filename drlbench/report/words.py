@@ -11,6 +11,7 @@ METRIC_NAMES = {
     "fd_val": "FD (validation)",
     "kd_x1000": "KD x1000",
     "kl_nats": "KL (nats)",
+    "velocity_norm_ratio": "velocity-norm ratio",
     "class_coverage": "class coverage",
     "worst_class_coverage": "worst class coverage",
 }

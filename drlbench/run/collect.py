@@ -69,13 +69,12 @@ def collect(plan: Plan, reader: Reader, run: Path) -> dict[str, Any]:
             if cell is not None and draws is not None:
                 replicates[f"{cell.cell.id}|{guidance}||{score.metric}"] = draws
     for cell in plan.cells:
-        kl = next((found for found in _scores(plan, reader, cell.kl)), None) if cell.kl is not None else None
-        if kl is not None:
-            rows += [_row(plan, cell, guidance, "", kl[0], kl[1]) for guidance in cell.measured]
+        kl = _scores(plan, reader, cell.kl) if cell.kl is not None else []
+        rows += [_row(plan, cell, guidance, "", score, mark) for score, mark, _ in kl for guidance in cell.measured]
         bound = _bound(plan, reader, cell)
         rows += [_row(plan, cell, "none", score.space, score, mark) for score, mark in bound.rows]
         notes |= dict.fromkeys(bound.notes)
-        nats = kl[0].value if kl is not None else None
+        nats = kl[0][0].value if kl else None
         cells.append(cell_entry(plan, reader, cell, nats, write_grids(plan, reader, cell, run)))
     written = write_results(run / "results.csv", rows)
     if plan.spec.data.kind == "toy":

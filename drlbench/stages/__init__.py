@@ -26,7 +26,7 @@ VERSIONS = {
     "features": 1,
     "scores": 4,
     "preference": 3,
-    "kl": 1,
+    "kl": 2,
     "trajectory": 1,
     "tilt": 3,
 }

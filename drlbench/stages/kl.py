@@ -1,4 +1,7 @@
-"""Stage: the KL divergence of a fine-tuned model from its base, in nats, the same way for every algorithm."""
+"""Stage: how far a fine-tuned model went from its base, the same way for every algorithm.
+
+The KL divergence in nats, and how much longer the velocity became: the mean ratio of both velocities' norms.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ BATCH = 500
 
 
 def run(job: Job) -> None:
-    """Estimate on the model's own samples with fresh noise; the interval is 1.96 standard errors."""
+    """Estimate both on the model's own samples with fresh noise, the KL first; intervals are 1.96 standard errors."""
     s = job.settings
     model, base = (load_model(job.inputs[name], job.device) for name in ("model", "base"))
     y = torch.from_numpy(balanced_labels(s["n"], model.num_classes)).to(job.device)
@@ -33,9 +36,11 @@ def run(job: Job) -> None:
         drawn.append(sample_latents(model, y[i : i + BATCH], seeds[i : i + BATCH], sampler, steps))
         job.progress(0.7 * min(1.0, (i + BATCH) / s["n"]))  # the estimate takes the rest
     found = kl_nats(model, base, torch.cat(drawn), y, seed_of("kl", s["sampling"]["seed"]), t_max=KL_T_MAX)
-    half = 1.96 * found.standard_error
-    row = Measurement("kl_nats", found.nats, found.nats - half, found.nats + half, found.samples, "lower")
-    write_measurements(job.out, [row])
+    half, n = 1.96 * found.standard_error, found.samples
+    nats = Measurement("kl_nats", found.nats, found.nats - half, found.nats + half, n, "lower")
+    ratio, half = found.norm_ratio, 1.96 * found.norm_ratio_error
+    norms = Measurement("velocity_norm_ratio", ratio, ratio - half, ratio + half, n, "closer")
+    write_measurements(job.out, [nats, norms])
 
 
 def cost(of: Stage) -> Work:

@@ -221,7 +221,7 @@ def _(device: str) -> Any:
         next(model.parameters()).add_(0.1)
     images, y = labelled(9, 6, device)
     found = kl_nats(model, base, images, y, 4, rows_at_once=16)
-    return found.nats, found.standard_error
+    return found.nats, found.standard_error, found.norm_ratio, found.norm_ratio_error
 
 
 def sampled(family: str, sampler: str, device: str, autocast: bool = False, guided: bool = False) -> Any:

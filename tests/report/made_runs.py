@@ -51,6 +51,7 @@ def truth(backbone: str, run: str, lam: float | None, cfg: float) -> dict[tuple[
         found["", metric] = (level + 0.02 * (pref or 0), 0.002, "closer")
     if run not in ("base",):
         found["", "kl_nats"] = (3.0 * strength + 6.0 * (pref or 0), 0.2, "lower")
+        found["", "velocity_norm_ratio"] = (1.0 - 0.02 * strength + 0.05 * (pref or 0), 0.001, "closer")
     return found
 
 
@@ -86,7 +87,7 @@ def make_run(path: Path, seed: int = 0, names: dict | None = None, replicates: i
                     )
     for (space, metric), (value, sd, better) in truth("small", "drl", 1.0, 1.0).items():
         level = {"fd": 0.4, "fd_val": 0.0, "taste": -9.4, "judge": -7.9, "disc": 1.6}.get(metric, value)
-        if metric != "kl_nats":
+        if metric not in ("kl_nats", "velocity_norm_ratio"):
             rows.append(
                 Row(
                     names.get("suite", "made-up"),

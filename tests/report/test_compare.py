@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -48,6 +49,16 @@ def test_a_raised_fd_regresses_and_only_fd(run_dir, shifted):
     assert summary(found).endswith("REGRESSED\n") and len(summary(found).splitlines()) <= 10
     back = compare(shifted, run_dir)
     assert not back.regressed and any(c.verdict == "better" for c in back.changes)
+
+
+def test_a_longer_velocity_has_changed_and_is_no_regression(run_dir, tmp_path):
+    longer = shutil.copytree(run_dir, tmp_path / "longer")
+    (longer / "results.csv").write_text(
+        re.sub(r"(velocity_norm_ratio),[^,]*,[^,]*,[^,]*", r"\1,1.5,1.499,1.501", (run_dir / "results.csv").read_text())
+    )
+    found = compare(run_dir, longer)
+    assert not found.regressed
+    assert {c.metric for c in found.changes if c.verdict == "changed"} == {"velocity_norm_ratio"}
 
 
 def test_a_baseline_file_is_enough(run_dir, shifted, tmp_path):

@@ -8,6 +8,7 @@ from made_runs import make_run
 from drlbench.frontier.pareto import non_dominated
 from drlbench.report.effects import fd_ratio, hacking_table, preference_gain, stop_marker
 from drlbench.report.fronts import axes, front, frontier_rows
+from drlbench.report.page_data import page_data
 from drlbench.report.rundata import CellKey, read_run
 from drlbench.report.summary import summarise
 
@@ -31,6 +32,7 @@ def test_every_frontier_of_the_contract_is_there(run):
     for y in ("taste", "judge"):
         for x in ("fd@classifier", "fd@contrastive", "fd@pixels", "brightness_drift", "contrast_drift", "kl_nats"):
             assert (x, y) in keys
+        assert ("velocity_norm_ratio_drift", y) in keys
     assert ("taste", "judge") in keys and ("judge", "taste") not in keys
 
 
@@ -60,6 +62,34 @@ def test_drift_is_the_distance_from_the_real_images(run):
     data = run.data_row("", "brightness").value
     assert f.costs[0, 2, 0] == pytest.approx(abs(f.values[0, 2, 0] - data))
     assert f.costs[0, 2, 1] == -f.values[0, 2, 1]
+
+
+def test_velocities_drift_by_the_distance_of_their_ratio_from_one(run):
+    """On either side of 1, with the base itself at no distance; no image statistic, whose best is the real images'."""
+    x, y = axis_pair(run, "velocity_norm_ratio_drift", "taste")
+    f = front(run, "small", "none", "base+prl", x, y)
+    np.testing.assert_allclose(f.costs[0, :, 0], abs(f.values[0, :, 0] - 1), rtol=1e-12)
+    assert f.costs[0, 0, 0] == 0 and f.lambdas[0] is None
+    drl = run.row(CellKey("small", "drl", 1.0, "0.0"), "none", "", "velocity_norm_ratio").value
+    shown = [
+        r[7]
+        for r in frontier_rows(run)
+        if (*r[:5], r[5], r[8]) == ("small", "drl", 1.0, "0.0", "none", x.name, "taste")
+    ]
+    assert drl < 1 and shown == [pytest.approx(1 - drl)]
+    assert "velocity_norm_ratio" not in run.drifts
+
+
+def test_the_page_offers_it_beside_the_kl(run, summary):
+    data = page_data(run, summary)[0]
+    assert [a["key"] for a in data["axes"] if a["kind"] == "kl"] == ["kl_nats", "velocity_norm_ratio_drift"]
+    at = [a["key"] for a in data["axes"]].index("velocity_norm_ratio_drift")
+    assert data["axes"][at]["better"] == "lower" and data["real"]["velocity_norm_ratio_drift"] == 0
+    cells = {c["id"]: i for i, c in enumerate(data["cells"])}
+    assert data["rows"][f"{cells['small/base/seed=0.0']}|none"][at] == [0, None, None, None]
+    value, low, high, _ = data["rows"][f"{cells['small/drl/lambda=1/seed=0.0']}|none"][at]
+    row = run.row(CellKey("small", "drl", 1.0, "0.0"), "none", "", "velocity_norm_ratio")
+    assert [value, low, high] == pytest.approx([1 - row.value, 1 - row.high, 1 - row.low], rel=1e-4)
 
 
 def test_seeds_without_every_point_do_not_count(run_dir, tmp_path):

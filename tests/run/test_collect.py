@@ -43,7 +43,8 @@ def test_every_number_is_there_once_with_its_replicates(least: Least, tmp_path: 
     of_data = [row for row in rows if row.run == "data"]
     assert {row.metric for row in of_data if row.space} == {"fd"}, "the reference of other distances are these images"
     assert any(not row.space for row in of_data), "image statistics"
-    assert {(row.run, row.lambda_) for row in rows if row.metric == "kl_nats"} == {("drl", 1.0), ("drl", 2.0)}
+    for metric in ("kl_nats", "velocity_norm_ratio"):
+        assert {(row.run, row.lambda_) for row in rows if row.metric == metric} == {("drl", 1.0), ("drl", 2.0)}
     with np.load(tmp_path / "run" / "replicates.npz") as kept:
         assert kept[f"{DRL}|none|pixels|fd"].shape == (20,)
         assert {key.split("|")[0] for key in kept} == {"data", *statuses(record)}

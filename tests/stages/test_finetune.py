@@ -119,7 +119,9 @@ def test_the_kl_of_the_watch_is_that_of_the_stage(store: Path, tmp_path: Path) -
     seen: list[float] = []
     task = replace(job_of(plan, stage.key, store, store / stage.key), progress=seen.append)
     stage_function("kl", {})(task)
-    (row,) = json.loads((task.out / "rows.json").read_text())
+    row, norms = json.loads((task.out / "rows.json").read_text())
+    assert norms["metric"] == "velocity_norm_ratio" and norms["n"] == 40 and norms["better"] == "closer"
+    assert 0 < norms["low"] < norms["value"] < norms["high"]
     assert seen == [0.7], "its samples are the longer part"
     assert curve["series"]["held_out/kl_nats"][-1] == pytest.approx(row["value"], rel=1e-5)
     assert "stop" not in curve or "kl_nats" not in str(curve["stop"])

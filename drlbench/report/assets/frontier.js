@@ -283,7 +283,7 @@
     event.preventDefault();
   });
 
-  const kinds = { fd: "Distances (FD)", reward: "Rewards", drift: "Image drift", kl: "KL", other: "Other metrics" };
+  const kinds = { fd: "Distances (FD)", reward: "Rewards", drift: "Image drift", kl: "KL and velocity norms", other: "Other metrics" };
   const lists = Object.entries(kinds).map(([kind, label]) => [label, DATA.axes.filter((a) => a.kind === kind).map((a) => [a.key, a.label])]).filter(([, group]) => group.length);
   options($("axis-x"), lists, state.x);
   options($("axis-y"), lists, state.y);

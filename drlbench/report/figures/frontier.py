@@ -52,7 +52,7 @@ def subjects(run: RunData) -> list[tuple[str, str, list[tuple[Axis, Axis]]]]:
         own = [(x, y) for x, y in pairs if y.metric == reward and x.kind != "reward"]
         for kinds, name, words in (
             (("fd",), "fd", "FD in each feature space"),
-            (("drift", "kl"), "drift", "drift of image statistics and KL from the reference model"),
+            (("drift", "kl"), "drift", "drift of image statistics, KL and velocity norms against the base"),
         ):
             chosen = [(x, y) for x, y in own if x.kind in kinds]
             if chosen:
@@ -155,7 +155,7 @@ def draw_front(run: RunData, panel: Axes, fronts: dict[str, Front], x: Axis, y: 
     for axis, line in ((x, panel.axvline), (y, panel.axhline)):
         real = run.data_row(axis.space, axis.metric)
         if real is not None:
-            line(0.0 if axis.kind == "drift" else real.value, color=MUTED, lw=0.8, ls=":", zorder=0)
+            line(0.0 if axis.is_distance else real.value, color=MUTED, lw=0.8, ls=":", zorder=0)
     if x.kind == "fd" and crammed([v for _, v, _ in means]):
         panel.set_xscale("log")
         log_ticks(panel.xaxis)
@@ -193,6 +193,8 @@ def axis_title(run: RunData, axis: Axis) -> str:
         return f"{fd_name(run, axis.space)} (lower is better)"
     if axis.kind == "drift":
         return f"{metric_name(axis.metric)}: distance from real images"
+    if axis.kind == "kl" and axis.is_distance:
+        return f"{metric_name(axis.metric)}: distance from 1"
     if axis.kind == "kl":
         return "KL from the reference model (nats)"
     return f"{reward_name(run, axis.metric)} ({'held out' if run.held_out_reward(axis.metric) else 'optimised'})"
