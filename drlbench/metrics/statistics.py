@@ -12,6 +12,7 @@ Shapes: n images, H and W height and width, C channels (1 or 3), P = H W pixels.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -19,12 +20,13 @@ from numpy.typing import NDArray
 
 from drlbench.errors import UserError
 from drlbench.metrics.base import Evidence, Measurement, Metric
-from drlbench.metrics.bootstrap import of_mean
+from drlbench.metrics.bootstrap import of_mean, resample_counts
 
 Array = NDArray[np.float64]
 
 COLOUR = ("brightness", "saturation", "contrast", "colourfulness", "whiteness")
 GREY = ("brightness", "contrast")
+SUBSET = "_subset"
 LUMA = np.array([0.299, 0.587, 0.114])
 RED_GREEN = np.array([1.0, -1.0, 0.0])
 YELLOW_BLUE = np.array([0.5, 0.5, -1.0])
@@ -88,6 +90,31 @@ def statistic_measurements(
             details = {"reference": target, "drift": value - target}
         results.append(of_mean(name, per_image, counts, "closer", details))
     return results
+
+
+def first_of_each_class(labels: NDArray[np.integer[Any]], count: int) -> NDArray[np.intp]:
+    """Indices, ascending, of the first `count` samples of each class in labels (n,); of all where a class has fewer."""
+    order = np.argsort(labels, kind="stable")
+    sorted_labels = labels[order]
+    place = np.arange(len(labels)) - np.searchsorted(sorted_labels, sorted_labels)  # within its class
+    return np.sort(order[place < count])
+
+
+def subset_statistics(
+    images: NDArray[np.uint8], labels: NDArray[np.integer[Any]], per_class: int, num_classes: int, resamples: int
+) -> list[Measurement]:
+    """Every statistic as `<name>_subset`, on the first `per_class` samples of each class.
+
+    With 3 of 1,000 classes the protocol of arXiv 2606.19162: 3,000 images, whose seeds all checkpoints share. The same
+    images of real data are the row that a drift is taken from. A note says where classes have fewer.
+    """
+    chosen = first_of_each_class(labels, per_class)
+    values = {f"{name}{SUBSET}": value for name, value in image_statistics(images[chosen]).items()}
+    found = statistic_measurements(values, resample_counts(len(chosen), resamples))
+    if len(chosen) == per_class * num_classes:
+        return found
+    short = f"{{}}: on {len(chosen)} images, as not every one of {num_classes} classes has {per_class}"
+    return [replace(m, notes=(*m.notes, short.format(m.metric))) for m in found]
 
 
 class ImageStatistics(Metric):

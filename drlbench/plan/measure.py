@@ -57,12 +57,15 @@ def _real(graph: Plan) -> dict[str, Any]:
 def _measuring(graph: Plan, needs: str) -> Mapping[str, Any]:
     """Settings of the scores that look at features, or at images."""
     spec = graph.spec
+    # Left out where nobody asked, so that other suites keep their keys.
+    subset = {"stats_per_class": spec.stats_per_class} if needs == "images" and spec.stats_per_class else {}
     return graph.shared(
         ("scores", needs),
         lambda: {
             "resamples": spec.resamples,
             "data": graph.images,
             "metrics": [m for m in spec.metrics if _needs(m) == needs],
+            **subset,
         },
     )
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from drlbench.report.figures import page_figures
 from drlbench.report.fronts import FRONTIER_COLUMNS, frontier_rows
 from drlbench.report.html import render
-from drlbench.report.paper_tables import paper_table
+from drlbench.report.paper_tables import paper_table, statistics_table
 from drlbench.report.results import csv_text
 from drlbench.report.rundata import read_run
 from drlbench.report.summary import Summary, summarise
@@ -38,6 +38,8 @@ def build_report(run_dir: Path) -> Summary:
     atomic.write_text(run_dir / "table.csv", honest_table(run).to_csv())
     tables = {"table": printed_table(run, summary.plain_guidance)}
     tables |= {f"paper_table_{n}": table for n in "2345" if (table := paper_table(run, n)) is not None}
+    if (table := statistics_table(run)) is not None:
+        tables["paper_statistics"] = table
     for name, table in tables.items():
         atomic.write_text(run_dir / f"{name}.md", table.to_markdown())
         atomic.write_text(run_dir / f"{name}.tex", table.to_latex())

@@ -121,6 +121,11 @@ METRICS = {
         "Hasler and Süsstrunk 2003",
     ),
     "whiteness": ("image statistic in [0, 1]", "mean of min(R, G, B)", "ours"),
+    "*_subset": (
+        "the image statistic before the suffix, on the first `stats_per_class` samples of each class",
+        "as above; 3 of 1,000 classes are the paper's 3,000 images",
+        "arXiv:2606.19162",
+    ),
     "out_of_range": ("share of values the model put outside the images' range before clipping", "mean", "ours"),
     "kl_nats": (
         "KL of the fine-tuned model from its base, in nats a sample",

@@ -1,4 +1,4 @@
-"""Tables 2-5 of arXiv 2606.19162v1 in the paper's layout, a run's numbers beside the printed ones.
+"""Tables 2-5 of arXiv 2606.19162v1 in the paper's layout, a run's numbers beside the printed ones, and figure 9's.
 
 Tables 2 and 3 quote a lambda (and a guidance) chosen per feature space by FD, as the paper does: the best cell of a
 sweep, not one checkpoint. `tables.honest_table` is the other one.
@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from drlbench.report.effects import mean_over_seeds
 from drlbench.report.published import Published, comparable, normal, paper_backbone, published
-from drlbench.report.rundata import RunData
+from drlbench.report.rundata import SUBSET, RunData
 from drlbench.report.summary import plain_guidance
 from drlbench.report.tables import Table
 
@@ -49,6 +49,34 @@ def paper_table(run: RunData, number: str) -> Table | None:
         table.append(tuple(row))
     note = "" if paper else "The paper's numbers are left out: this run is not on ImageNet's 1000 classes."
     return Table(f"Table {number}: {TITLES[number]}", tuple(header), tuple(table), note)
+
+
+def statistics_table(run: RunData) -> Table | None:
+    """Image statistics of every checkpoint beside the real images', as the paper counts them; None where nothing is.
+
+    The paper prints them as figure 9 alone. A suite's `stats_per_class` measures them by its protocol.
+    """
+    metrics = [m for m in run.drifts if m.endswith(SUBSET)]
+    if not metrics:
+        return None
+    guidance = plain_guidance(run)
+    rows: list[tuple[object, ...]] = [
+        (backbone, name, lambda_, *(_known(_value(run, backbone, (name, lambda_, guidance), "", m)) for m in metrics))
+        for backbone in run.backbones
+        for name in run.runs
+        for lambda_ in run.lambdas(backbone, name)
+    ]
+    rows.append(("", "real images", None, *(_known(run.best("", m)) for m in metrics)))
+    header = ("backbone", "run", "lambda", *(m.removesuffix(SUBSET) for m in metrics))
+    counts = sorted({r.n for r in run.rows if r.metric in metrics})
+    note = (
+        f"Guidance: {guidance}. On the first samples of each class: {' or '.join(map(str, counts))} images, whose seeds"
+    )
+    return Table("Image statistics (figure 9)", header, tuple(rows), f"{note} all checkpoints share.")
+
+
+def _known(value: float) -> float | None:
+    return value if value == value else None
 
 
 Found = tuple[tuple[str, str, str, str], Choice, dict[str, float]]

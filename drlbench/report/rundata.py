@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 REPLICATES = "replicates.npz"
+SUBSET = "_subset"  # of a suite's `stats_per_class`
 NORM_RATIO = "velocity_norm_ratio"  # best at 1, where the others that are best somewhere are at the real images' value
 
 

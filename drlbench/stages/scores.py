@@ -11,6 +11,7 @@ from drlbench.data.sources import read_dataset
 from drlbench.features.moments import Moments
 from drlbench.metrics.base import Evidence, Measurement
 from drlbench.metrics.bootstrap import of_mean, resample_counts
+from drlbench.metrics.statistics import subset_statistics
 from drlbench.registry import METRICS
 from drlbench.stages import Job
 from drlbench.stages.files import read_samples, write_measurements
@@ -54,6 +55,8 @@ def run(job: Job) -> None:
         job.progress(number / len(names))
     if "stats" in job.settings["metrics"]:
         measured.append(_out_of_range(job, evidence))
+    if per_class := job.settings.get("stats_per_class"):
+        measured += subset_statistics(images, labels, per_class, data.num_classes, job.settings["resamples"])
     write_measurements(job.out, measured)
 
 

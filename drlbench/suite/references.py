@@ -71,6 +71,8 @@ def cross_references(spec: SuiteSpec) -> Iterator[Found]:
             yield from _registered(STAGES, stage.kind, ("stages", name, "kind"))
     for i, metric in enumerate(spec.metrics):
         yield from _registered(METRICS, metric, ("metrics", i))
+    if spec.stats_per_class and "stats" not in spec.metrics:
+        yield ("stats_per_class",), "this is a part of `stats`, which is not among this suite's metrics"
     for i, preference in enumerate(spec.preferences):
         if preference not in spec.rewards:
             yield ("preferences", i), unknown("reward", preference, spec.rewards)

@@ -212,6 +212,12 @@ class SuiteSpec(Spec):
         about="registered metrics (`drlbench list metrics`)",
         example=["fd", "kd", "prdc", "stats"],
     )
+    stats_per_class: Annotated[int, Field(ge=0, le=MAX_IMAGES)] = key(
+        0,
+        about="`stats` also on the first so many samples of each class, as `<statistic>_subset` (the paper: 3); 0: not",
+        unit="images",
+        example=3,
+    )
     preferences: list[str] = key(
         [], about="rewards every cell is measured with, optimised or not", example=["imagereward", "pickscore"]
     )

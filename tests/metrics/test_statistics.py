@@ -11,7 +11,7 @@ import pytest
 from drlbench.errors import UserError
 from drlbench.metrics import Evidence, image_statistics, resample_counts
 from drlbench.metrics.preference import mean_score
-from drlbench.metrics.statistics import COLOUR, GREY, ImageStatistics
+from drlbench.metrics.statistics import COLOUR, GREY, ImageStatistics, first_of_each_class, subset_statistics
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "metrics"
 EXPECTED = json.loads((GOLDEN / "artefact_expected.json").read_text())["expected"]
@@ -30,6 +30,33 @@ def by_the_formulas(image):
         "colourfulness": np.hypot(rg.std(), yb.std()) + 0.3 * np.hypot(rg.mean(), yb.mean()),
         "whiteness": bottom.mean(),
     }
+
+
+def test_a_subset_is_the_first_of_each_class_and_the_same_of_every_checkpoint():
+    rng = np.random.default_rng(0)
+    labels = np.concatenate([np.arange(10), rng.integers(0, 10, 70), np.arange(10), np.arange(10)])
+    images = rng.integers(0, 256, (len(labels), 4, 4, 3), dtype=np.uint8)
+    by_hand = sorted(i for c in range(10) for i in [i for i, label in enumerate(labels) if label == c][:3])
+    assert first_of_each_class(labels, 3).tolist() == by_hand and len(by_hand) == 30
+    found = {m.metric: m for m in subset_statistics(images, labels, 3, 10, 50)}
+    assert list(found) == [f"{name}_subset" for name in COLOUR]
+    for name, values in image_statistics(images).items():
+        one, chosen = found[f"{name}_subset"], values[by_hand]
+        assert one.value == pytest.approx(chosen.mean(), rel=1e-12) and one.value != values.mean()
+        assert one.high - one.value == pytest.approx(1.96 * chosen.std(ddof=1) / 30**0.5, rel=1e-4)
+        assert one.n == 30 and one.better == "closer" and not one.notes
+    # Paired: another checkpoint's replicates resample the same places, so that a constant gap has no noise.
+    darker = {m.metric: m for m in subset_statistics(images // 2, labels, 3, 10, 50)}
+    half = {m.metric: m for m in subset_statistics(images // 2 * 2, labels, 3, 10, 50)}
+    np.testing.assert_allclose(
+        2 * darker["brightness_subset"].replicates, half["brightness_subset"].replicates, rtol=1e-12
+    )
+
+
+def test_a_class_with_fewer_is_said():
+    images = np.zeros((5, 2, 2, 1), np.uint8)
+    (brightness, _) = subset_statistics(images, np.array([0, 0, 0, 0, 1]), 3, 2, 20)
+    assert brightness.n == 4 and "not every one of 2 classes has 3" in brightness.notes[0]
 
 
 @pytest.mark.parametrize("name", list(EXPECTED))

@@ -1,10 +1,14 @@
 import csv
 import io
+from dataclasses import replace
 
 import pytest
+from made_runs import STATS
 from paper_runs import SPACES, cell, row, write_run
 
-from drlbench.report.paper_tables import as_printed, paper_table
+from drlbench.report.figures.frontier import subjects
+from drlbench.report.fronts import axes
+from drlbench.report.paper_tables import as_printed, paper_table, statistics_table
 from drlbench.report.published import baselines_folder, comparable, normal, published
 from drlbench.report.rundata import RunData, read_run
 from drlbench.report.tables import Table, honest_table, printed_table
@@ -58,6 +62,23 @@ def test_paper_layout_from_a_run(run_dir):
     assert "fd (paper)" not in table.header and "1000 classes" in table.note
     assert paper_table(run, "3") is not None and paper_table(run, "4") is not None
     assert paper_table(run, "5") is None
+
+
+def test_statistics_by_the_papers_protocol_where_they_were_measured(run_dir):
+    run = read_run(run_dir)
+    assert statistics_table(run) is None, "other images' statistics are not the protocol's"
+    twins = [replace(r, metric=f"{r.metric}_subset", value=r.value + 1, n=30) for r in run.rows if r.metric in STATS]
+    both = RunData(run.path, (*run.rows, *twins), run.record, run.parts, {})
+    table = statistics_table(both)
+    assert table.header == ("backbone", "run", "lambda", *STATS) and "30 images" in table.note
+    assert len(table.rows) == 2 * (1 + 1 + 3 * 4) + 1
+    one = next(r for r in table.rows if r[:3] == ("small", "drl", 1.0))
+    values = [run.row(c, "none", "", "contrast").value for c in run.seeds("small", "drl", 1.0)]
+    assert one[4] == pytest.approx(sum(values) / 2 + 1)
+    assert table.rows[-1][1:] == ("real images", None, *(run.best("", m) + 1 for m in STATS))
+    drawn = {name: {x.key for x, _ in pairs} for name, _, pairs in subjects(both)}["frontier_drift_judge"]
+    assert drawn == {*(f"{m}_subset_drift" for m in STATS), "kl_nats", "velocity_norm_ratio_drift"}
+    assert {x.key for x, _ in axes(both)} > {f"{m}_drift" for m in STATS} | drawn, "the page offers both"
 
 
 def _mean(run, backbone, lambda_):

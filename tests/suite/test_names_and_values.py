@@ -72,6 +72,11 @@ def test_a_value_that_means_nothing_is_refused(assignment: str, told: str) -> No
     assert told in str(caught.value) and assignment in str(caught.value) and "--set " in str(caught.value)
 
 
+def test_a_part_of_a_metric_that_is_not_measured_is_refused() -> None:
+    with pytest.raises(UserError, match="stats_per_class=3"):
+        load_suite("digits-small", ("metrics=[fd]", "stats_per_class=3"))
+
+
 def test_numbers_may_be_written_as_people_do() -> None:
     suite = load_suite(
         "digits-small", ("algorithms.am.learning_rate=1e-3", "runs.drl.headline=null", "runs.drl.lambda=1")

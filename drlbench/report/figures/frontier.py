@@ -23,7 +23,7 @@ from drlbench.report.figures.style import (
 )
 from drlbench.report.fronts import BASE, Axis, Front, axes, shown
 from drlbench.report.headline import preference_families
-from drlbench.report.rundata import RunData
+from drlbench.report.rundata import SUBSET, RunData
 from drlbench.report.summary import all_fronts
 from drlbench.report.tilt_path import PLAIN, tilt_path
 from drlbench.report.words import metric_name
@@ -39,8 +39,8 @@ def frontiers(run: RunData, guidance: str) -> list[Picture]:
 def subjects(run: RunData) -> list[tuple[str, str, list[tuple[Axis, Axis]]]]:
     """(name, caption, pairs of axes) of each figure.
 
-    The one the page opens with; per preference reward one over the FD spaces and one over drifts and KL; one of
-    held-out rewards.
+    The one the page opens with; per preference reward one over the FD spaces and one over drifts and KL, of image
+    statistics by the paper's protocol alone where the run has them; one of held-out rewards.
     """
     pairs = axes(run)
     found = []
@@ -54,7 +54,7 @@ def subjects(run: RunData) -> list[tuple[str, str, list[tuple[Axis, Axis]]]]:
             (("fd",), "fd", "FD in each feature space"),
             (("drift", "kl"), "drift", "drift of image statistics, KL and velocity norms against the base"),
         ):
-            chosen = [(x, y) for x, y in own if x.kind in kinds]
+            chosen = [(x, y) for x, y in own if x.kind in kinds and f"{x.metric}{SUBSET}" not in run.drifts]
             if chosen:
                 caption = f"Frontier of {reward} against {words}"
                 found.append((f"frontier_{name}_{file_name(reward)}", caption, chosen))
