@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from finetune_models import TinyModel, quadratic_reward
+from golden_runs import own_arguments
 
 from drlbench.errors import UserError
 from drlbench.finetune.adjoint_matching import AdjointMatchingSettings
@@ -35,7 +36,15 @@ def test_every_algorithm_takes_its_preset(algorithm: str, backbone: str) -> None
     kind = ALGORITHMS.get(algorithm)
     data = (torch.zeros(4, 1, 2, 2), torch.zeros(4, dtype=torch.int64))
     small = {"rwm": {"endpoints": 576}, "adjoint-matching": {}}.get(algorithm, {})
-    kind(TinyModel(), TinyModel(), quadratic_reward(), data, preset(algorithm, backbone) | small, 0)
+    kind(
+        TinyModel(),
+        TinyModel(),
+        quadratic_reward(),
+        data,
+        preset(algorithm, backbone) | small,
+        0,
+        **own_arguments(algorithm),
+    )
 
 
 def test_unknown_backbone() -> None:
