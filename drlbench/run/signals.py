@@ -6,6 +6,7 @@ second thread listens too: it ends the process when the main thread is stuck for
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import signal
@@ -44,6 +45,7 @@ def listen() -> None:
         if stop != signal.SIGHUP or signal.getsignal(stop) is not signal.SIG_IGN:  # nohup stays what it is
             signal.signal(stop, _handle)
     threading.Thread(target=_watch, args=(reader,), name="signals", daemon=True).start()
+    atexit.register(_ignore)  # the first one registered is the last one run: everything is written by then
 
 
 def stopped() -> Interrupted | None:
@@ -90,6 +92,12 @@ def kill_children() -> None:
         with contextlib.suppress(psutil.Error):
             if not any("resource_tracker" in word for word in child.cmdline()):
                 child.kill()
+
+
+def _ignore() -> None:
+    """Python gives signals back to the system before it takes its modules apart, and dies of one that comes then."""
+    for stop in STOPS:
+        signal.signal(stop, signal.SIG_IGN)
 
 
 def _handle(number: int, frame: FrameType | None) -> None:

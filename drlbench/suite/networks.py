@@ -52,7 +52,10 @@ def hidden_width(spec: BackboneSpec) -> int:
     if (spec.checkpoint and not own and "hidden_size" not in spec.architecture) or "hidden_size" not in full:
         raise UserError("the width of this network is not known; give its `size`, or its hidden_size")
     width = full["hidden_size"]
-    return width if isinstance(width, int) else int(width[0])
+    first = width[0] if isinstance(width, list) and width else width
+    if not isinstance(first, int):
+        raise UserError(f"hidden_size {shown(width)} is no width")
+    return first
 
 
 def fitted_to_images(spec: BackboneSpec, images: Images, encoders: Mapping[str, EncoderSpec]) -> BackboneSpec:

@@ -109,3 +109,10 @@ def test_a_run_that_is_too_short_to_match_is_told(tmp_path: Path) -> None:
     huge = SUITE.replace("{kind: sft, updates: 7, batch: 32,", "{kind: sft, updates: 7, batch: 100000000,")
     with pytest.raises(UserError, match=r"runs\.sft\.match: one update of narrow/sft/seed=0\.0 costs more"):
         planned(tmp_path, huge)
+
+
+@pytest.mark.parametrize("width", ["'=cmd'", "{a: 1}", "[]"])
+def test_a_width_that_is_none_is_named_and_not_looked_into(tmp_path: Path, width: str) -> None:
+    (tmp_path / "suite.yaml").write_text(SUITE.replace("hidden_size: 8,", f"hidden_size: {width},"))
+    with pytest.raises(UserError, match=r"(?s)suite\.yaml:\d+:\d+: .*hidden_size"):
+        load_suite(tmp_path / "suite.yaml")
