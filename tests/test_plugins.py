@@ -94,8 +94,9 @@ def test_a_suite_can_use_one_of_each(installed: dict[str, str], tmp_path: Path) 
     assert ",dummy-ink," in rows
     assert ",light," in rows
     edges = [r for r in ink if r[1:3] == ["theirs", "base"] and {"edges", "fine"} & {*r}]
-    assert len(edges) == 2 and len({r[-1] for r in edges}) == 2, "another setting is another signature"
-    assert all("code:dummy-stage.1" in r[-1] for r in edges)
+    signature = ink[0].index("signature")
+    assert len(edges) == 2 and len({r[signature] for r in edges}) == 2, "another setting is another signature"
+    assert all("code:dummy-stage.1" in r[signature] for r in edges)
     assert ",halves,fd," in rows
 
 

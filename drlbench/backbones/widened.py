@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from drlbench.backbones import create
 from drlbench.backbones.sizes import resolve
-from drlbench.errors import UserError
+from drlbench.errors import UserError, shown
 from drlbench.registry import BACKBONES
 
 BESIDE = "beside"
@@ -40,7 +40,7 @@ def beside_arguments(name: str, architecture: Mapping[str, Any], width: int, dep
             f"policy: a network of the family '{family}' cannot be put beside one; sit, jit, repa and rae networks can"
         )
     paired = not isinstance(full["hidden_size"], int)
-    first = _first(full["hidden_size"]) // _first(full["num_heads"])  # width of one head
+    first = _first("hidden_size", full) // _first("num_heads", full)  # width of one head
     if width % first:
         raise UserError(f"policy: widen {width} is not a multiple of {first}, the width of one attention head")
     if width % 4:
@@ -56,8 +56,12 @@ def beside_arguments(name: str, architecture: Mapping[str, Any], width: int, dep
     return {**own, **architecture, **changed, **{n: v for n, v in unused.items() if n in parameters}}
 
 
-def _first(value: int | Sequence[int]) -> int:
-    return value if isinstance(value, int) else int(value[0])
+def _first(name: str, arguments: Mapping[str, Any]) -> int:
+    value = arguments[name]
+    first = value[0] if isinstance(value, Sequence) and value else value
+    if not isinstance(first, int) or first < 1:
+        raise UserError(f"policy: the start's {name}, {shown(value)}, is no width or number of heads")
+    return first
 
 
 def widen(net: nn.Module, name: str, architecture: Mapping[str, Any], width: int, depth: int) -> None:

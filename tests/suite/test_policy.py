@@ -97,3 +97,11 @@ def test_what_a_policy_does_not_go_with(tmp_path: Path, old: str, new: str, told
     (tmp_path / "suite.yaml").write_text(SUITE.replace(old, new))
     with pytest.raises(UserError, match=told):
         load_suite(tmp_path / "suite.yaml")
+
+
+@pytest.mark.parametrize("change", ["hidden_size: '=cmd'", "hidden_size: {a: 1}", "hidden_size: []", "num_heads: 0"])
+def test_a_start_of_no_width_is_named_and_not_looked_into(tmp_path: Path, change: str) -> None:
+    key = change.split(":")[0]
+    (tmp_path / "suite.yaml").write_text(SUITE.replace(f"{key}: {'12' if key == 'hidden_size' else '3'}", change))
+    with pytest.raises(UserError, match=rf"(?s)suite\.yaml:\d+:\d+: .*policy: the start's {key}"):
+        load_suite(tmp_path / "suite.yaml")
