@@ -55,8 +55,8 @@ class Owner(records.Record):
 class Held(Exception):
     """Somebody else has the lease and lives."""
 
-    def __init__(self, owner: Owner | None) -> None:
-        super().__init__(str(owner) if owner else "another process")
+    def __init__(self, owner: Owner) -> None:
+        super().__init__(str(owner))
         self.owner = owner
 
 
