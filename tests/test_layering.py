@@ -127,7 +127,7 @@ def test_help_is_light() -> None:
         "from drlbench.cli.main import app\n"
         "try: app(standalone_mode=False)\n"
         "except SystemExit: pass\n"
-        "sys.exit(any(m in sys.modules for m in ('torch', 'numpy', 'pandas', 'matplotlib')))"
+        "sys.exit(any(m in sys.modules for m in ('torch', 'numpy', 'pandas', 'matplotlib', 'rich.markdown')))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

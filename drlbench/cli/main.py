@@ -31,6 +31,7 @@ app = typer.Typer(
     add_completion=True,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # rich's panels take longer to import than all else that help needs, and [x] for a style
     help="Benchmark for RL post-training of flow-matching image models: from a checkpoint to an honest frontier.",
 )
 app.add_typer(cli_store.cache, name="cache")
@@ -82,8 +83,8 @@ def main() -> NoReturn:
         sys.exit(141)
     except Exception as error:
         if hasattr(error, "format_message") and hasattr(error, "exit_code"):
-            if told := error.format_message():  # none where no verb was given: the help has been printed
-                print(f"drlbench: {told}", file=sys.stderr)
+            told = error.format_message()  # the help itself where no verb was given
+            print(told if told.startswith("Usage: ") else f"drlbench: {told}", file=sys.stderr)
             sys.exit(2)
         if (known := refusal(error)) is None:
             raise

@@ -23,12 +23,19 @@ class Verbs(TyperGroup):
         return told + [verb for verb in self.commands if verb not in told]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """The verb, placed in its group."""
+        """The verb."""
         command: Any = super().get_command(ctx, cmd_name)
         if command is not None:
-            command.rich_help_panel = next((g for g, verbs in GROUPS.items() if cmd_name in verbs), None)
             _untyped(command.get_params(ctx))
         return command
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Every group under its name, each verb with its whole first sentence."""
+        verbs = {verb: self.get_command(ctx, verb).get_short_help_str(limit=200) for verb in self.list_commands(ctx)}
+        for group, members in {**GROUPS, "Others": tuple(verbs)}.items():
+            if rows := [(verb, verbs.pop(verb)) for verb in members if verb in verbs]:
+                with formatter.section(group):
+                    formatter.write_dl(rows)
 
     def get_params(self, ctx: Any) -> Any:
         """The root's own options."""
