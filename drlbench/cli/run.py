@@ -16,6 +16,7 @@ from drlbench.cli.options import JsonOption, OfflineOption, SetOption, offline_f
 from drlbench.cli.report import tell
 from drlbench.cli.store import DEFAULT_STORE, StoreOption
 from drlbench.errors import UserError
+from drlbench.garbage import uncollected
 
 if TYPE_CHECKING:
     from drlbench.suite.load import Suite
@@ -65,18 +66,19 @@ def run(
     if not device.startswith("cuda"):  # that check brings torch in, which would keep the first line waiting
         check_device(device, gpus)
     print(f"{suite}: reading the suite; store {store}, on {device}", file=sys.stderr, flush=True)
-    from drlbench.suite.load import load_suite
+    with uncollected():  # what is imported stays
+        from drlbench.suite.load import load_suite
 
-    loaded = load_suite(suite, tuple(overrides))
-    folder = out or Path("reports") / loaded.spec.suite
-    _announce(loaded, cells, folder)
-    from drlbench.plan.pipeline import lay_out
-    from drlbench.plan.prerequisites import check_ready
-    from drlbench.run.executors import torchrun
-    from drlbench.run.executors.local import default_workers
-    from drlbench.run.perform import Options, perform
-    from drlbench.store.bucket import open_store
-    from drlbench.tracking import check_tracker
+        loaded = load_suite(suite, tuple(overrides))
+        folder = out or Path("reports") / loaded.spec.suite
+        _announce(loaded, cells, folder)
+        from drlbench.plan.pipeline import lay_out
+        from drlbench.plan.prerequisites import check_ready
+        from drlbench.run.executors import torchrun
+        from drlbench.run.executors.local import default_workers
+        from drlbench.run.perform import Options, perform
+        from drlbench.store.bucket import open_store
+        from drlbench.tracking import check_tracker
 
     if address is None:
         check_device(device, gpus, ranks)

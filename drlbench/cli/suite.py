@@ -13,6 +13,7 @@ from drlbench.cli.complete import CellsOption, SuitePath
 from drlbench.cli.options import JsonOption, SetOption
 from drlbench.cli.store import DEFAULT_STORE, StoreOption
 from drlbench.errors import UserError, did_you_mean, shown
+from drlbench.garbage import uncollected
 
 if TYPE_CHECKING:
     from drlbench.plan.graph import Plan
@@ -78,7 +79,8 @@ def plan(
         except UserError:
             without[one] = None
     chosen = lay_out(loaded, cells, absent_ok=True)
-    table = cost_table(chosen, open_store(store), where, nodes * each, whole, nodes, without)
+    with uncollected():
+        table = cost_table(chosen, open_store(store), where, nodes * each, whole, nodes, without)
     if as_json:
         print(json.dumps(table.to_json(), indent=1))
     else:

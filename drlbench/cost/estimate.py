@@ -20,6 +20,7 @@ from drlbench.cost.schedule import Schedule, schedule
 from drlbench.cost.stage import Stage
 from drlbench.cost.work import ASSUMED, BASIS, HOUR, NOTHING, PEAK_TFLOPS, TERA, Rate, Work
 from drlbench.finetune.presets import UPDATES, preset
+from drlbench.garbage import uncollected
 from drlbench.registry import ALGORITHMS
 from drlbench.store.layout import Store
 
@@ -260,7 +261,8 @@ def to_come(plan: Plan, store: Store, device: str, workers: int) -> tuple[dict[s
     """
     found = Estimator(plan, store, device)
     left = [n for n in plan.nodes.values() if not store.has(n.kind, n.key)]
-    known = [work for n in left if isinstance(work := found.counts.of(n), Work)]
+    with uncollected():  # a tenth of the time to the first stage
+        known = [work for n in left if isinstance(work := found.counts.of(n), Work)]
     size = math.fsum(w.disk for w in known) + workers * max((w.scratch for w in known), default=0.0)
     return {n.key: found.seconds(n)[0] for n in left}, size
 

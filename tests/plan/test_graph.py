@@ -46,4 +46,6 @@ def test_a_pattern_that_fits_no_cell_is_told() -> None:
     suite = load_suite("digits-small")
     with pytest.raises(UserError, match="matches none of the"):
         lay_out(suite, "sit/drll*")
+    with pytest.raises(UserError, match=r"ids look like 'sit/base/seed=0\.0'"):
+        lay_out(suite, "*/base")
     assert len(lay_out(suite, limit=1).cells) == 1
