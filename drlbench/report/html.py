@@ -18,8 +18,8 @@ from markupsafe import Markup
 
 from drlbench.frontier.uncertainty import Estimate
 from drlbench.report.effects import bounds
-from drlbench.report.headline import axis_words
-from drlbench.report.page_data import page_data
+from drlbench.report.headline import Contest, axis_words
+from drlbench.report.page_data import page_axes, page_data
 from drlbench.report.record import RunRecord
 from drlbench.report.rundata import RunData
 from drlbench.report.scorecard import RULE, minutes
@@ -34,6 +34,7 @@ SCRIPTS = (
     "seeds.js",
     "tables.js",
     "pins.js",
+    "labels.js",
     "frontier.js",
     "panels.js",
     "filters.js",
@@ -69,9 +70,9 @@ def render(run: RunData, summary: Summary, pictures: dict[str, tuple[str, str]])
             tables=[(g, printed_table(run, g)) for g in _tabled(run)],
             table_spaces=["", "", "", "", *(s for s, _ in printed_keys(run))],
             untabled=len(told_guidances(run)) < len(run.guidances),
-            contests=[c for c in summary.contests if c.guidance == summary.plain_guidance],
+            contests=_contests(run, summary),
             axis=lambda a: axis_words(run, a),
-            warnings=_together([*run.record.warnings, *warnings], {c.id for c in run.cells}),
+            warnings=_together(run, [*run.record.warnings, *warnings]),
             failed=[c for c in run.record.cells if c.status != "ok"],
             provenance=_provenance(run.record),
             trainings=_trainings(run.record),
@@ -149,7 +150,7 @@ def _wide(svg: str) -> bool:
 def _ends(e: Estimate) -> str:
     """An estimate's interval in brackets, or nothing."""
     text = interval(*bounds(e))
-    return f"[{text}]" if text else ""
+    return f"[{text.replace(' to ', ', ')}]" if text else ""
 
 
 def _svg_uri(svg: str) -> str:
@@ -185,14 +186,30 @@ def _counts(run: RunData) -> list[tuple[str, str]]:
     ]
 
 
-def _together(warnings: list[str], cells: set[str]) -> list[str]:
-    """Warnings, what several cells say in the same words once."""
-    who: dict[str, list[str]] = {}
+def _contests(run: RunData, summary: Summary) -> list[Contest]:
+    """Without guidance, backbone by backbone; on what nothing was trained on first."""
+    found = [c for c in summary.contests if c.guidance == summary.plain_guidance]
+    rank = {a.key: i for i, a in enumerate(page_axes(run))}
+    return sorted(found, key=lambda c: (run.backbones.index(c.backbone), rank[c.y.key], rank[c.x.key]))
+
+
+def _together(run: RunData, warnings: list[str]) -> list[tuple[str, list[str]]]:
+    """Warnings with the cells they are about: what is said of several cells or metrics in the same words, once."""
+    cells, metrics = {c.id for c in run.cells}, {r.metric for r in run.rows}
+    found: dict[str, tuple[dict[str, None], dict[str, None]]] = {}
     for warning in warnings:
-        cell, colon, text = warning.partition(": ")
-        known = bool(colon) and cell in cells
-        who.setdefault(text if known else warning, []).extend([cell] if known else [])
-    return [f"{', '.join(found)}: {text}" if found else text for text, found in who.items()]
+        cell, text = _said_of(warning, cells)
+        metric, text = _said_of(text, metrics)
+        for told, name in zip(found.setdefault(text, ({}, {})), (cell, metric), strict=True):
+            if name:
+                told[name] = None
+    return [(": ".join([*([", ".join(of)] if of else []), text]), list(by)) for text, (by, of) in found.items()]
+
+
+def _said_of(warning: str, known: set[str]) -> tuple[str, str]:
+    """Which of the known names a warning begins with, and the rest."""
+    name, colon, text = warning.partition(": ")
+    return (name, text) if colon and name in known else ("", warning)
 
 
 def _trainings(record: RunRecord) -> list[tuple[str, ...]]:

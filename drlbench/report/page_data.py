@@ -43,7 +43,10 @@ def page_data(run: RunData, summary: Summary) -> tuple[dict[str, Any], list[str]
         "backbones": list(run.backbones),
         "guidances": list(run.guidances),
         "guidance": summary.plain_guidance,
-        "runs": {n: {"light": s.light, "dark": s.dark, "marker": s.chart_marker} for n, s in styles(run.runs).items()},
+        "runs": {
+            n: {"light": s.light, "dark": s.dark, "marker": s.chart.style, "turned": s.chart.turned, "rim": s.chart.rim}
+            for n, s in styles(run.runs).items()
+        },
         "order": list(run.runs),
         "axes": [{"key": a.key, "label": axis_label(run, a), "better": _better(a), "kind": a.kind} for a in known],
         "x": x,
@@ -97,7 +100,7 @@ def _opening(run: RunData, guidance: str) -> list[CellKey]:
 
 
 def page_axes(run: RunData) -> list[Axis]:
-    """Every number the reader may put on an axis, frontier axes first."""
+    """Every number the reader may put on an axis: distances and rewards first, the held-out ones before the others."""
     first = [a for pair in axes(run) for a in pair]
     rewards = [Axis(r, "", "higher", "reward") for r in run.rewards]
     rest = [
@@ -109,8 +112,15 @@ def page_axes(run: RunData) -> list[Axis]:
         and not r.metric.startswith(PREFIX)  # drawn as a path of its own
     ]
     by_key = {a.key: a for a in [*rest, *rewards, *first]}
-    order = [a.key for a in [*first, *rewards, *rest]]
-    return [by_key[k] for k in dict.fromkeys(order)]
+    order = [by_key[k] for k in dict.fromkeys(a.key for a in [*first, *rewards, *rest])]
+    kinds = ("fd", "reward", "drift", "kl", "other")
+
+    def rank(axis: Axis) -> tuple[bool, int]:
+        if axis.kind == "fd":
+            return not run.held_out_space(axis.space), 0
+        return axis.kind != "reward" or not run.held_out_reward(axis.metric), kinds.index(axis.kind)
+
+    return sorted(order, key=rank)
 
 
 def default_axes(run: RunData, known: list[Axis]) -> tuple[str, str]:

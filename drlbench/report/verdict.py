@@ -13,7 +13,7 @@ from drlbench.report.effects import Hacking, fd_ratio
 from drlbench.report.fronts import BASE
 from drlbench.report.headline import CONTROL, Contest, Sentence, headline_lambda, preference_families
 from drlbench.report.rundata import RunData
-from drlbench.report.words import percent, seeds, times
+from drlbench.report.words import lambda_text, percent, seeds, times
 
 ONE_SEED = "one seed: sampling only"
 
@@ -67,13 +67,20 @@ def _front(run: RunData, backbone: str, guidance: str, contests: list[Contest]) 
     how = ONE_SEED if n < 2 else f"{sure}{seeds(n)}"
     # A lead that another seed may turn round is none: two machines must not be told opposite things.
     what = "beyond sampling noise in this run" if n < 2 else "settled over seeds"
-    over = f"({group[0].y.metric} over FD)"
+    over = f"in {group[0].y.metric} against FD"
+    start = str(after).partition("+")[0]
     if not ahead and not behind:
-        yield f"{after} against {alone} {over}: no lead {what} in any of {where} ({how})"
+        yield (
+            f"preference RL after {start} ({after}) and alone ({alone}), {over}: "
+            f"no lead {what} in any of {where} ({how})"
+        )
         return
     less = f" and behind in {behind}" if behind and ahead else ""
     told, many = ("ahead of", ahead) if ahead else ("BEHIND", behind)
-    yield f"{after} is {told} {alone} {over} in {many} of {where}{less}, {what} ({how})"
+    yield (
+        f"preference RL after {start} ({after}) is {told} preference RL alone ({alone}) {over}, "
+        f"in {many} of {where}{less}, {what} ({how})"
+    )
 
 
 def _alone(run: RunData, backbone: str, guidance: str) -> Iterator[str]:
@@ -99,7 +106,7 @@ def _alone(run: RunData, backbone: str, guidance: str) -> Iterator[str]:
     weight = "" if lambda_ is None else f" (lambda {lambda_:g})"
     worse = all(e.value < 1 for e in found)
     by = _span([1 / e.value if worse else e.value for e in found])
-    moved = f"{'MULTIPLIES' if worse else 'divides'} {held}FD by {by}, clear of no change in "
+    moved = f"{'MULTIPLIES' if worse else 'divides'} {held}FD by {by}, measurably in "
     moved += f"{raised if worse else lower} of {len(found)} spaces"
     if not lower and not raised:
         moved = f"does not measurably move {held}FD (base over run {_span([e.value for e in found])})"
@@ -143,11 +150,24 @@ def _span(values: list[float]) -> str:
 
 
 def _caution(run: RunData, signs: list[Hacking]) -> str:
-    """From which lambda on something held out gets worse while a reward rises, over all backbones."""
+    """From which lambda on FD or a held-out reward gets worse while a reward rises, over all backbones."""
     said = []
     for backbone in run.backbones:
         rows = [h for h in signs if h.backbone == backbone]
         first = {n: next((h for h in rows if h.run == n and h.signs), None) for n in dict.fromkeys(h.run for h in rows)}
-        begins = [f"{n} from lambda {h.lambda_:g}" if h.lambda_ is not None else n for n, h in first.items() if h]
+        begins = [f"{n}{_from(h)}{_where(h)}" for n, h in first.items() if h]
         said += [(backbone, ", ".join(begins))] if begins else []
     return f"Signs of reward hacking: {'; '.join(_gather(run, said))}." if said else ""
+
+
+def _from(row: Hacking) -> str:
+    return "" if row.lambda_ is None else f" from {lambda_text(row.lambda_)}"
+
+
+def _where(row: Hacking) -> str:
+    """Said of a sign that only spaces show which a reward looks through: there nothing held out got worse."""
+    fallen = any(g.estimate.high < 0 for g in row.held_out)
+    risen = [d for d in row.distances if d.estimate.high < 1]
+    if fallen or any(d.held_out for d in risen):
+        return ""
+    return f" (only in {', '.join(d.space for d in risen)}, not held out)"

@@ -106,7 +106,7 @@ def test_every_number_of_the_table_of_reward_hacking(kind: str) -> None:
     assert len(found) == 14
     for backbone, run, cells in found:
         if kind == "distance":
-            for space, told in re.findall(r'class="line">(\S+) ([\d.]+)x', cells[5]):
+            for space, told in re.findall(r'class="line">([^\s†]+)†? ([\d.]+)x', cells[5]):
                 assert agrees(told, ratio(backbone, run, cells[2], space)), (backbone, run, cells[2], space)
         else:
             gains = re.findall(r'class="line">(\S+) (\S+)</span>', cells[3] + cells[4])

@@ -156,7 +156,8 @@ def test_the_headline_says_numbers_and_failures(summary, tmp_path):
 
 def test_the_verdict_says_it_short_and_a_failure_as_loudly(summary, tmp_path):
     short = summary.in_short()
-    assert len(short) == 3 and "drl+prl is ahead of base+prl (judge over FD) in 2 of 2 held-out spaces" in short[0]
+    ahead = "reference RL after drl (drl+prl) is ahead of preference RL alone (base+prl) in judge against FD"
+    assert len(short) == 3 and f"{ahead}, in 2 of 2 held-out spaces" in short[0]
     assert "divides held-out FD by" in short[1] and "plain training" in short[1]
     assert short[2].startswith("Signs of reward hacking: on small")
     worse = summarise(read_run(_raised(tmp_path))).in_short()[1]

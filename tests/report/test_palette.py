@@ -4,7 +4,7 @@ import math
 import numpy as np
 import pytest
 
-from drlbench.report.palette import KNOWN, SPARE, styles
+from drlbench.report.palette import CHART, KNOWN, SPARE, styles
 
 # Machado, Oliveira and Fernandes 2009, severity 1, on linear RGB.
 PROTANOPIA = np.array(
@@ -57,3 +57,8 @@ def test_names_in_a_family_s_colour_can_be_read(theme):
 def test_no_two_families_share_a_marker():
     used = styles([*KNOWN, "a", "b", "c", "d"])
     assert len({s.marker for s in used.values()}) == len(used)
+
+
+def test_no_two_marks_of_the_page_are_alike():
+    assert {s.marker for s in (*KNOWN.values(), *SPARE)} <= set(CHART)
+    assert len(set(CHART.values())) == len(CHART)

@@ -123,9 +123,25 @@ def test_a_lead_that_a_seed_may_turn_round_is_none(run, one_seed):
         assert said(found, plus) == said(found, minus)
         assert "no lead" in said(found, plus)
         clear = said(found, Estimate(0.1, 0.05, 0.15, 0.02, 0.18, n))
-        assert "is ahead of base+prl" in clear
+        assert "is ahead of preference RL alone (base+prl)" in clear
         assert ("settled over seeds" if n > 1 else "beyond sampling noise in this run") in clear
         lost = said(found, Estimate(-0.1, -0.15, -0.05, -0.18, -0.02, n))
-        assert "is BEHIND base+prl" in lost
+        assert "is BEHIND preference RL alone (base+prl)" in lost
     # Clear of sampling noise, but not of the seeds.
     assert "no lead settled over seeds" in said(run, Estimate(0.1, 0.05, 0.15, -0.4, 0.6, 2))
+
+
+def test_the_caution_says_where_only_a_space_that_was_trained_on_got_worse(run):
+    """A reader who is told that drl is better and that it hacks must see that the two are of different spaces."""
+    signs = summarise(run).hacking
+    row = next(h for h in signs if h.run == "drl" and h.backbone == "small" and h.signs)
+    held = [d for d in row.distances if d.held_out]
+    better, worse = (replace(held[0].estimate, value=v, low=v - 0.1, high=v + 0.1) for v in (1.5, 0.7))
+    seen = replace(held[0], space="own", held_out=False, estimate=worse)
+
+    def told(*distances):
+        changed = replace(row, held_out=(), distances=distances, signs=("FD in own rises",))
+        return next(s.text for s in verdict(run, "none", [], [changed]) if s.topic == "caution")
+
+    assert "(only in own, not held out)" in told(replace(held[0], estimate=better), seen)
+    assert "not held out" not in told(replace(held[0], estimate=worse), seen)

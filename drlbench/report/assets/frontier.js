@@ -42,12 +42,17 @@
     const [low, high] = range(axis.key, shown);
     const log = axis.kind === "fd" && low > 0 && high / low > 3;
     const style = { ...axisStyle(title(axis) + (log ? ", log scale" : "")), type: log ? "logarithmic" : "linear" };
-    if (log) return { ...style, min: low / 1.12, max: high * 1.12, ticks: { ...style.ticks, callback: (v) => (roundNumber(v) ? shortNumber(v) : null) } };
+    if (log) return { ...style, min: low / 1.12, max: high * 1.12, afterBuildTicks: (made) => { made.ticks = logTicks(made.min, made.max); }, ticks: { ...style.ticks, callback: shortNumber } };
     const room = 0.07 * (high - low || Math.abs(high) || 1);
     return { ...style, min: low - room, max: high + room };
   }
-  // One digit and zeros: the ends of a logarithmic axis are not.
-  const roundNumber = (v) => Math.abs((v / 10 ** Math.floor(Math.log10(v) + 1e-9)) % 1) < 1e-6;
+  // One digit and zeros, as in the figures 1, 2 and 5 only where there would be many: Chart.js' own begin at odd numbers.
+  function logTicks(low, high) {
+    const decades = Array.from({ length: Math.floor(Math.log10(high)) - Math.floor(Math.log10(low)) + 1 }, (_, i) => Math.floor(Math.log10(low)) + i);
+    const made = (digits) => decades.flatMap((d) => digits.map((k) => Number(`${k}e${d}`))).filter((v) => low <= v && v <= high).map((value) => ({ value }));
+    const all = made([1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    return all.length > 9 ? made([1, 2, 5]) : all;
+  }
   const title = (axis) => {
     const arrow = { lower: " — lower is better", higher: " — higher is better", closer: "" }[axis.better];
     return axis.label + arrow;
@@ -80,11 +85,12 @@
       const colour = familyColour(family.run);
       const line = path(family);
       if (!line.length) continue;
-      const marker = DATA.runs[family.run].marker;
+      const { marker, turned, rim } = DATA.runs[family.run];
+      const shape = { pointStyle: marker, pointRotation: turned };
       means.push(...line);
       made.push({
         data: line, showLine: true, label: family.run, borderColor: colour, backgroundColor: colour, borderWidth: 2,
-        pointStyle: marker, pointRadius: 6, pointHoverRadius: 6, kind: "mean",
+        ...shape, pointBorderWidth: rim, pointRadius: 6, pointHoverRadius: 6, kind: "mean",
       });
       const best = optimum(family);
       if (best.length) {
@@ -97,7 +103,7 @@
       const seeds = cells.map(at).filter(known);
       order.push(...seeds.map((p) => ({ dataset: made.length, cell: p.cell, x: p.x, y: p.y })));
       made.push({
-        data: seeds, label: family.run, borderColor: colour, backgroundColor: colour + "55", pointStyle: marker,
+        data: seeds, label: family.run, borderColor: colour, backgroundColor: colour + "55", ...shape,
         pointRadius: 3.5, pointHoverRadius: 8, kind: "seed",
       });
     }
@@ -109,12 +115,6 @@
       });
     }
     return made;
-  }
-
-  function label(context, text, x, y, colour, area) {
-    context.fillStyle = colour;
-    const width = context.measureText(text).width;
-    context.fillText(text, Math.max(area.left + 2, Math.min(x, area.right - width - 2)), y);
   }
 
   // Intervals, the real images' values, lambdas and run names: drawn straight on, so that no legend is needed.
@@ -150,30 +150,26 @@
           ctx.stroke();
         }
       }
-      const taken = [];
-      const free = (px, py, w, h) => !taken.some((t) => px < t[0] + t[2] && t[0] < px + w && py < t[1] + t[3] && t[1] < py + h);
-      const place = (text, px, py, colour, tries) => {
-        const w = ctx.measureText(text).width;
-        for (const [dx, dy] of tries) {
-          const left = Math.max(area.left + 2, Math.min(px + dx * (w + 10) + (dx ? dx * 0 + 9 * Math.sign(dx + 0.5) : 9), area.right - w - 2));
-          const top = Math.max(area.top + 10, Math.min(py + dy, area.bottom - 4));
-          if (free(left, top - 10, w, 13)) {
-            taken.push([left, top - 10, w, 13]);
-            label(ctx, text, left, top, colour, area);
-            return;
-          }
-        }
-      };
-      ctx.font = "600 13px system-ui, sans-serif";
+      const pixels = (set) => set.data.map((p) => [x.getPixelForValue(p.x), y.getPixelForValue(p.y)]);
+      const labels = new Labels(ctx, area);
       const lines = data.datasets.filter((s) => s.kind === "mean");
-      for (const set of lines) for (const p of set.data) taken.push([x.getPixelForValue(p.x) - 6, y.getPixelForValue(p.y) - 6, 12, 12]);
+      for (const set of data.datasets.filter((s) => s.kind === "mean" || s.kind === "tilt")) {
+        labels.line(pixels(set));
+        pixels(set).forEach(([px, py]) => labels.mark(px, py));
+      }
+      for (const set of data.datasets.filter((s) => s.kind === "front")) {
+        const corners = pixels(set).flatMap((p, i, all) => (i ? [set.stepped === "before" ? [all[i - 1][0], p[1]] : [p[0], all[i - 1][1]], p] : [p]));
+        labels.line(corners);
+      }
+      ctx.font = "600 13px system-ui, sans-serif";
       for (const set of lines) {
         const last = set.data[set.data.length - 1];
-        const tries = [[0, -9], [0, 18], [0, 4], [-1, -9], [-1, 18], [0, -24], [0, 33], [-1, -24], [-1, 33], [0, -40], [0, 48]];
-        place(set.label, x.getPixelForValue(last.x), y.getPixelForValue(last.y), set.borderColor, tries);
+        const tries = [[0, -9], [0, 18], [0, 4], [-1, -9], [-1, 18], [-1, 4], [0, -24], [0, 33], [-1, -24], [-1, 33], [0, -40], [0, 48]];
+        labels.place(set.label, x.getPixelForValue(last.x), y.getPixelForValue(last.y), set.borderColor, tries);
       }
       ctx.font = "11px system-ui, sans-serif";
-      for (const set of lines) for (const p of set.data) if (p.lambda) place(p.lambda, x.getPixelForValue(p.x), y.getPixelForValue(p.y), set.borderColor, [[0, 14], [0, -6], [-1, 14], [-1, -6]]);
+      const beside = [[0, 14], [0, -6], [-1, 14], [-1, -6], [0, 4], [-1, 4]];
+      for (const set of lines) for (const p of set.data) if (p.lambda) labels.place(p.lambda, x.getPixelForValue(p.x), y.getPixelForValue(p.y), set.borderColor, beside);
       for (const pin of sideBySide.pins) {
         const point = pin && at(pin.cell);
         if (!known(point) || DATA.cells[pin.cell].backbone !== state.backbone) continue;

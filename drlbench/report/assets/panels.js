@@ -10,7 +10,8 @@
     return;
   }
   const select = $("hacking-family");
-  options(select, rows.map((r, i) => [String(i), DATA.backbones.length > 1 ? `${r.backbone}: ${r.run}` : r.run]), "0");
+  const families = rows.map((r) => (DATA.backbones.length > 1 ? `${r.backbone}: ${r.run}` : r.run));
+  options(select, families.map((name, i) => [String(i), name]), String(Math.max(0, families.indexOf(address.get("hacking")))));
   let chart = null;
   const dashes = [[6, 4], [2, 3], [9, 3, 2, 3]];
   const shades = () => (isDark() ? ["#e3c440", "#62bbf0", "#ec9fcb", "#3dcf9f"] : ["#7a6000", "#0067a3", "#9c3f77", "#00704f"]);
@@ -63,7 +64,7 @@
       },
     });
   }
-  select.addEventListener("change", draw);
+  select.addEventListener("change", () => { address.set("hacking", families[Number(select.value)]); draw(); });
   onTheme(draw);
   svgButton(select.closest(".controls"), "reward-hacking", () => chart);
 })();
@@ -88,14 +89,14 @@
   const telling = (names) => names.find((n) => n.includes("reward")) || names.find((n) => n.includes("loss")) || names[0];
 
   function parts() {
-    const before = $("curve-part").value;
+    const before = $("curve-part").value || address.get("curve-part");
     const names = unique(chosen().flatMap((c) => DATA.curves[c].map(partName)));
     options($("curve-part"), names.map((n) => [n, n]), names.includes(before) ? before : names[names.length - 1]);
     series();
   }
 
   function series() {
-    const before = $("curve-series").value;
+    const before = $("curve-series").value || address.get("curve-series");
     const names = unique(chosen().flatMap((c) => Object.keys((part(c) || { series: {} }).series)));
     const wanted = names.includes(before) ? before : telling(names);
     options($("curve-series"), names.map((n) => [n, n]), wanted);
@@ -128,10 +129,11 @@
 
   const rewarded = (cells) => cells.some((c) => DATA.curves[c].some((p) => Object.keys(p.series).some((n) => n.includes("reward"))));
   const opening = [...groups].find(([, cells]) => rewarded(cells)) || [...groups][0];
-  options($("curve-cell"), [...groups.keys()].map((n) => [n, n]), opening[0]);
-  $("curve-cell").addEventListener("change", parts);
-  $("curve-part").addEventListener("change", series);
-  $("curve-series").addEventListener("change", draw);
+  const linked = address.get("curve-cell");
+  options($("curve-cell"), [...groups.keys()].map((n) => [n, n]), groups.has(linked) ? linked : opening[0]);
+  for (const [id, follow] of [["curve-cell", parts], ["curve-part", series], ["curve-series", draw]]) {
+    $(id).addEventListener("change", () => { address.set(id, $(id).value); follow(); });
+  }
   onTheme(parts);
   svgButton($("curve-cell").closest(".controls"), "training-curves", () => chart);
 })();

@@ -35,16 +35,17 @@ class SvgRecorder {
   fillRect(x, y, w, h) { const kept = this.path; this.path = ""; this.rect(x, y, w, h); this.fill(); this.path = kept; }
   strokeRect(x, y, w, h) { const kept = this.path; this.path = ""; this.rect(x, y, w, h); this.stroke(); this.path = kept; }
   clearRect() {}
-  strokeText() {}
   setLineDash(dash) { this.dash = dash; }
   getLineDash() { return this.dash; }
   measureText(text) { this.real.font = this.font; return this.real.measureText(text); }
-  fillText(text, x, y) {
+  fillText(text, x, y) { this.write(text, x, y, `fill="${this.fillStyle}"`); }
+  strokeText(text, x, y) { this.write(text, x, y, `fill="none" stroke="${this.strokeStyle}" stroke-width="${this.lineWidth}" stroke-linejoin="round"`); }
+  write(text, x, y, colours) {
     const anchor = { center: "middle", right: "end", end: "end" }[this.textAlign] || "start";
     const base = { middle: "central", top: "hanging", bottom: "text-after-edge", hanging: "hanging" }[this.textBaseline] || "auto";
     const safe = String(text).replace(/[&<>]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;" })[c]);
     const font = this.font.match(/^(?:(bold|\d{3}|normal) )?.*?([\d.]+)px/) || [null, "normal", "12"];
-    this.parts.push(`<text x="${x}" y="${y}" transform="matrix(${this.matrix.join(" ")})" fill="${this.fillStyle}" font-family="sans-serif" font-size="${font[2]}" font-weight="${font[1] || "normal"}" text-anchor="${anchor}" dominant-baseline="${base}">${safe}</text>`);
+    this.parts.push(`<text x="${x}" y="${y}" transform="matrix(${this.matrix.join(" ")})" ${colours} font-family="sans-serif" font-size="${font[2]}" font-weight="${font[1] || "normal"}" text-anchor="${anchor}" dominant-baseline="${base}">${safe}</text>`);
   }
   text() { return `<svg xmlns="http://www.w3.org/2000/svg" width="${this.width}" height="${this.height}" viewBox="0 0 ${this.width} ${this.height}"><rect width="100%" height="100%" fill="${variable("--bg")}"/>${this.parts.join("\n")}</svg>\n`; }
 }

@@ -69,8 +69,8 @@ def fd_ratios(run: RunData, guidance: str) -> list[Picture]:
                 face = "white" if run.held_out_space(space) else colour
                 axes.plot([e.value], [y], look[name].marker, color=colour, mfc=face, ms=6)
             axes.annotate(
-                space_name(run, space), (1.0, -(s * (len(own) + 1)) + 0.75), xycoords=("axes fraction", "data"),
-                ha="right", va="center", fontsize=8.5, annotation_clip=False,
+                space_name(run, space), (0.01, -(s * (len(own) + 1)) + 0.75), xycoords=("axes fraction", "data"),
+                va="center", fontsize=8.5, fontweight="bold", annotation_clip=False,
             )  # fmt: skip
         axes.axvline(1.0, color=MUTED, lw=1, ls=":")
         axes.set_xscale("log")
