@@ -10,11 +10,17 @@ import importlib
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from drlbench.errors import UserError, did_you_mean, shown
+
+
+@cache
+def installed() -> Any:
+    """The entry points of every installed package, read once: each look goes through all of them."""
+    return entry_points()
 
 
 @dataclass
@@ -28,7 +34,7 @@ class Registry:
     def plugins(self) -> dict[str, EntryPoint]:
         """Names that installed packages add; a name that is already taken is an error naming both owners."""
         found: dict[str, EntryPoint] = {}
-        for point in entry_points(group=f"drlbench.{self.kind}"):
+        for point in installed().select(group=f"drlbench.{self.kind}"):
             owner = point.dist.name if point.dist else "an unnamed distribution"
             if point.name in self.builtin:
                 raise UserError(f"{self.kind[:-1]} '{point.name}' of {owner} is already a name of drlbench itself")

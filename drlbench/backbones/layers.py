@@ -201,6 +201,8 @@ def initialise(net: nn.Module) -> None:
     """The official initialisation: Xavier for linear layers and patch convolutions, N(0, 0.02^2) for the time and
     label embeddings, zero for everything that modulates or produces the output, so an untrained network returns 0.
     """
+    if torch.get_default_device().type == "meta":  # nothing to draw: half of the time of building a network there
+        return
     for module in net.modules():
         if isinstance(module, (nn.Linear, nn.Conv2d)):
             nn.init.xavier_uniform_(module.weight.view(module.weight.shape[0], -1))

@@ -106,7 +106,7 @@ class Plan:
         self, kind: str, label: str, settings: Mapping[str, Any], after: Node | None = None, **inputs: Node
     ) -> Node:
         """Enter a stage; the same settings and inputs give the same node whoever asks. It waits for `after`."""
-        keys = ",".join([f'"{name}":"{inputs[name].key}"' for name in sorted(inputs)])
+        keys = ",".join([f'"{name}":"{given.key}"' for name, given in sorted(inputs.items())])
         found = self._shared.get(id(settings))
         text = found[1] if found is not None else self._text(settings)
         # As `drlbench.store.keys.stage_key` writes it.

@@ -41,11 +41,12 @@ def _needs(metric: str) -> str:
 
 def reference(graph: Plan, space: str) -> Node:
     """Features of the real images in a space."""
-    settings = graph.shared("reference", lambda: _real(graph))
-    return graph.once(
-        ("reference", space),
-        lambda: graph.add("reference", f"reference features, {space}", settings, encoder=graph.encoders[space]),
-    )
+
+    def made() -> Node:
+        settings = graph.shared("reference", lambda: _real(graph))
+        return graph.add("reference", f"reference features, {space}", settings, encoder=graph.encoders[space])
+
+    return graph.once(("reference", space), made)
 
 
 def _real(graph: Plan) -> dict[str, Any]:
@@ -56,18 +57,15 @@ def _real(graph: Plan) -> dict[str, Any]:
 
 def _measuring(graph: Plan, needs: str) -> Mapping[str, Any]:
     """Settings of the scores that look at features, or at images."""
-    spec = graph.spec
-    # Left out where nobody asked, so that other suites keep their keys.
-    subset = {"stats_per_class": spec.stats_per_class} if needs == "images" and spec.stats_per_class else {}
-    return graph.shared(
-        ("scores", needs),
-        lambda: {
-            "resamples": spec.resamples,
-            "data": graph.images,
-            "metrics": [m for m in spec.metrics if _needs(m) == needs],
-            **subset,
-        },
-    )
+
+    def made() -> dict[str, Any]:
+        spec = graph.spec
+        # Left out where nobody asked, so that other suites keep their keys.
+        subset = {"stats_per_class": spec.stats_per_class} if needs == "images" and spec.stats_per_class else {}
+        metrics = [m for m in spec.metrics if _needs(m) == needs]
+        return {"resamples": spec.resamples, "data": graph.images, "metrics": metrics, **subset}
+
+    return graph.shared(("scores", needs), made)
 
 
 def scores(graph: Plan, samples: Node, space: str, label: str) -> Node:

@@ -22,10 +22,17 @@ def tilt(graph: Plan, cell: Cell, made: Sequence[tuple[int, Node]], measured: Ma
         return None
     if run.algorithm is not None and spec.algorithms[run.algorithm].kind == "ddo":
         return None  # its reward tilts the data, not the model that it starts from
+    own, lambdas = next(iter(measured.values())), list(run.lambda_)
+    # One for all lambdas and RL seeds: what a run's cells fit and are judged by hangs on the model they start from.
+    alike = ("tilt", cell.run, cell.backbone, cell.base_seed, first.inputs["start"])
+    return graph.once(alike, lambda: _tilt(graph, cell, lambdas, first, own))
+
+
+def _tilt(graph: Plan, cell: Cell, lambdas: list[float], first: Node, own: Measured) -> Node:
+    spec, run = graph.spec, graph.spec.runs[cell.run]
     label = f"{cell.backbone} base {cell.base_seed}: tilt of {cell.run}"
     start = graph.nodes[first.inputs["start"][1]]
     # Other seeds than those the cells are measured with.
-    own = next(iter(measured.values()))
     unguided = {"cfg": 1.0, "low": 0.0, "high": 1.0}
     pool = {**own.samples.settings, **unguided, "n": spec.tilt_samples, "seed": seed_of("tilt", spec.sampling.seed)}
     samples = graph.add("samples", f"{label}: samples", pool, model=start)
@@ -49,7 +56,7 @@ def tilt(graph: Plan, cell: Cell, made: Sequence[tuple[int, Node]], measured: Ma
     settings = {
         "fixed": dict(run.with_),
         "varied": run.reward,
-        "lambdas": list(run.lambda_),
+        "lambdas": lambdas,
         "spaces": spaces,
         "metrics": others,
         "draw": spec.sampling.n,

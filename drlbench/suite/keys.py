@@ -31,13 +31,13 @@ def key(default: Any = PydanticUndefined, *, about: str, example: Any, unit: str
 class Spec(BaseModel):
     """Strict (a quoted number is a string, not a number), frozen, no unknown keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True, defer_build=True)
 
 
 class OpenSpec(Spec):
     """A spec whose other keys are settings of its `kind`, checked against that kind's own record."""
 
-    model_config = ConfigDict(extra="allow", frozen=True, strict=True, populate_by_name=True)
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True, populate_by_name=True, defer_build=True)
 
     @property
     def settings(self) -> dict[str, Any]:
