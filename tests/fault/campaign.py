@@ -13,14 +13,17 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import multiprocessing
 import os
 import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import rows_damage
 import rows_input
@@ -44,30 +47,51 @@ ROWS: dict[str, Row] = {
 }
 
 
-def run(names: list[str], full: bool, kept: Path | None, share: float = 1.0) -> list[str]:
-    """Run rows, tell each on stderr, keep its result in the folder `kept`; every line is something lost."""
+def run(names: list[str], full: bool, kept: Path | None, share: float = 1.0, jobs: int = 1) -> list[str]:
+    """Run rows, `jobs` at a time, tell each on stderr, keep its result in the folder `kept`.
+
+    Returns:
+        One line for everything lost.
+    """
     _imports()
-    lost, circumstances = [], _circumstances()  # as they are now: the code is loaded, whatever becomes of its files
+    about = _circumstances()  # as they are now: the code is loaded, whatever becomes of its files
+    forked = multiprocessing.get_context("fork")  # after the imports; what rows share is made in each process once
+    left, lost = forked.SimpleQueue(), forked.SimpleQueue()
+    for name in [*names, *[None] * jobs]:
+        left.put(name)
+    workers = [forked.Process(target=_rows, args=(left, lost, full, kept, share, about)) for _ in range(jobs)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    found = [f"a process with rows ended with {worker.exitcode}" for worker in workers if worker.exitcode]
+    while not lost.empty():
+        found += lost.get()
+    return found
+
+
+def _rows(left: Any, lost: Any, full: bool, kept: Path | None, share: float, about: dict[str, str]) -> None:
+    """Rows until none is left, in a process of its own; the last thing it tells is what was lost in them."""
+    lines = []
     with tempfile.TemporaryDirectory(prefix="faults", ignore_cleanup_errors=True) as folder:
         lab = Lab(Path(folder), full, share)
-        for name in names:
+        while (name := left.get()) is not None:
             begun = time.monotonic()
-            found = ROWS[name][0](lab)
+            try:
+                found = ROWS[name][0](lab)
+            except Exception:
+                found = Found(lost=[f"the row broke: {traceback.format_exc()}"])
             seconds = time.monotonic() - begun
             if not found.happened:
                 found.lost.append("the fault never happened")
-            print(
-                f"{name}: {found.happened} of {found.trials} happened, {len(found.lost)} lost, {seconds:.0f} s",
-                file=sys.stderr,
-            )
-            for line in found.lost:
-                print(f"  LOST {line}", file=sys.stderr)
-            lost += [f"{name}: {line}" for line in found.lost]
+            told = f"{name}: {found.happened} of {found.trials} happened, {len(found.lost)} lost, {seconds:.0f} s\n"
+            sys.stderr.write(told + "".join(f"  LOST {line}\n" for line in found.lost))
+            lines += [f"{name}: {line[:1000]}" for line in found.lost]
             if kept is not None:
                 kept.mkdir(parents=True, exist_ok=True)
-                about = {**asdict(found), "seconds": round(seconds), **circumstances}
-                (kept / f"{name}.json").write_text(json.dumps(about, indent=1))
-    return lost
+                result = {**asdict(found), "seconds": round(seconds), **about}
+                (kept / f"{name}.json").write_text(json.dumps(result, indent=1))
+    lost.put(lines)
 
 
 def table(kept: Path) -> str:
@@ -127,7 +151,7 @@ def main() -> int:
     if unknown := [name for name in names if name not in ROWS]:
         parser.error(f"no such row: {', '.join(unknown)}; --list names them")
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # started by nohup, this and all that it starts would ignore it
-    lost = run(names, not given.short, None if given.short else given.results, given.share)
+    lost = run(names, not given.short, None if given.short else given.results, given.share, 1 if given.short else 2)
     if not given.short:
         head = PAGE.read_text(encoding="utf-8").partition(MARK)[0]
         PAGE.write_text(f"{head}{MARK}\n{table(given.results)}", encoding="utf-8")
