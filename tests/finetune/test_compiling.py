@@ -23,6 +23,13 @@ def fresh() -> None:
     counters.clear()
 
 
+def same(found: list[dict[str, float]], wanted: list[dict[str, float]]) -> None:
+    for mine, theirs in zip(found, wanted, strict=True):
+        for name, value in theirs.items():
+            assert mine[name] == pytest.approx(value, rel=1e-4, abs=1e-6), (name, mine["update"])
+
+
+@pytest.mark.long  # half a minute of compiling: adjoint matching has a piece for every shape of its chunks
 def test_a_compiled_run_gives_the_same_losses_from_few_pieces() -> None:
     plain = timeless(train(build("adjoint-matching", **CHUNKS), 10))
     run = build("adjoint-matching", compile=True, **CHUNKS)
@@ -31,16 +38,15 @@ def test_a_compiled_run_gives_the_same_losses_from_few_pieces() -> None:
     found += [{**row, "update": row["update"] + 2} for row in timeless(train(run, 8))]
     assert counters["stats"]["unique_graphs"] <= pieces + 1, "one more where a piece first has rows to settle"
     assert not counters["graph_break"]
-    for mine, theirs in zip(found, plain, strict=True):
-        for name, value in theirs.items():
-            assert mine[name] == pytest.approx(value, rel=1e-4, abs=1e-6), (name, mine["update"])
+    same(found, plain)
 
 
-def test_blocks_are_compiled_once_between_them_and_names_stay() -> None:
+def test_blocks_are_compiled_once_between_them_and_losses_and_names_stay() -> None:
     run = build("sft", compile=True)
     names = set(run.state_dict())
-    train(run, 1)
+    found = timeless(train(run, 3))
     assert counters["stats"]["unique_graphs"] == 1, "two blocks, one piece of code"
+    same(found, timeless(train(build("sft"), 3)))
     assert names == set(build("sft").state_dict())
     finished = run.finished_policy()
     assert all(block._compiled_call_impl is None for block in finished.net.blocks)  # type: ignore[attr-defined, union-attr] # of TinyNet
