@@ -65,7 +65,7 @@ def _cells_of(source: str | Path) -> list[str]:
     from drlbench.suite.shipped import find_suite
 
     try:
-        if Path(source).is_dir():
+        if (Path(source) / FILE).is_file():
             return [cell.id for cell in read_record(Path(source) / FILE).cells]
         return [cell.id for cell in of_suite(SuiteSpec.model_validate(read_document(find_suite(source), ()).values))]
     except (UserError, ValueError):  # no suite or run, or a faulty one: the command itself says what is wrong

@@ -6,15 +6,16 @@ and built without weights. What comes after takes it as it is.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from drlbench.errors import MissingPrerequisite, UserError
+from drlbench.errors import MissingPrerequisite, UserError, shown
 from drlbench.finetune.presets import preset
 from drlbench.registry import ALGORITHMS, ENCODERS, REGISTRIES, REWARDS, STAGES
 from drlbench.suite.cells import Cell, cells
@@ -81,7 +82,10 @@ def load_suite(source: str | Path, overrides: tuple[str, ...] = ()) -> Suite:
     Raises:
         UserError: there is no such file or it is not a valid suite; the message lists every mistake with its place.
     """
-    document = read_document(find_suite(source), tuple(overrides))
+    path = find_suite(source)
+    if path != Path(source) and Path(source).is_dir():
+        _tell_of_folder(str(source))
+    document = read_document(path, tuple(overrides))
     spec, problems = read_spec(document)
     if spec is None:
         raise document.error(problems)
@@ -100,6 +104,12 @@ def load_suite(source: str | Path, overrides: tuple[str, ...] = ()) -> Suite:
         raise document.error(problems)
     full = _in_full(spec, backbones)
     return Suite(full, images, networks, document.text, document.overrides, document.path, _presets_of(full))
+
+
+@cache
+def _tell_of_folder(name: str) -> None:
+    """Once in a process: `plan` reads a suite again for every --set."""
+    print(f"{shown(name)}: the shipped suite, not the folder of that name here", file=sys.stderr, flush=True)
 
 
 def _fill_faults(spec: SuiteSpec) -> Iterator[Problem]:

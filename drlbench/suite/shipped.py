@@ -25,14 +25,14 @@ def described_suites() -> dict[str, str]:
 
 
 def find_suite(name: str | Path) -> Path:
-    """The file itself, or the shipped suite of that name.
+    """The file itself, or the shipped suite of that name; a folder of that name is in nobody's way.
 
     Raises:
         UserError: neither is there.
     """
     path, shipped = Path(name), shipped_suites()
     try:
-        if path.exists():
+        if path.exists() and not (path.is_dir() and str(path) in shipped):
             return path
     except (OSError, ValueError) as error:  # a name too long for a file, or with a zero byte
         raise UserError(f"{shown(name)}: {getattr(error, 'strerror', None) or error}") from None

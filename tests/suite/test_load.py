@@ -143,3 +143,18 @@ def test_a_bad_override_is_told(tmp_path: Path, assignment: str, hint: str) -> N
     with pytest.raises(UserError) as caught:
         load_suite(write(tmp_path, GOOD), (assignment,))
     assert hint in str(caught.value)
+
+
+def test_a_folder_named_like_a_shipped_suite_is_in_nobodys_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("digits-small").mkdir()
+    for _ in range(2):
+        assert load_suite("digits-small").spec.suite == "digits-small"
+    assert capfd.readouterr().err == "digits-small: the shipped suite, not the folder of that name here\n"
+    with pytest.raises(UserError, match=r"is a folder, not a suite file"):
+        load_suite(tmp_path / "digits-small")
+    Path("mine").mkdir()
+    with pytest.raises(UserError, match=r"mine: is a folder, not a suite file"):
+        load_suite("mine")
