@@ -211,11 +211,12 @@ def _curves(parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _hacking(run: RunData, summary: Summary) -> list[dict[str, Any]]:
-    """Per family: gains of every reward in sigma of the base, and log2 of base / run of FD, over lambda."""
+    """Per family of the table: gains of every reward in sigma of the base, log2 of base / run of FD, over lambda."""
     rows = []
-    for backbone in run.backbones:
-        for name in preference_families(run, backbone):
-            lambdas = [v for v in run.lambdas(backbone, name) if v is not None]
+    told = {(h.backbone, h.run): None for h in summary.hacking}
+    for backbone, name in told:
+        lambdas = [v for v in run.lambdas(backbone, name) if v is not None]
+        if lambdas:
             at = [(backbone, name, v, summary.plain_guidance) for v in lambdas]
             gains = {r: [_short(preference_gain(run, *a, r).estimate.value) for a in at] for r in run.rewards}
             ratios = {

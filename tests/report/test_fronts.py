@@ -7,6 +7,8 @@ from made_runs import make_run
 
 from drlbench.frontier.pareto import non_dominated
 from drlbench.report.effects import fd_ratio, hacking_table, preference_gain, stop_marker
+from drlbench.report.figures.fd import fd_ratios
+from drlbench.report.figures.style import rendered
 from drlbench.report.fronts import axes, front, frontier_rows
 from drlbench.report.page_data import page_data
 from drlbench.report.rundata import CellKey, read_run
@@ -194,3 +196,18 @@ def test_a_preference_gain_is_in_the_standard_deviations_that_the_run_kept(run_d
     (copy / "run.json").write_text(json.dumps(meta))
     after = preference_gain(read_run(copy), "small", "base+prl", 4.0, "none", "taste").estimate.value
     assert after == pytest.approx(before * read_off * np.sqrt(2000) / 0.5)
+
+
+def test_the_chart_of_hacking_offers_every_family_of_its_table(run):
+    found = summarise(run)
+    offered = {(row["backbone"], row["run"]) for row in page_data(run, found)[0]["hacking"]}
+    assert ("small", "drl") in offered, "not the preference families alone"
+    assert offered == {(h.backbone, h.run) for h in found.hacking if h.lambda_ is not None}
+
+
+def test_panels_of_ratios_have_one_range_and_no_font_is_missed(run, caplog):
+    (picture,) = fd_ratios(run, "none")
+    panels = picture.figure.axes
+    assert len(panels) > 1 and len({panel.get_xlim() for panel in panels}) == 1
+    rendered(picture.figure, "png")
+    assert not [r for r in caplog.records if "findfont" in r.getMessage()]

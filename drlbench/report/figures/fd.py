@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import product
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,6 +11,7 @@ from matplotlib.axes import Axes
 from drlbench.frontier.uncertainty import Estimate, estimate
 from drlbench.report.effects import fd_ratio, mean_over_seeds
 from drlbench.report.figures.style import (
+    BOLD,
     DAGGER,
     MUTED,
     Named,
@@ -45,10 +47,10 @@ def fd_ratios(run: RunData, guidance: str) -> list[Picture]:
     count = len(run.backbones)
     figure, grid = new_figure(min(11.0, 1.6 + 4.2 * count), 0.9 + 0.24 * len(names) * len(run.spaces) + 0.4, 1, count)
     drawn = False
+    low, high = _ratio_limits(run, guidance, names)
     for axes, backbone in zip(grid[0], run.backbones, strict=True):
         ticks = []
         own = [n for n in names if run.lambdas(backbone, n)]
-        low, high = _ratio_limits(run, backbone, guidance, own)
         for s, space in enumerate(run.spaces):
             for i, name in enumerate(own):
                 lambda_ = headline_lambda(run, backbone, name, guidance)
@@ -70,7 +72,7 @@ def fd_ratios(run: RunData, guidance: str) -> list[Picture]:
                 axes.plot([e.value], [y], look[name].marker, color=colour, mfc=face, ms=6)
             axes.annotate(
                 space_name(run, space), (0.01, -(s * (len(own) + 1)) + 0.75), xycoords=("axes fraction", "data"),
-                va="center", fontsize=8.5, fontweight="bold", annotation_clip=False,
+                va="center", fontsize=8.5, fontweight="bold", fontfamily=BOLD, annotation_clip=False,
             )  # fmt: skip
         axes.axvline(1.0, color=MUTED, lw=1, ls=":")
         axes.set_xscale("log")
@@ -92,10 +94,12 @@ def fd_ratios(run: RunData, guidance: str) -> list[Picture]:
     return [Picture("fd_ratio", caption, figure)] if drawn else []
 
 
-def _ratio_limits(run: RunData, backbone: str, guidance: str, names: list[str]) -> tuple[float, float]:
-    """Limits that show every dot and sampling interval, and those over seeds as far as twice beyond."""
+def _ratio_limits(run: RunData, guidance: str, names: list[str]) -> tuple[float, float]:
+    """Limits of all panels, which show every dot and sampling interval, and those over seeds as far as twice beyond."""
     ends, over_seeds = [1.1, 0.9], []
-    for name in names:
+    for backbone, name in product(run.backbones, names):
+        if not run.lambdas(backbone, name):
+            continue
         lambda_ = headline_lambda(run, backbone, name, guidance)
         for space in run.spaces:
             e = fd_ratio(run, backbone, name, lambda_, guidance, space).estimate

@@ -143,6 +143,7 @@ def draw_front(run: RunData, panel: Axes, fronts: dict[str, Front], x: Axis, y: 
         if optimum:
             _, tx, ty = zip(*optimum, strict=True)
             panel.plot(tx, ty, ":", marker="o", mfc="none", color=style.light, ms=3.5, lw=1.0, alpha=0.8, zorder=1)
+            named.paths.append(list(zip(tx, ty, strict=True)))
         named.paths.append(list(zip(mx, my, strict=True)))
         named.ends.append((float(mx[-1]), float(my[-1]), name, style.light))
     if not means:

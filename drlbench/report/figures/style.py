@@ -23,6 +23,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.font_manager import fontManager
+from matplotlib.patheffects import AbstractPathEffect, withStroke
+from matplotlib.text import Annotation
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from drlbench.frontier.uncertainty import Estimate
@@ -56,8 +58,11 @@ METADATA: dict[str, dict[str, Any]] = {
     "pdf": {"CreationDate": None, "ModDate": None, "Creator": "drlbench", "Producer": "matplotlib"},
     "png": {"Software": "drlbench"},
 }
+BOLD = "DejaVu Sans"  # of bold text: the font above has no bold
 MUTED = "#5c6570"
 DAGGER = "†"
+# Round a label, where it does cross a line, as on the page. PNG alone: it would turn the text of the others into paths.
+RIM: list[AbstractPathEffect] = [withStroke(linewidth=2, foreground="white")]
 
 
 Trail = list[tuple[float, float]]  # one family's marks in data coordinates, in order of lambda
@@ -109,7 +114,12 @@ def rendered(figure: Figure, ending: str) -> bytes:
             FigureCanvasPdf(figure).print_pdf(out, metadata=metadata)
         else:
             figure.dpi = PNG_DPI  # the other two canvases leave it at 72
+            labels: list[Annotation] = figure.findobj(Annotation)
+            for label in labels:
+                label.set_path_effects(RIM)
             FigureCanvasAgg(figure).print_png(out, metadata=metadata)
+            for label in labels:
+                label.set_path_effects([])
     return out.getvalue()
 
 
