@@ -68,7 +68,7 @@ def test_what_is_left_out_is_the_datas(
         ("{family: sit, architecture: {hidden_size: '12'}, pretrain: {}}", "hidden_size", "valid integer"),
         ("{family: sit, architecture: {hidden_size: 13, num_heads: 1}, pretrain: {}}", "architecture", "not a multiple of 4"),
         ("{family: sit, architecture: {num_heads: 0}, pretrain: {}}", "architecture", "no network can be built"),
-        ("{family: sit, architecture: {hidden_size: 0}, pretrain: {}}", "architecture", "no network can be built"),
+        ("{family: sit, architecture: {hidden_size: 0}, pretrain: {}}", "architecture", "a size is 0"),
         ("{family: sit, architecture: {hidden_size: 1000000}, pretrain: {}}", "hidden_size", "beyond 65,536"),
         ("{family: sit, architecture: {depth: 100000}, pretrain: {}}", "depth", "beyond 512"),
         ("{family: sit, size: jit-h-16, pretrain: {}}", "size", "a size of the family 'jit'"),
