@@ -53,6 +53,11 @@ class Comparison:
         return any(c.verdict in FAILING for c in self.changes)
 
     @property
+    def compared(self) -> bool:
+        """Whether any number could be compared; without one there is no verdict."""
+        return any(c.verdict not in ("not comparable", "gone", "new") for c in self.changes)
+
+    @property
     def counts(self) -> dict[str, int]:
         """How many numbers got each verdict, most important first."""
         found = Counter(c.verdict for c in self.changes)
@@ -111,7 +116,8 @@ def _wanted(old: RunData, new: RunData, metrics: str, cells: str) -> Callable[[R
 
 
 def _held(run: RunData) -> str:
-    return ", ".join(f"{b}/{n}" for b in run.backbones for n in run.runs) or "no cell"
+    seeds = ", ".join(dict.fromkeys(c.seed for c in run.cells if c.run != DATA))
+    return f"{', '.join(f'{b}/{n}' for b in run.backbones for n in run.runs)} (seeds {seeds})" if seeds else "no cell"
 
 
 def _baseline(path: Path) -> RunData:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 
 from drlbench.report.change import Change
 from drlbench.report.compare import FAILING, Comparison
@@ -20,7 +21,10 @@ COLUMNS = (
 
 
 def verdict(found: Comparison) -> str:
-    """`REGRESSED` or `no regression`."""
+    """`REGRESSED`, `no regression`, or why there is none of the two."""
+    if not found.regressed and not found.compared:
+        ((why, _),) = Counter(c.why for c in found.changes if c.verdict == "not comparable").most_common(1)
+        return f"no verdict: no number of the two can be compared ({why})"
     return "REGRESSED" if found.regressed else "no regression"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from markupsafe import Markup
 
 from drlbench.report.compare import Comparison
-from drlbench.report.compare_text import table
+from drlbench.report.compare_text import table, verdict
 from drlbench.report.html import STYLE, asset, content_policy, hash_of, island, templates
 from drlbench.report.leaderboard import Ranking
 from drlbench.report.load import Results
@@ -26,6 +26,7 @@ def render_comparison(comparison: Comparison) -> str:
         .render(
             comparison=comparison,
             table=table(comparison),
+            verdict=verdict(comparison),
             pictures=_side_by_side(comparison),
             rows=comparison.new_run.record.row_names,
             style=Markup(style),

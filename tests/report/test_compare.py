@@ -157,6 +157,14 @@ def test_the_spread_of_seeds_is_pooled_over_families():
     assert pooled([np.array([0.2]), np.array([0.1])]) is None
 
 
+def test_where_nothing_can_be_compared_nothing_is_said_to_be_well(run_dir, tmp_path):
+    """Other samples: 412 numbers that are not comparable ended `no regression`."""
+    found = compare(run_dir, edited(run_dir, tmp_path / "run", lambda line: line.replace("sig-", "other-")))
+    told = "no verdict: no number of the two can be compared ("
+    assert set(found.counts) == {"not comparable"} and summary(found).splitlines()[-1].startswith(told)
+    assert f"<h2>{told}" in render_comparison(found)
+
+
 def test_nothing_in_common_is_an_error(run_dir, tmp_path):
     other = shutil.copytree(run_dir, tmp_path / "other")
     text = (other / "results.csv").read_text().replace(",small,", ",tiny,").replace(",large,", ",huge,")
@@ -164,7 +172,7 @@ def test_nothing_in_common_is_an_error(run_dir, tmp_path):
     (other / "run.json").write_text(
         (other / "run.json").read_text().replace('"small/', '"tiny/').replace('"large/', '"huge/')
     )
-    with pytest.raises(UserError, match="no number in common"):
+    with pytest.raises(UserError, match=r"no number in common: they hold small/base.*\(seeds 0.0, .*and tiny/base"):
         compare(run_dir, other)
     with pytest.raises(UserError, match="two runs, or one run and --baseline"):
         compare(run_dir)
