@@ -73,7 +73,9 @@ def compare(
     ],
     second: Annotated[Path | None, typer.Argument(help="The newer run.", autocompletion=complete.runs)] = None,
     baseline: Annotated[Path | None, typer.Option("--baseline", help="A results.csv to compare the run with.")] = None,
-    fail_on: Annotated[str, typer.Option("--fail-on", help="regress: exit code 3 when a number got worse.")] = "never",
+    fail_on: Annotated[
+        str, typer.Option("--fail-on", help="regress: exit code 3 when a number got worse, or none could be compared.")
+    ] = "never",
     every: Annotated[bool, typer.Option("--all", help="Every number, not the summary alone.")] = False,
     metrics: Annotated[str, typer.Option("--metrics", help="Only these, comma-separated.")] = "*",
     cells: CellsOption = "*",
@@ -95,7 +97,7 @@ def compare(
     if every:
         show(table(found, every=True))
     print(summary(found), end="")
-    if fail_on == "regress" and found.regressed:
+    if fail_on == "regress" and (found.regressed or not found.compared):
         raise typer.Exit(3)
 
 

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 import yaml
 from made_runs import make_run
+from typer.testing import CliRunner
 
+from drlbench.cli.main import app
 from drlbench.errors import UserError
 from drlbench.report.compare import compare
 from drlbench.report.compare_text import summary, to_csv
@@ -159,10 +161,13 @@ def test_the_spread_of_seeds_is_pooled_over_families():
 
 def test_where_nothing_can_be_compared_nothing_is_said_to_be_well(run_dir, tmp_path):
     """Other samples: 412 numbers that are not comparable ended `no regression`."""
-    found = compare(run_dir, edited(run_dir, tmp_path / "run", lambda line: line.replace("sig-", "other-")))
+    other = edited(run_dir, tmp_path / "run", lambda line: line.replace("sig-", "other-"))
+    found = compare(run_dir, other)
     told = "no verdict: no number of the two can be compared ("
     assert set(found.counts) == {"not comparable"} and summary(found).splitlines()[-1].startswith(told)
     assert f"<h2>{told}" in render_comparison(found)
+    gate = ["compare", str(run_dir), str(other), "--fail-on", "regress"]
+    assert CliRunner().invoke(app, gate).exit_code == 3, "a gate that compared nothing does not pass"
 
 
 def test_nothing_in_common_is_an_error(run_dir, tmp_path):
