@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from drlbench.errors import UserError
@@ -70,8 +71,10 @@ def in_use(store: Store) -> set[str]:
     found: set[str] = set()
     for path in [*store.users.glob("*.json"), *(store.root / "leases").glob("*")]:
         if lease.is_over(path):
-            path.unlink(missing_ok=True)
-            continue
+            with suppress(lease.Held):
+                lease.evict(path)
         owner = lease.read_owner(path)  # None: just being written
+        if owner is None and not path.exists():
+            continue
         found |= {*(owner.keys if owner else ()), path.name}
     return found

@@ -79,8 +79,8 @@ class Store:
         return atomic.is_complete(self.folder(kind, key))
 
     def entries(self) -> Iterator[tuple[str, Path]]:
-        """(kind, folder) of every finished result."""
-        for marker in sorted(self.root.glob(f"*/*/*/{atomic.MARKER}")):
+        """(kind, folder) of every finished result; a folder that is being sealed has a name of its own until it is."""
+        for marker in sorted(self.root.glob(f"*/*/[!.]*/{atomic.MARKER}")):
             if marker.parent.parent.parent != self.trash:
                 yield marker.parent.parent.parent.name, marker.parent
 

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
+from typing import IO
 
 import psutil
 from pydantic import Field
@@ -102,7 +103,7 @@ def acquire(path: Path, keys: list[str] | None = None, grace: float = 0.0) -> Le
         try:
             descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
         except FileExistsError:
-            previous = _evict(path, grace) or previous
+            previous = evict(path, grace) or previous
             continue
         except OSError as error:
             raise refusal(error, path) or error from error
@@ -178,7 +179,7 @@ def locked(path: Path) -> Iterator[None]:
         raise refusal(error, path) or error from error
 
 
-def _evict(path: Path, grace: float) -> Owner | None:
+def evict(path: Path, grace: float = 0.0) -> Owner | None:
     """Remove the lease of a dead owner; who removes holds a lock on the file, so that no younger lease is hit.
 
     Raises:
@@ -190,10 +191,7 @@ def _evict(path: Path, grace: float) -> Owner | None:
         return None
     with file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        try:
-            if os.fstat(file.fileno()).st_ino != path.stat().st_ino:
-                return None
-        except FileNotFoundError:
+        if not _lies_at(path, file):
             return None
         owner = read_owner(path)
         if owner is None:  # just being written, or by an owner that died before it could: time tells
@@ -204,8 +202,20 @@ def _evict(path: Path, grace: float) -> Owner | None:
                 raise Held(owner)
             if age(path) < BEAT + grace:
                 time.sleep(grace)
+        # An owner that gave its lease up before it died is none: the place is empty, or somebody else's by now.
+        # What a dead one left only those remove who hold this lock.
+        if not _lies_at(path, file):
+            return None
         path.unlink()
         return owner
+
+
+def _lies_at(path: Path, file: IO[bytes]) -> bool:
+    """Whether an open file is still the one that lies at the path."""
+    try:
+        return os.fstat(file.fileno()).st_ino == path.stat().st_ino
+    except FileNotFoundError:
+        return False
 
 
 def me(keys: list[str]) -> Owner:

@@ -69,13 +69,16 @@ def read(path: Path, kind: type[T]) -> T:
     Raises:
         IntegrityError: it is missing, cannot be read, or is of another shape.
     """
+    return parse(_content(path), kind, path)
+
+
+def _content(path: Path) -> bytes:
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
     except FileNotFoundError:
         raise IntegrityError(f"{path}: missing") from None
     except OSError as error:
         raise IntegrityError(f"{path}: cannot be read ({error.strerror})") from error
-    return parse(content, kind, path)
 
 
 def to_text(value: Any) -> str:
@@ -94,9 +97,9 @@ def read_sealed(path: Path, kind: type[S]) -> S:
     Raises:
         IntegrityError: missing, of another shape, or changed since it was written.
     """
-    record = read(path, kind)
+    content = _content(path)
+    record = parse(content, kind, path)
     if record.seal is not None:
-        content = path.read_bytes()
         raw = json.loads(content)
         given = raw.pop("seal")
         try:
