@@ -47,51 +47,44 @@ ROWS: dict[str, Row] = {
 }
 
 
-def run(names: list[str], full: bool, kept: Path | None, share: float = 1.0, jobs: int = 1) -> list[str]:
-    """Run rows, `jobs` at a time, tell each on stderr, keep its result in the folder `kept`.
-
-    Returns:
-        One line for everything lost.
-    """
+def run(names: list[str], full: bool, kept: Path | None, share: float = 1.0, jobs: int = 1) -> bool:
+    """Run rows, `jobs` at a time, tell each on stderr, keep its result in the folder `kept`; True: nothing was lost."""
     _imports()
     about = _circumstances()  # as they are now: the code is loaded, whatever becomes of its files
     forked = multiprocessing.get_context("fork")  # after the imports; what rows share is made in each process once
-    left, lost = forked.SimpleQueue(), forked.SimpleQueue()
+    left = forked.SimpleQueue()
     for name in [*names, *[None] * jobs]:
         left.put(name)
-    workers = [forked.Process(target=_rows, args=(left, lost, full, kept, share, about)) for _ in range(jobs)]
+    workers = [forked.Process(target=_rows, args=(left, full, kept, share, about)) for _ in range(jobs)]
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join()
-    found = [f"a process with rows ended with {worker.exitcode}" for worker in workers if worker.exitcode]
-    while not lost.empty():
-        found += lost.get()
-    return found
+    return not any(worker.exitcode for worker in workers)
 
 
-def _rows(left: Any, lost: Any, full: bool, kept: Path | None, share: float, about: dict[str, str]) -> None:
-    """Rows until none is left, in a process of its own; the last thing it tells is what was lost in them."""
-    lines = []
+def _rows(left: Any, full: bool, kept: Path | None, share: float, about: dict[str, str]) -> None:
+    """Rows until none is left, in a process of its own, which ends with 1 where something was lost."""
+    lost = False
     with tempfile.TemporaryDirectory(prefix="faults", ignore_cleanup_errors=True) as folder:
         lab = Lab(Path(folder), full, share)
         while (name := left.get()) is not None:
             begun = time.monotonic()
             try:
                 found = ROWS[name][0](lab)
-            except Exception:
+            except Exception:  # a row that breaks counts as lost, and the others go on
                 found = Found(lost=[f"the row broke: {traceback.format_exc()}"])
             seconds = time.monotonic() - begun
             if not found.happened:
                 found.lost.append("the fault never happened")
             told = f"{name}: {found.happened} of {found.trials} happened, {len(found.lost)} lost, {seconds:.0f} s\n"
             sys.stderr.write(told + "".join(f"  LOST {line}\n" for line in found.lost))
-            lines += [f"{name}: {line[:1000]}" for line in found.lost]
+            lost |= bool(found.lost)
             if kept is not None:
                 kept.mkdir(parents=True, exist_ok=True)
                 result = {**asdict(found), "seconds": round(seconds), **about}
                 (kept / f"{name}.json").write_text(json.dumps(result, indent=1))
-    lost.put(lines)
+    sys.exit(lost)
 
 
 def table(kept: Path) -> str:
@@ -151,12 +144,12 @@ def main() -> int:
     if unknown := [name for name in names if name not in ROWS]:
         parser.error(f"no such row: {', '.join(unknown)}; --list names them")
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # started by nohup, this and all that it starts would ignore it
-    lost = run(names, not given.short, None if given.short else given.results, given.share, 1 if given.short else 2)
+    whole = run(names, not given.short, None if given.short else given.results, given.share, 1 if given.short else 2)
     if not given.short:
         head = PAGE.read_text(encoding="utf-8").partition(MARK)[0]
         PAGE.write_text(f"{head}{MARK}\n{table(given.results)}", encoding="utf-8")
         print(f"{PAGE.relative_to(ROOT)} written", file=sys.stderr)
-    return 1 if lost else 0
+    return 0 if whole else 1
 
 
 if __name__ == "__main__":
