@@ -24,8 +24,8 @@ class Measurement:
     Attributes:
         metric: the name in results.csv (fd, fd_val, kd_x1000, precision, ...).
         value: the point estimate on all samples.
-        low, high: ends of the 95 % interval over samples (1.96 first-order standard errors unless the metric says
-            else); NaN where only moments are known and samples cannot be resampled.
+        low, high: ends of the 95 % interval over samples (first-order standard errors, 1.96 where no sample stands
+            out, unless the metric says else); NaN where only moments are known and samples cannot be resampled.
         n: how many generated samples the value rests on.
         better: "lower", "higher" or "closer" (to the reference value, for image statistics).
         replicates: (R,) float64 bootstrap replicates. Replicate r of every metric and every cell of a run uses

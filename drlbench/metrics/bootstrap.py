@@ -8,6 +8,7 @@ the plain bootstrap, whose duplicated samples shrink the covariance (measured in
 
 Replicates are for differences and ratios, where pairing counts. A number's own interval needs none of them: its
 standard error is known exactly, √(n/(n − 1) Σ (gᵢ − ḡ)²), where percentiles of 200 replicates add their own noise.
+How many standard errors it takes on either side follows from the skewness and the kurtosis of the gᵢ (`quantiles`).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from scipy import special
 from drlbench.metrics.base import Measurement
 
 LEVEL = 0.95
+SYMMETRIC = 1e-6  # a skewness of the mean below which the cubic is t to rounding
 HALF, FIFTH, FEWEST = 0.5, 0.2, 50  # of `heavy`; of fewer samples one is always much
 NORMAL = float(special.ndtri(0.5 * (1.0 + LEVEL)))  # half a 95 % interval in standard errors
 
@@ -59,6 +61,26 @@ def standard_error(influence: NDArray[np.float64]) -> float:
     return float(np.sqrt(np.square(influence - influence.mean()).sum() * n / max(n - 1, 1)))
 
 
+def quantiles(influence: NDArray[np.float64]) -> tuple[float, float]:
+    """Standard errors that a 95 % interval reaches below and above a smooth estimator: 1.96 both where g is normal.
+
+    Of g's (n,) skewness γ and excess kurtosis κ: Student's t, with the degrees of freedom at which the squared standard
+    error varies as it does, Var(s²)/s⁴ = (κ + 2)/n = 2/df; then Hall's cubic for the skewness of the studentised mean
+    (Hall 1992, On the removal of skewness by transformation), t = T + γT²/(3√n) + γ²T³/(27n) + γ/(6√n), solved for T.
+    """
+    n, centred = len(influence), influence - influence.mean()
+    variance = float(np.square(centred).mean())
+    if variance <= 0:
+        return 0.0, 0.0
+    kurtosis = float((np.square(centred) ** 2).mean()) / variance**2 - 3.0
+    skew = float((centred * np.square(centred)).mean()) / variance**1.5 / np.sqrt(n)
+    t = float(special.stdtrit(2.0 * n / (max(kurtosis, 0.0) + 2.0), 0.5 * (1.0 + LEVEL)))
+    if abs(skew) < SYMMETRIC:
+        return t, t
+    ends = 3.0 / skew * (np.cbrt(1.0 + skew * (np.array([-t, t]) - skew / 6.0)) - 1.0)
+    return float(ends[1]), float(-ends[0])
+
+
 def heavy(influence: NDArray[np.float64]) -> float | None:
     """Share of a smooth estimator's variance that 1 % of the samples carry, where its interval may be too narrow.
 
@@ -82,7 +104,9 @@ def first_order(
     details: dict[str, float] | None = None,
     n: int | None = None,
 ) -> Measurement:
-    """A smooth estimator: linear replicates, and a 95 % interval of 1.96 exact standard errors; neither without counts.
+    """A smooth estimator: linear replicates, and a 95 % interval of exact standard errors, as many as `quantiles` says.
+
+    Without counts it has neither.
 
     Args:
         influence: (n,) weight derivatives; n is how many samples the value rests on, by default all of these.
@@ -90,8 +114,9 @@ def first_order(
     rests_on = len(influence) if n is None else n
     if counts is None:
         return Measurement(metric, float(value), np.nan, np.nan, rests_on, better, None, notes, details or {})
-    half, replicates = NORMAL * standard_error(influence), linear_replicates(value, influence, counts)
-    low, high = float(value - half), float(value + half)
+    error, (below, above) = standard_error(influence), quantiles(influence)
+    replicates = linear_replicates(value, influence, counts)
+    low, high = float(value - below * error), float(value + above * error)
     details = details or {}
     if (share := heavy(influence)) is not None:
         notes = (*notes, f"{metric}: a few samples carry most of its variance, so that its interval may be too narrow")

@@ -94,6 +94,7 @@ def _rows(reader: Reader, node: Node) -> list[Score]:
 
 
 def _number(score: Score) -> Number:
+    """The value and half its interval's width as 1.96 standard errors."""
     low, high = score.low, score.high
     return score.value, math.nan if low is None or high is None else (high - low) / (2 * 1.96)
 

@@ -24,11 +24,11 @@ VERSIONS = {
     "finetune": 4,
     "samples": 1,
     "features": 1,
-    "scores": 4,
-    "preference": 3,
+    "scores": 5,
+    "preference": 4,
     "kl": 2,
     "trajectory": 1,
-    "tilt": 3,
+    "tilt": 4,
 }
 
 # JiT's velocity is clamped beyond, and one bound for all keeps the axis of the KL the same.

@@ -55,7 +55,7 @@ def test_the_value_is_that_of_its_parts() -> None:
     assert found.details["slope"] == pytest.approx(slope, rel=1e-8)
     assert found.details["smallest"] == sizes[0]
     assert found.replicates is not None
-    # The linear replicates spread as the exact standard error says, to the error of 400 of them.
+    # The linear replicates spread as the interval says, to the error of 400 of them and its asymmetry.
     assert np.std(found.replicates) == pytest.approx((found.high - found.low) / (2 * 1.96), rel=0.15)
 
 
