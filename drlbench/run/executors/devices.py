@@ -1,4 +1,4 @@
-"""A GPU made ready for stages: the same numbers on every run, and memory given back in between.
+"""A process made ready for stages: the same numbers on every run of a GPU, and memory given back in between.
 
 On CUDA many operations add in whatever order threads arrive, attention's gradient above all. Here they are made to take
 the order that repeats (https://docs.pytorch.org/docs/stable/notes/randomness.html); a CPU needs none of it.
@@ -6,6 +6,7 @@ the order that repeats (https://docs.pytorch.org/docs/stable/notes/randomness.ht
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
 import shutil
@@ -17,6 +18,7 @@ from typing import TypeVar
 from drlbench.stages import Job, stage_function
 
 T = TypeVar("T")
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, INT_MAX = -1, -3, 2**31 - 1  # malloc.h of glibc
 
 # What torch says of an operation that has no order that repeats, and cuDNN of a convolution it has none for.
 REFUSALS = ("use_deterministic_algorithms", "unable to find an engine", "CUDNN_STATUS_NOT_SUPPORTED")
@@ -28,7 +30,8 @@ def set_environment() -> None:
 
 
 def prepare(device: str) -> None:
-    """Make this process compute on its GPU, in an order that repeats. Nothing on a CPU."""
+    """Make this process compute on its GPU, in an order that repeats; on any device let it keep the host's memory."""
+    _keep_memory()
     if not device.startswith("cuda"):
         return
     import torch
@@ -37,6 +40,18 @@ def prepare(device: str) -> None:
     if ":" in device:
         torch.cuda.set_device(device)
     _insist(True)
+
+
+def _keep_memory() -> None:
+    """Until `release`, let glibc hand freed tensors out again; the kernel zeroes every page that it is asked for.
+
+    By itself glibc maps each block beyond 32 MiB anew: a small convolution's training step spends a third of its time
+    there (docs/performance.md). Other C libraries have no such calls.
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(M_MMAP_THRESHOLD, INT_MAX)
+        libc.mallopt(M_TRIM_THRESHOLD, INT_MAX)
 
 
 def _insist(strictly: bool) -> None:
@@ -84,11 +99,14 @@ def _empty(folder: Path) -> None:
 
 
 def release() -> None:
-    """Give back the memory that this process's allocator keeps, for other workers on the same GPU.
+    """Give back the memory that this process's allocators keep, for other workers of the machine and on the same GPU.
 
     A process whose GPU has failed (an illegal access, a device-side assertion) can never use it again: it ends, and the
     stage is tried in another one.
     """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "malloc_trim"):
+        libc.malloc_trim(0)
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_initialized():
         return
