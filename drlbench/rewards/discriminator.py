@@ -40,6 +40,13 @@ class DiscriminatorSettings(Settings):
     whiten: Literal["none", "scale", "full"] = Field(
         "none", description="features on real images: unit variance per dimension, or a full (ridge) whitening"
     )
+    noise: float = Field(
+        0.0,
+        ge=0,
+        description="standard deviation of Gaussian noise on the images, of pixels in [0, 1]: fitted on noisy images, "
+        "the logit is the mean over noise_draws fixed draws, which smooths its gradient; the report is of single draws",
+    )
+    noise_draws: int = Field(4, ge=1, description="draws of that noise, the same for all images")
     clamp_input: bool = Field(False, description="clamp images to [0, 1] first; no gradient beyond")
     r1: float = Field(
         0.0,
@@ -114,6 +121,7 @@ class Discriminator(Reward):
         self.register_buffer("shift", torch.zeros(self.dim) if shift is None else shift)
         self.register_buffer("matrix", torch.eye(self.dim) if matrix is None else matrix)
         self.report: dict[str, Any] = {}
+        self._patterns = torch.empty(0)
 
     @property
     def signature(self) -> str:  # type: ignore[override] # an attribute elsewhere; here the weights are in it
@@ -122,17 +130,30 @@ class Discriminator(Reward):
         looks_through = " + ".join(self.encoder_signatures)
         if self.settings.encoder_learning_rate is not None:
             looks_through += ", trained from scratch" if self.settings.encoder_weights == "scratch" else ", fine-tuned"
+        if self.settings.noise:
+            looks_through += f", under noise {self.settings.noise:g} ({self.settings.noise_draws} draws)"
         return f"discriminator {digest} ({self.settings.head}) on {looks_through}"
 
-    def features(self, images: Tensor) -> Tensor:
-        """Whitened features (B, F) of images (B, C, H, W)."""
+    def features(self, images: Tensor, draw: int | None = None) -> Tensor:
+        """Whitened features (B, F) of images (B, C, H, W), under one draw of the noise or all in turn."""
+        images = images + self._noise(images, draw) if self.settings.noise else images
         if self.settings.clamp_input:
             images = images.clamp(0, 1)
         joined = torch.cat([encoder(images) for encoder in self.encoders], 1)
         return joined if self.settings.whiten == "none" else (joined - self.shift) @ self.matrix
 
     def forward(self, images: Tensor, y: Tensor) -> Tensor:
-        return self.head(self.features(images), y).mean(0).float()
+        draws = range(self.settings.noise_draws) if self.settings.noise else (None,)
+        return torch.stack([self.head(self.features(images, draw), y).mean(0).float() for draw in draws]).mean(0)
+
+    def _noise(self, images: Tensor, draw: int | None) -> Tensor:
+        """One draw (1, C, H, W), or each image's own in turn (B, C, H, W); one seed for all discriminators."""
+        if self._patterns.shape[1:] != images.shape[1:] or self._patterns.device != images.device:
+            size = (self.settings.noise_draws, *images.shape[1:])
+            drawn = torch.randn(size, generator=torch.Generator().manual_seed(0))
+            self._patterns = self.settings.noise * drawn.to(images)
+        count = len(self._patterns)
+        return self._patterns[torch.arange(len(images)) % count if draw is None else slice(draw, draw + 1)]
 
     def _weights(self) -> dict[str, Tensor]:
         trained = self.settings.encoder_learning_rate is not None

@@ -268,6 +268,34 @@ def test_clamped_input_has_no_gradient_beyond_the_range() -> None:
     assert (g.flatten() == 0).tolist() == [True, False, True, False]
 
 
+class Rough(Flat):
+    """Flat pixels and a ripple of them that is much finer than what sets the classes apart."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = images.flatten(1)
+        return (x + 0.02 * torch.sin(x / 0.004)) * self.scale
+
+
+def test_noise_makes_the_gradient_of_a_rough_encoder_predictable() -> None:
+    """Cosine of the gradients at an image and a tenth of the noise away from it, where the ripple has turned."""
+    x, y = make(500, False, 5)
+    near = x + 0.01 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+
+    def slope(model: Discriminator, images: Tensor) -> Tensor:
+        images = images.clone().requires_grad_()
+        return torch.autograd.grad(model(images, y).sum(), images)[0].flatten(1)
+
+    found = {}
+    for noise in (0.0, 0.1):
+        model = fit_discriminator(Rough(), *SETS, 2, QUICK | {"noise": noise, "noise_draws": 64}, seed=0)
+        found[noise] = float(torch.cosine_similarity(slope(model, x), slope(model, near)).mean())
+        if noise:
+            logits = model(x, y)
+            assert np.corrcoef(logits, true_logit(x, y))[0, 1] > 0.97
+            torch.testing.assert_close(model(x[7:9], y[7:9]), logits[7:9])  # an image's draws are not its place's
+    assert found[0.0] < 0.5 < 0.8 < found[0.1]
+
+
 def test_empty_sets_are_named() -> None:
     with pytest.raises(UserError, match="held_out_fake has 0 images"):
         fit_discriminator(Flat(), *SETS[:3], (torch.zeros(0, 1, 2, 2), torch.zeros(0)), 2, {}, seed=0)
