@@ -16,7 +16,15 @@ from drlbench.errors import IntegrityError
 from drlbench.report.results import COLUMNS, Row, write_results
 from drlbench.run.across import Found, mean_ratios
 from drlbench.run.bound import Bound, bound_of
-from drlbench.run.entries import backbone_entry, cell_entry, looked_through, reward_entry, space_entry, weights_taken
+from drlbench.run.entries import (
+    backbone_entry,
+    cell_entry,
+    looked_through,
+    reward_entry,
+    rough_rewards,
+    space_entry,
+    weights_taken,
+)
 from drlbench.run.grids import write_grids, write_points
 from drlbench.run.reading import Curve, Reader, Score
 from drlbench.run.signatures import signature
@@ -94,7 +102,7 @@ def collect(plan: Plan, reader: Reader, run: Path) -> dict[str, Any]:
             for g in plan.spec.guidance
         ],
         "sampling": plan.spec.sampling.model_dump(mode="json", include={"sampler", "steps", "precision"}),
-        "warnings": sorted(notes | weights_taken(plan, reader)),
+        "warnings": sorted(notes | weights_taken(plan, reader) | rough_rewards(plan, reader)),
         "teacher": plan.spec.data.teacher,
         "details": details,
         "results": written.model_dump(),

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from drlbench.plan.graph import CellPlan, Plan
     from drlbench.plan.node import Node
 
+ROUGH = 0.5  # cosine of a reward's gradients below which a run warns (docs/cifar10.md: .32 where nothing moved)
+
 
 def cell_entry(plan: Plan, reader: Reader, cell: CellPlan, kl: float | None, grids: dict[str, str]) -> dict[str, Any]:
     """One cell.
@@ -100,6 +102,20 @@ def weights_taken(plan: Plan, reader: Reader) -> dict[str, None]:
     for node in plan.nodes.values():
         if node.kind == "base" and (note := reader.described(node).get("weights")):
             found[f"{node.label}: {note}"] = None
+    return found
+
+
+def rough_rewards(plan: Plan, reader: Reader) -> dict[str, None]:
+    """Per discriminator whose gradient turns within a few grey levels of noise, that it can hardly be followed."""
+    found: dict[str, None] = {}
+    for node in plan.nodes.values():
+        if node.kind == "reward":
+            cosine = reader.described(node).get("report", {}).get("gradient_cosine", 1.0)
+            if cosine < ROUGH:
+                found[
+                    f"{node.label}: its gradient turns within 4 grey levels of noise (cosine {cosine:.2f}), so that "
+                    "adjoint matching can hardly follow it; `noise` or a higher `r1` smooths it"
+                ] = None
     return found
 
 

@@ -277,9 +277,9 @@ class Rough(Flat):
 
 
 def test_noise_makes_the_gradient_of_a_rough_encoder_predictable() -> None:
-    """Cosine of the gradients at an image and a tenth of the noise away from it, where the ripple has turned."""
+    """Cosine of the gradients at an image and four grey levels of noise away from it, where the ripple has turned."""
     x, y = make(500, False, 5)
-    near = x + 0.01 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+    near = x + 4 / 255 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
 
     def slope(model: Discriminator, images: Tensor) -> Tensor:
         images = images.clone().requires_grad_()
@@ -293,6 +293,7 @@ def test_noise_makes_the_gradient_of_a_rough_encoder_predictable() -> None:
             logits = model(x, y)
             assert np.corrcoef(logits, true_logit(x, y))[0, 1] > 0.97
             torch.testing.assert_close(model(x[7:9], y[7:9]), logits[7:9])  # an image's draws are not its place's
+        assert model.report["gradient_cosine"] == pytest.approx(found[noise], abs=0.2)  # of other images
     assert found[0.0] < 0.5 < 0.8 < found[0.1]
 
 
