@@ -162,5 +162,6 @@ def cost(of: Stage) -> Work:
     fit = plain.times(own["steps"]) + smooth.times(own["steps"] // own["r1_every"])
     # Under frozen encoders features are made once; where encoders are trained, every validation makes them again.
     checks = 2 + own["steps"] // own["validate_every"] if own["encoder_learning_rate"] is not None else 0
-    seen = rows(images + checks * VALIDATION * images, ENCODE_BATCH)
+    draws = own["noise_draws"] if own["noise"] else 1  # of which a fit sees one an image
+    seen = rows((images + checks * VALIDATION * images) / draws, ENCODE_BATCH)
     return of.reading(of.counts[0]) + made + of.own_reward().run(seen) + fit + of.kept(disk=of.own_reward().bytes)
