@@ -27,7 +27,7 @@ $(VENV)/.installed: pyproject.toml $(CONSTRAINTS)
 	$(call install,$(VENV),$(PINNED),test)
 	@touch $@
 
-## make run          the embedded suite: trains, fine-tunes, measures and reports on real digits (7 to 12 minutes on two cores)
+## make run          the embedded suite: trains, fine-tunes, measures and reports on real digits (7 to 15 minutes on two cores)
 run: $(VENV)/.installed
 	$(BIN)/drlbench run suites/digits.yaml
 

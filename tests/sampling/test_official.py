@@ -16,7 +16,9 @@ from drlbench.errors import UserError
 from drlbench.flow.ode import SOLVERS
 from drlbench.sampling import official_sample, to_uint8_official
 
-FIXED_STEP, ADAPTIVE = 2e-5, 1e-3
+# An adaptive solver takes the steps that its error estimate asks for, at a relative tolerance of 1e-3: rounding moves
+# them, and the final states by 1.2e-3 of 5.8 on one sort of CPU (below 1e-3 on others). A scale 2 % off: by .07.
+FIXED_STEP, ADAPTIVE = 2e-5, 4e-3
 # SiT and RAE, JiT, REPA: how their golden entries are named.
 ENTRY = {
     "sit": r"(?P<method>ode_\w+?|sde_\w+?)_n(?P<steps>\d+)(?P<option>_cfg)?",
