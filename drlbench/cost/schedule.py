@@ -1,4 +1,4 @@
-"""How long a graph of stages takes on so many workers, and how long at least on any number of them."""
+"""The order of a graph of stages, how long it takes on so many workers, and how long at least on any number of them."""
 
 from __future__ import annotations
 
@@ -36,9 +36,7 @@ def schedule(nodes: Sequence[Node], seconds: Mapping[str, float], workers: int) 
     for key, upstream in waits.items():
         for other in upstream:
             users[other].append(key)
-    ahead: dict[str, float] = {}
-    for node in reversed(left):
-        ahead[node.key] = seconds[node.key] + max((ahead[u] for u in users[node.key]), default=0.0)
+    ahead = _ahead(left, seconds)
     missing = {key: len(upstream) for key, upstream in waits.items()}
     ready = [(-ahead[key], key) for key, count in missing.items() if not count]
     heapq.heapify(ready)
@@ -54,3 +52,25 @@ def schedule(nodes: Sequence[Node], seconds: Mapping[str, float], workers: int) 
             if not missing[user]:
                 heapq.heappush(ready, (-ahead[user], user))
     return Schedule(now, max(ahead.values(), default=0.0), sum(seconds[n.key] for n in left))
+
+
+def longest_first(nodes: Sequence[Node], seconds: Mapping[str, float]) -> list[Node]:
+    """The order of `schedule`: the stage with the longest way to go first; among equals, as they come.
+
+    Args:
+        nodes: inputs before users, and so are those returned.
+        seconds: of what is to be made; a stage without seconds is done, or nobody can count it.
+    """
+    ahead = _ahead(nodes, seconds)
+    return sorted(nodes, key=lambda node: -ahead[node.key])
+
+
+def _ahead(nodes: Sequence[Node], seconds: Mapping[str, float]) -> dict[str, float]:
+    """Key -> seconds of the longest chain that begins with a stage, itself included."""
+    ahead = {node.key: 0.0 for node in nodes}
+    for node in reversed(nodes):
+        ahead[node.key] += seconds.get(node.key, 0.0)
+        for _, key in (*node.inputs.values(), *node.after):
+            if key in ahead:
+                ahead[key] = max(ahead[key], ahead[node.key])
+    return ahead

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from drlbench.cost.estimate import host_memory, to_come
+from drlbench.cost.schedule import longest_first
 from drlbench.data.classes import in_words
 from drlbench.data.sources import survey
 from drlbench.errors import CellsFailed, IntegrityError, UserError, for_terminal
@@ -88,7 +89,8 @@ def perform(suite: Suite, plan: Plan, store: Store, folder: Path, options: Optio
         try:
             with watcher:
                 watcher.write("run", command=options.command, stages=len(nodes), workers=options.workers)
-                outcomes = execute(nodes, store, _executor(store, folder, plan, options), watcher)
+                order = longest_first(nodes, expected)
+                outcomes = execute(order, store, _executor(store, folder, plan, options), watcher)
                 watcher.reporting()
                 there = snapshot(folder)
                 record |= collect(plan, reader, folder)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from drlbench.cost.schedule import schedule
+from drlbench.cost.schedule import longest_first, schedule
 from drlbench.plan.node import Node
 
 
@@ -35,3 +35,12 @@ def test_a_diamond(workers: int, wall: float) -> None:
 def test_finished_stages_take_no_time() -> None:
     nodes = [node("a"), node("b", "a")]
     assert schedule(nodes, {"b": 2.0}, 1).wall == 2.0 and schedule(nodes, {}, 1).wall == 0.0
+
+
+def test_a_run_takes_the_stages_in_that_order() -> None:
+    """Encoders are listed before the base that the long chain begins with; a finished stage goes with what it feeds."""
+    tune, features = node("tune", "base", "done"), node("features", "encoder", "tune")
+    nodes = [node("encoder"), node("done"), node("base"), tune, features]
+    found = longest_first(nodes, {"encoder": 2, "base": 3, "tune": 5, "features": 1})
+    assert [n.key for n in found] == ["base", "done", "tune", "encoder", "features"]
+    assert longest_first(nodes, {}) == nodes

@@ -83,6 +83,17 @@ def test_a_run_of_what_is_there_makes_nothing_and_says_the_same(least: Least, tm
     assert {e["status"] for e in events if e["event"] == "end"} == {"cached"}
 
 
+def test_the_longest_way_goes_first(least: Least, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `plan` counts it; the plan's own order would take the short stage, whose cell comes first."""
+    short, long = least.cell("drl", 1.0).kl, least.cell("drl", 2.0).kl
+    assert short is not None and long is not None
+    forget(least, short, long)
+    monkeypatch.setattr(module, "to_come", lambda *_: ({short.key: 1.0, long.key: 100.0}, 0.0))
+    run(least, tmp_path / "run")
+    events = [json.loads(line) for line in (tmp_path / "run" / manifest.LOG).read_text().splitlines()]
+    assert [e["label"] for e in events if e["event"] == "start"] == [long.label, short.label]
+
+
 def test_a_failing_stage_takes_its_own_cell_and_no_other(
     least: Least, tmp_path: Path, faults: dict[str, Outcome | BaseException]
 ) -> None:
