@@ -1,11 +1,13 @@
 """A document to a typed suite, with every mistake that types and names can show.
 
-One mistake must not hide the others: what does not fit is taken out, and the rest is looked at as well.
+One mistake must not hide the others, nor be told twice: what does not fit is taken out, a misspelt key is read as what
+it must have meant, and the rest is looked at as well.
 """
 
 from __future__ import annotations
 
 import copy
+import difflib
 from collections.abc import Iterable
 from typing import Any
 
@@ -18,6 +20,7 @@ from drlbench.suite.references import cross_references
 from drlbench.suite.schema import SuiteSpec
 
 ATTEMPTS = 8  # taking out one mistake may show another around it
+CLOSE = 0.8  # similarity of two keys, of which one is then the other misspelt
 
 
 def read_spec(document: Document) -> tuple[SuiteSpec | None, list[Problem]]:
@@ -29,17 +32,53 @@ def read_spec(document: Document) -> tuple[SuiteSpec | None, list[Problem]]:
         try:
             spec = SuiteSpec.model_validate(values)
         except ValidationError as error:
-            found = problems_of(error, SuiteSpec)
-            new = [p for p in found if p.at not in removed]  # what was taken out is now missing, where it must be there
-            problems += new
+            meant = _misspelt(error, values)
+            found = [p for p in problems_of(error, SuiteSpec) if p.at not in meant.values()]  # not missing, after all
+            problems += [p for p in found if not _follows(p, removed)]
             values = copy.deepcopy(values)
-            if not all([_take_out(values, problem.at, removed) for problem in found]):
+            for at, other in meant.items():
+                beside = _at(values, at[:-1])
+                beside[other[-1]] = beside.pop(at[-1])
+            if not all([_take_out(values, problem.at, removed) for problem in found if problem.at not in meant]):
                 return None, problems
             continue
-        names = {repr(at[-1]) for at in removed}
-        known = [Problem(at, text) for at, text in cross_references(spec) if not any(n in text for n in names)]
+        told = [Problem(at, text) for at, text in cross_references(spec)]
+        known = [p for p in told if not _follows(p, removed) and not _names_any(p.message, [at[-1] for at in removed])]
         return spec, problems + known
     return None, problems
+
+
+def _follows(problem: Problem, removed: Iterable[Location]) -> bool:
+    """Whether it is about what was taken out: now missing itself, or an item or key of what stands there."""
+    deep = len(problem.at)
+    below = [at[deep:] for at in removed if at[:deep] == problem.at]
+    return any(not rest or isinstance(rest[0], int) or _names_any(problem.message, rest) for rest in below)
+
+
+def _names_any(text: str, parts: Iterable[str | int]) -> bool:
+    return any(isinstance(part, str) and (repr(part) in text or f"`{part}`" in text) for part in parts)
+
+
+def _misspelt(error: ValidationError, values: dict[str, Any]) -> dict[Location, Location]:
+    """Where an unknown key stands -> where it should: a valid key is close to it, and neither there nor meant twice."""
+    found: dict[Location, Location] = {}
+    for each in error.errors(include_url=False):
+        *within, key = each["loc"]
+        if each["type"] == "extra_forbidden" and isinstance(beside := _at(values, within), dict):
+            for near in difflib.get_close_matches(str(key), _valid_keys(SuiteSpec, within), n=1, cutoff=CLOSE):
+                if near not in beside and (*within, near) not in found.values():
+                    found[*within, key] = (*within, near)
+    return found
+
+
+def _at(values: Any, location: Iterable[str | int]) -> Any:
+    """What stands there, if anything does."""
+    for part in location:
+        try:
+            values = values[part]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return values
 
 
 def _take_out(values: dict[str, Any], at: Location, removed: set[Location]) -> bool:

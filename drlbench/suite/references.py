@@ -172,9 +172,8 @@ def _run(spec: SuiteSpec, name: str, run: RunSpec) -> Iterator[Found]:
             yield (*at, "with", other), unknown("reward", other, spec.rewards)
     if run.reward is not None and run.lambda_ is None:
         yield at, "a run with a reward needs `lambda`, the list of reward weights"
-    if run.rounds > 1 and not any(
-        n in spec.rewards and spec.rewards[n].kind == "discriminator" for n in [run.reward, *run.with_] if n
-    ):
+    terms = [spec.rewards.get(n) for n in (run.reward, *run.with_) if n is not None]
+    if run.rounds > 1 and not any(term is None or term.kind == "discriminator" for term in terms):
         kind = spec.algorithms[run.algorithm].kind if run.algorithm in spec.algorithms else ""
         if kind not in ALGORITHMS.names() or not getattr(ALGORITHMS.get(kind), "moves_with_start", False):
             yield (*at, "rounds"), "rounds re-fit a discriminator, and this run has none"

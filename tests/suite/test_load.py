@@ -70,6 +70,8 @@ BOMB = "a: &a [1,1,1,1,1,1,1,1,1,1]\n" + "".join(
 BAD = {
     "unknown key": (GOOD.replace("spaces:", "space:"), ":6:1", "did you mean 'spaces'"),
     "unknown nested key": (GOOD.replace("steps: 4,", "step: 4,"), ":21:12", "did you mean 'steps'"),
+    "misspelt key that others hang on": (GOOD.replace("algorithm: am, lambda: [1]", "algorithm: am, lamda: [1]"), ":19:71", "did you mean 'lambda'"),
+    "misspelt key that must be there": (GOOD.replace("suite: tiny", "suit: tiny"), ":1:1", "did you mean 'suite'"),
     "missing key": (GOOD.replace("data: {kind: digits}\n", ""), ":1:1", "the key 'data' is missing"),
     "wrong type": (GOOD.replace("n: 20", "n: many"), ":21:22", "valid integer"),
     "quoted number": (GOOD.replace("n: 20", "n: '20'"), ":21:22", "not '20'"),
@@ -111,6 +113,7 @@ def test_a_mistake_is_told_once_with_its_place(tmp_path: Path, name: str) -> Non
     assert caught.value.exit_code == 2
     assert f"{path}{place}:" in message
     assert hint in message
+    assert message.count(str(path)) == 1
     assert "Traceback" not in message
 
 
