@@ -1,7 +1,8 @@
 """The exact optimum's own path over lambda, to be drawn beside the family that aims at it.
 
 What a family could reach at each lambda without any error of training: the `tilt_*` rows of its cells. RL seeds of one
-base share a tilt; with several bases a point is their mean.
+base share a tilt; with several bases a point is their mean. An estimated FD is biased upwards as 1/n, and a tilt's n is
+its effective one: where that is far below a cell's, its distances are not drawn beside the cell's.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from drlbench.report.rundata import CellKey, RunData
 
 PREFIX = "tilt_"
 PLAIN = "none"  # the guidance under which a run writes its tilt
+SPARSE = " (its FD where it rests on a third as many effective samples as a cell, or more)"
+COMPARABLE = 1 / 3  # effective samples of a tilt for one of a cell: below, its FD has over three times the cell's bias
 
 
 def tilt_points(
@@ -40,8 +43,17 @@ def tilt_path(run: RunData, backbone: str, name: str, x: Axis, y: Axis) -> list[
     return [(lam, at[x.key], at[y.key]) for lam, at in found if x.key in at and y.key in at]
 
 
+def distance_stands(run: RunData, cell: CellKey, space: str) -> bool:
+    """Whether a cell's tilt rests on enough samples for its FD to stand beside the cell's own."""
+    share = run.row(cell, PLAIN, "", f"{PREFIX}effective_share")
+    own = run.row(cell, PLAIN, space, "fd")
+    return share is not None and own is not None and share.value * share.n >= COMPARABLE * own.n
+
+
 def _value(run: RunData, cell: CellKey, axis: Axis) -> float:
     if axis.kind == "kl" and run.cell_record(cell).start is not None:
+        return float("nan")
+    if axis.kind == "fd" and not distance_stands(run, cell, axis.space):
         return float("nan")
     row = run.row(cell, PLAIN, axis.space, f"{PREFIX}{axis.metric}")
     return float("nan") if row is None else row.value

@@ -29,6 +29,7 @@ def run(run_dir) -> RunData:
         if row.run in ("base+prl", "drl+prl"):
             for space, metric, value in (("classifier", "fd", 2.0), ("", "taste", -9.0), ("", "kl_nats", 0.5)):
                 rows.append(replace(row, space=space, metric=f"tilt_{metric}", value=value * row.lambda_))
+            rows.append(replace(row, metric="tilt_effective_share", value=0.5, n=row.n))
     record = found.record.model_copy(
         update={
             "cells": tuple(
@@ -44,6 +45,14 @@ def test_the_path_is_in_the_order_of_lambda_and_one_for_all_seeds(run: RunData) 
     assert tilt_path(run, "small", "base+prl", FD, TASTE) == [(0.25, 0.5, -2.25), (1.0, 2.0, -9.0)]
     assert tilt_path(run, "large", "base+prl", FD, TASTE) == []
     assert tilt_path(run, "small", "base+prl", Axis("contrast", "", "closer", "drift"), TASTE) == []
+
+
+def test_a_distance_of_too_few_effective_samples_is_not_drawn_beside_a_cells(run: RunData) -> None:
+    """At lambda 1 the tilt rests on a fifth as many as a cell has; its mean reward is as good as its interval says."""
+    few = {r: replace(r, value=0.2) for r in run.rows if r.metric == "tilt_effective_share" and r.lambda_ == 1.0}
+    thin = replace(run, rows=tuple(few.get(row, row) for row in run.rows))
+    assert tilt_path(thin, "small", "base+prl", FD, TASTE) == [(0.25, 0.5, -2.25)]
+    assert len(tilt_path(thin, "small", "base+prl", KL, TASTE)) == 2
 
 
 def test_a_kl_from_another_runs_model_is_not_one_from_the_base(run: RunData) -> None:

@@ -25,7 +25,7 @@ from drlbench.report.fronts import BASE, Axis, Front, axes, shown
 from drlbench.report.headline import preference_families
 from drlbench.report.rundata import SUBSET, RunData
 from drlbench.report.summary import all_fronts
-from drlbench.report.tilt_path import PLAIN, tilt_path
+from drlbench.report.tilt_path import PLAIN, SPARSE, tilt_path
 from drlbench.report.words import metric_name
 
 WIDE = 4  # panels in a row
@@ -92,7 +92,7 @@ def draw(run: RunData, guidance: str, name: str, caption: str, pairs: list[tuple
             if len(run.backbones) > 1:
                 panel.set_title(backbone, loc="left")
     traced = any(tilt_path(run, b, n, x, y) for b, x, y in panels for n in run.runs)
-    exact = "Dotted and hollow: the exact optimum at the same lambdas, without RL. " if traced else ""
+    exact = f"Dotted and hollow: the exact optimum at the same lambdas, without RL{SPARSE}. " if traced else ""
     footnote(
         figure,
         "Large marks: mean over seeds, path in order of lambda (small figures) from the model each run starts from; "
