@@ -30,7 +30,8 @@ def verdict(run: RunData, guidance: str, contests: list[Contest], signs: list[Ha
     topics = ["verdict", "alone", "alone"]
     for found in (fronts, alone, paid):
         if told := "; ".join(_gather(run, found)):
-            yield Sentence(topics.pop(0), "", told[0].upper() + told[1:] + ".")
+            named = told.partition(" ")[0] in run.runs  # a name is spelt as in the suite
+            yield Sentence(topics.pop(0), "", (told[0] if named else told[0].upper()) + told[1:] + ".")
     if caution := _caution(run, signs):
         yield Sentence("caution", "", caution)
 

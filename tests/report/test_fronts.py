@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import shutil
 
@@ -164,6 +165,13 @@ def test_the_verdict_says_it_short_and_a_failure_as_loudly(summary, tmp_path):
     assert short[2].startswith("Signs of reward hacking: on small")
     worse = summarise(read_run(_raised(tmp_path))).in_short()[1]
     assert "MULTIPLIES held-out FD by" in worse, worse
+
+
+def test_a_sentence_that_begins_with_a_runs_name_spells_it_as_the_suite_does(run):
+    record = run.record.model_copy(update={"cells": tuple(c for c in run.record.cells if c.backbone == "small")})
+    alone = dataclasses.replace(run, record=record, rows=[r for r in run.rows if r.backbone == "small"])
+    verdict, drl = summarise(alone).in_short()[:2]
+    assert verdict.startswith("Preference RL after drl") and drl.startswith("drl (lambda ")
 
 
 def _raised(folder):
