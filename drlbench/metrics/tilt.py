@@ -27,6 +27,7 @@ Array = NDArray[np.float64]
 Counts = NDArray[np.integer[Any]]
 
 SHARE_REFUSED, SHARE_FLAGGED = 0.01, 0.1  # of the samples that carry the weights
+DRAWS = 8  # of the start, where it is to have as few samples as a tilt
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,28 @@ class Tilt:
 
         The interval is that of the first-order expansion in the samples' weights, as for `frechet_distance`.
         """
+        distance, influence = self._frechet(as_features(features), Gaussian.of(reference, "reference"))
+        return self._measured(metric, distance, influence, counts, "lower")
+
+    def gain(self, metric: str, features: Any, reference: Any, counts: Counts, seed: int) -> Measurement:
+        """Frechet distance of the start over that of the tilt, both of as many samples as carry the tilt's weights.
+
+        An estimated distance of n samples is biased upwards as 1/n, and the tilt's n is its effective one: beside the
+        start's of all samples it would look far too large. The start's is the mean over `DRAWS` draws. The interval is
+        that of the ratio over the same samples, to first order.
+        """
         x, real = as_features(features), Gaussian.of(reference, "reference")
+        few = round(self.share * len(x))
+        start = Tilt.of(np.zeros(len(x)), self.labels)
+        drawn = [start.draw(few, seed + i) for i in range(DRAWS)]
+        before = float(np.mean([Tilt.of(np.zeros(few), self.labels[d])._frechet(x[d], real)[0] for d in drawn]))
+        (after, own), (_, common) = self._frechet(x, real), start._frechet(x, real)
+        ratio = before / after
+        influence = ratio * (common / before - own / after)
+        return first_order(metric, ratio, influence, counts, "higher", self.notes(), n=few)
+
+    def _frechet(self, x: Array, real: Gaussian) -> tuple[float, Array]:
+        """The distance, and its derivatives (n,) in the samples' weights."""
         same_dimension(x.shape[1], real.mean.size)
         p = self.weights / self.weights.sum()
         mean = p @ x
@@ -131,8 +153,7 @@ class Tilt:
         distance = float(gap @ gap + np.trace(covariance) + real.trace - 2.0 * scale.sum())
         half = (root @ vectors[:, kept]) / np.sqrt(scale)  # map of optimal transport = half halfT
         influence = 2.0 * centred @ gap + unbias * (np.square(centred).sum(1) - np.square(centred @ half).sum(1))
-        influence -= p @ influence
-        return self._measured(metric, distance, p * influence, counts, "lower")
+        return distance, p * (influence - p @ influence)
 
     def draw(self, count: int, seed: int) -> NDArray[np.intp]:
         """`count` sample indices, equally many of each class, without repetition, in the order of classes.

@@ -148,6 +148,11 @@ METRICS = {
         "self-normalised importance weights; `tilt_effective_share` is (sum w)^2 / (n sum w^2)",
         "ours",
     ),
+    "tilt_fd_gain": (
+        "what the exact optimum gains in FD: above 1 it is nearer to the train images than its start",
+        "FD of the start over FD of the tilt; the start has as many samples as the tilt effective ones (8 draws)",
+        "ours",
+    ),
     "tilt_gap_nats": ("distance to the exact optimum", "J_tilt - J = KL(model \\|\\| tilt)", "ours"),
     "nats_per_reward": ("what the reward's gain cost", "KL from the start / (E r - E_start r)", "ours"),
 }

@@ -16,6 +16,7 @@ from drlbench.report.fronts import Axis
 from drlbench.report.rundata import CellKey, RunData
 
 PREFIX = "tilt_"
+TILT_GAIN = f"{PREFIX}fd_gain"
 PLAIN = "none"  # the guidance under which a run writes its tilt
 SPARSE = " (its FD where it rests on a third as many effective samples as a cell, or more)"
 COMPARABLE = 1 / 3  # effective samples of a tilt for one of a cell: below, its FD has over three times the cell's bias
@@ -43,7 +44,7 @@ def tilt_path(run: RunData, backbone: str, name: str, x: Axis, y: Axis) -> list[
     return [(lam, at[x.key], at[y.key]) for lam, at in found if x.key in at and y.key in at]
 
 
-def distance_stands(run: RunData, cell: CellKey, space: str) -> bool:
+def _distance_stands(run: RunData, cell: CellKey, space: str) -> bool:
     """Whether a cell's tilt rests on enough samples for its FD to stand beside the cell's own."""
     share = run.row(cell, PLAIN, "", f"{PREFIX}effective_share")
     own = run.row(cell, PLAIN, space, "fd")
@@ -53,7 +54,7 @@ def distance_stands(run: RunData, cell: CellKey, space: str) -> bool:
 def _value(run: RunData, cell: CellKey, axis: Axis) -> float:
     if axis.kind == "kl" and run.cell_record(cell).start is not None:
         return float("nan")
-    if axis.kind == "fd" and not distance_stands(run, cell, axis.space):
+    if axis.kind == "fd" and not _distance_stands(run, cell, axis.space):
         return float("nan")
     row = run.row(cell, PLAIN, axis.space, f"{PREFIX}{axis.metric}")
     return float("nan") if row is None else row.value

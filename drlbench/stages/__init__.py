@@ -28,7 +28,7 @@ VERSIONS = {
     "preference": 4,
     "kl": 2,
     "trajectory": 1,
-    "tilt": 4,
+    "tilt": 5,
 }
 
 # JiT's velocity is clamped beyond, and one bound for all keeps the axis of the KL the same.

@@ -14,7 +14,7 @@ from drlbench.features.moments import Moments
 from drlbench.finetune.evaluations import rows as passes
 from drlbench.metrics.base import Evidence, Measurement
 from drlbench.metrics.bootstrap import resample_counts
-from drlbench.metrics.tilt import Tilt
+from drlbench.metrics.tilt import DRAWS, Tilt
 from drlbench.registry import METRICS
 from drlbench.rewards.scoring import score_images
 from drlbench.seeds import seed_of
@@ -72,6 +72,7 @@ def _in_space(job: Job, tilt: Tilt, space: str, counts: np.ndarray, labels: np.n
     found = [
         tilt.frechet(f"{PREFIX}fd", features, train, counts),
         tilt.frechet(f"{PREFIX}fd_val", features, held_out, counts),
+        tilt.gain(f"{PREFIX}fd_gain", features, train, counts, seed_of("tilt start", space)),
     ]
     drawn = tilt.draw(s["draw"], seed_of("tilt", space))
     evidence = Evidence(
@@ -107,6 +108,7 @@ def cost(of: Stage) -> Work:
         width = of.input(f"features:{space}").encoder().width
         # The suite's other distances are of as many samples as a cell has; FD is of all, to both sets of real images.
         flops = 2 * METRICS.get("fd").operations(n, train, heldout, width, s["resamples"])
+        flops += DRAWS * METRICS.get("fd").operations(n, train, heldout, width, 0)
         for name in s["metrics"]:
             flops += METRICS.get(name).operations(s["draw"], train, heldout, width, s["resamples"])
         work += of.host(flops * len(s["lambdas"]))

@@ -64,16 +64,11 @@ def test_a_backbone_of_a_size_that_is_drawn_is_named_instead(growing):
     assert "Not drawn: twin (as large as middle)." in said[1]
 
 
-@pytest.mark.parametrize(("share", "drawn"), [(1.0, True), (0.2, False)])
-def test_the_optimum_is_drawn_where_it_rests_on_enough_samples(growing, share, drawn):
-    """Half the FD of the base at every size, so a gain of 2."""
+def test_the_optimums_gain_is_drawn_dotted(growing):
     rows = list(growing.rows)
     for row in growing.rows:
-        if (row.run, row.guidance, row.metric) == ("base", "none", "fd"):
-            for other in {(r.lambda_, r.seed) for r in growing.rows if r.run == "drl"}:
-                beside = dataclasses.replace(row, run="drl", lambda_=other[0], seed=other[1])
-                rows.append(dataclasses.replace(beside, metric="tilt_fd", value=row.value / 2))
-                rows.append(dataclasses.replace(beside, space="", metric="tilt_effective_share", value=share))
+        if (row.run, row.guidance, row.metric, row.lambda_) == ("drl", "none", "fd", 1.0):
+            rows.append(dataclasses.replace(row, metric="tilt_fd_gain", value=COUNTS[row.backbone] / 1000))
     (picture,) = by_capacity(dataclasses.replace(growing, rows=rows), "none")
     dotted = [line.get_xydata() for line in picture.figure.axes[0].lines if line.get_linestyle() == ":"]
-    assert [np.allclose(path, [(c, 2.0) for c in COUNTS.values()]) for path in dotted] == [True] * drawn
+    assert [np.allclose(path, [(c, c / 1000) for c in COUNTS.values()]) for path in dotted] == [True]

@@ -167,6 +167,21 @@ def test_the_verdict_says_it_short_and_a_failure_as_loudly(summary, tmp_path):
     assert "MULTIPLIES held-out FD by" in worse, worse
 
 
+def test_the_ratios_show_what_the_optimum_gains_where_it_starts_from_the_base(run):
+    beside = [
+        dataclasses.replace(r, metric="tilt_fd_gain", value=1.75)
+        for r in run.rows
+        if (r.backbone, r.run, r.guidance, r.metric) == ("small", "drl", "none", "fd")
+    ]
+    assert {r.space for r in beside} == set(run.spaces)
+    for rows, count in ((run.rows, 0), ([*run.rows, *beside], len(run.spaces))):
+        (picture,) = fd_ratios(dataclasses.replace(run, rows=rows), "none")
+        axes = picture.figure.axes[run.backbones.index("small")]
+        upright = [float(x) for line in axes.lines if line.get_marker() == "|" for x in line.get_xdata()]
+        assert [x for x in upright if x == x] == [1.75] * count
+        assert any("Upright line" in t.get_text() for t in picture.figure.texts) is bool(count)
+
+
 def test_a_sentence_that_begins_with_a_runs_name_spells_it_as_the_suite_does(run):
     record = run.record.model_copy(update={"cells": tuple(c for c in run.record.cells if c.backbone == "small")})
     alone = dataclasses.replace(run, record=record, rows=[r for r in run.rows if r.backbone == "small"])

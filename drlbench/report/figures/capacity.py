@@ -24,7 +24,7 @@ from drlbench.report.figures.style import (
 from drlbench.report.fronts import BASE
 from drlbench.report.headline import headline_lambda
 from drlbench.report.rundata import RunData
-from drlbench.report.tilt_path import SPARSE, distance_stands
+from drlbench.report.tilt_path import PLAIN, TILT_GAIN
 
 SIZES = 3
 
@@ -60,11 +60,9 @@ def _picture(run: RunData, guidance: str, family: str, alike: dict[int, list[str
                     low, high = bounds(found)
                     if math.isfinite(low):
                         axes.plot([count, count], [low, high], color=look[name].light, lw=0.9, alpha=0.6)
-                tilt = mean_over_seeds(run, backbone, name, lambda_, guidance, space, "tilt_fd").value
-                base = mean_over_seeds(run, backbone, BASE, None, guidance, space, "fd").value
-                stands = all(distance_stands(run, c, space) for c in run.seeds(backbone, name, lambda_))
-                if math.isfinite(tilt) and math.isfinite(base) and tilt > 0 and stands:
-                    attainable.append((float(count), base / tilt))
+                optimum = mean_over_seeds(run, backbone, name, lambda_, PLAIN, space, TILT_GAIN).value
+                if math.isfinite(optimum) and optimum > 0:
+                    attainable.append((float(count), optimum))
             colour = look[name].light
             for trail, style, label in ((gained, "-", name), (attainable, ":", f"{name}, exact")):
                 if len(trail) > 1:
@@ -91,8 +89,9 @@ def _picture(run: RunData, guidance: str, family: str, alike: dict[int, list[str
     footnote(
         figure,
         "Above 1 is better than the base of that size. Solid: geometric mean over seeds, bars 95 % over seeds where "
-        f"there are several, over samples otherwise. Dotted: the exact optimum of the first round{SPARSE}. "
-        f"{DAGGER} held out. Guidance: {guidance}." + (f" Not drawn: {'; '.join(left_out)}." if left_out else ""),
+        "there are several, over samples otherwise. Dotted: the exact optimum of the first round, its start having as "
+        f"few samples as its effective ones. {DAGGER} held out. Guidance: {guidance}."
+        + (f" Not drawn: {'; '.join(left_out)}." if left_out else ""),
     )
     settle_and_name(figure, drawn)
     return Picture(f"capacity_{family}", f"What is gained over the base as a {family} network grows", figure)

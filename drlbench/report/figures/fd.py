@@ -33,8 +33,10 @@ from drlbench.report.figures.style import (
 from drlbench.report.fronts import BASE, family_points
 from drlbench.report.headline import headline_lambda
 from drlbench.report.rundata import CellKey, RunData
+from drlbench.report.tilt_path import PLAIN, TILT_GAIN
 from drlbench.report.words import metric_name
 
+EXACT = "Upright line: the exact optimum of the first round, its base having as few samples as its effective ones. "
 SEVEN = ("fd", "fd_val", "kd_x1000", "precision", "recall", "density", "coverage")
 
 
@@ -46,7 +48,7 @@ def fd_ratios(run: RunData, guidance: str) -> list[Picture]:
     look = run_styles(run)
     count = len(run.backbones)
     figure, grid = new_figure(min(11.0, 1.6 + 4.2 * count), 0.9 + 0.24 * len(names) * len(run.spaces) + 0.4, 1, count)
-    drawn = False
+    drawn = exact = False
     low, high = _ratio_limits(run, guidance, names)
     for axes, backbone in zip(grid[0], run.backbones, strict=True):
         ticks = []
@@ -70,6 +72,9 @@ def fd_ratios(run: RunData, guidance: str) -> list[Picture]:
                     axes.plot([e.low, e.high], [y, y], color=colour, lw=3, alpha=0.45, solid_capstyle="butt")
                 face = "white" if run.held_out_space(space) else colour
                 axes.plot([e.value], [y], look[name].marker, color=colour, mfc=face, ms=6)
+                optimum = _optimum(run, backbone, name, lambda_, space)
+                axes.plot([optimum], [y], "|", color=colour, ms=9, mew=1.4)
+                exact |= math.isfinite(optimum)
             axes.annotate(
                 space_name(run, space), (0.01, -(s * (len(own) + 1)) + 0.75), xycoords=("axes fraction", "data"),
                 va="center", fontsize=8.5, fontweight="bold", fontfamily=BOLD, annotation_clip=False,
@@ -88,10 +93,17 @@ def fd_ratios(run: RunData, guidance: str) -> list[Picture]:
     footnote(
         figure,
         f"Thick: 95 % sampling interval. Thin: over RL seeds, with an arrow where it goes on. {DAGGER}, hollow: held "
-        f"out. Guidance: {guidance}.",
+        f"out. {EXACT if exact else ''}Guidance: {guidance}.",
     )
     caption = "FD of the base divided by FD of each run, one dot per run and feature space, with intervals"
     return [Picture("fd_ratio", caption, figure)] if drawn else []
+
+
+def _optimum(run: RunData, backbone: str, name: str, lambda_: float | None, space: str) -> float:
+    """What the exact optimum of a run's objective gains over its start; of a run that starts from the base only."""
+    if any(run.cell_record(c).start is not None for c in run.seeds(backbone, name, lambda_)):
+        return math.nan
+    return mean_over_seeds(run, backbone, name, lambda_, PLAIN, space, TILT_GAIN).value
 
 
 def _ratio_limits(run: RunData, guidance: str, names: list[str]) -> tuple[float, float]:
@@ -103,7 +115,8 @@ def _ratio_limits(run: RunData, guidance: str, names: list[str]) -> tuple[float,
         lambda_ = headline_lambda(run, backbone, name, guidance)
         for space in run.spaces:
             e = fd_ratio(run, backbone, name, lambda_, guidance, space).estimate
-            ends += [v for v in (e.value, e.low, e.high) if math.isfinite(v) and v > 0]
+            optimum = _optimum(run, backbone, name, lambda_, space)
+            ends += [v for v in (e.value, e.low, e.high, optimum) if math.isfinite(v) and v > 0]
             over_seeds += [v for v in (e.seed_low, e.seed_high) if math.isfinite(v)]
     low, high = min(ends), max(ends)
     ends += [min(max(v, low / 2), 2 * high) for v in over_seeds]
