@@ -10,6 +10,7 @@ Shapes: n base samples, D dimensions, R resamples, C classes.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -125,7 +126,7 @@ class Tilt:
 
         An estimated distance of n samples is biased upwards as 1/n, and the tilt's n is its effective one: beside the
         start's of all samples it would look far too large. The start's is the mean over `DRAWS` draws. The interval is
-        that of the ratio over the same samples, to first order.
+        that of the log of the ratio over the same samples, to first order.
         """
         x, real = as_features(features), Gaussian.of(reference, "reference")
         few = round(self.share * len(x))
@@ -133,9 +134,11 @@ class Tilt:
         drawn = [start.draw(few, seed + i) for i in range(DRAWS)]
         before = float(np.mean([Tilt.of(np.zeros(few), self.labels[d])._frechet(x[d], real)[0] for d in drawn]))
         (after, own), (_, common) = self._frechet(x, real), start._frechet(x, real)
-        ratio = before / after
-        influence = ratio * (common / before - own / after)
-        return first_order(metric, ratio, influence, counts, "higher", self.notes(), n=few)
+        log = first_order(metric, math.log(before / after), common / before - own / after, counts, "higher", n=few)
+        value, low, high = (math.exp(v) for v in (log.value, log.low, log.high))
+        replicates = None if log.replicates is None else np.exp(log.replicates)
+        notes = (*log.notes, *self.notes())
+        return Measurement(metric, value, low, high, few, "higher", replicates, notes, log.details)
 
     def _frechet(self, x: Array, real: Gaussian) -> tuple[float, Array]:
         """The distance, and its derivatives (n,) in the samples' weights."""
