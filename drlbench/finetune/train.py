@@ -27,6 +27,7 @@ from drlbench.finetune.ranks import gathered, largest, world
 from drlbench.store.atomic import file_sha256, write_bytes, write_json, write_text
 
 METRICS = "metrics.jsonl"
+LEAST, SPARING = 30.0, 50  # seconds between two checkpoints, and how many times what the last one took
 
 
 def train(
@@ -42,7 +43,8 @@ def train(
         algorithm: freshly built; with a checkpoint in `checkpoint_dir` it continues exactly where that one was.
         updates: total number of updates.
         checkpoint_dir: none: nothing is saved. The same folder for all ranks.
-        checkpoint_seconds: at most this long between checkpoints (longer while a large buffer is in use).
+        checkpoint_seconds: at most this long between checkpoints (longer while a large buffer is in use); less where
+            one is written quickly, since a kill takes what came after it.
         on_step: called with each finished row; it may add to the row (held-out metrics).
 
     Returns:
@@ -62,7 +64,7 @@ def train(
     on_cpu = next(algorithm.policy.parameters()).device.type == "cpu"
     clock = time.process_time if on_cpu else time.monotonic
     spent = rows[-1]["seconds"] if rows else 0.0
-    saved_at, saved_rows = time.monotonic(), len(rows)
+    saved_at, saved_rows, took = time.monotonic(), len(rows), 0.0
     while len(rows) < updates:
         start = clock()
         row: dict[str, Any] = dict(algorithm.step())
@@ -78,11 +80,12 @@ def train(
         if folder is not None and leads:
             with (folder / METRICS).open("a") as live:
                 live.write(json.dumps(row) + "\n")
-        due = time.monotonic() - saved_at >= checkpoint_seconds
+        due = (began := time.monotonic()) - saved_at >= min(checkpoint_seconds, max(LEAST, SPARING * took))
         # Clocks differ from rank to rank, so the first one asks all others.
         if folder is not None and largest(due and algorithm.cheap_to_save()):
             _save(algorithm, folder, rows)
             saved_at, saved_rows = time.monotonic(), len(rows)
+            took = saved_at - began
     if folder is not None and saved_rows < len(rows):
         _save(algorithm, folder, rows)
     return rows

@@ -120,6 +120,18 @@ def test_checkpoints_keep_to_the_clock(tmp_path: Path, monkeypatch: pytest.Monke
     assert saved == [3, 6, 9, 12]
 
 
+def test_checkpoints_that_are_written_quickly_come_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each takes a second here: the first after 2, the others after 4 times what the last one took."""
+    now = iter(range(10_000))
+    monkeypatch.setattr(driver, "time", SimpleNamespace(monotonic=lambda: next(now), process_time=time.process_time))
+    monkeypatch.setattr(driver, "LEAST", 2.0)
+    monkeypatch.setattr(driver, "SPARING", 4)
+    saved: list[int] = []
+    monkeypatch.setattr(driver, "_save", lambda algorithm, folder, rows: saved.append(len(rows)))
+    train(fresh(), 13, tmp_path)
+    assert saved == [2, 6, 10, 13]
+
+
 def test_what_on_step_adds_is_kept(tmp_path: Path) -> None:
     def add(row: dict[str, float]) -> None:
         row["held_out"] = row["update"] * 2.0
