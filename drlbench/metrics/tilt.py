@@ -129,7 +129,7 @@ class Tilt:
         that of the log of the ratio over the same samples, to first order.
         """
         x, real = as_features(features), Gaussian.of(reference, "reference")
-        few = round(self.share * len(x))
+        few = max(2, round(self.share * len(x)))
         start = Tilt.of(np.zeros(len(x)), self.labels)
         drawn = [start.draw(few, seed + i) for i in range(DRAWS)]
         before = float(np.mean([Tilt.of(np.zeros(few), self.labels[d])._frechet(x[d], real)[0] for d in drawn]))

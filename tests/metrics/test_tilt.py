@@ -60,6 +60,14 @@ def test_the_gain_is_that_of_two_gaussians() -> None:
     assert flat.value == pytest.approx(1.0, rel=1e-9) and flat.high - flat.low < 1e-6
 
 
+def test_a_weight_that_one_sample_carries_is_compared_with_two() -> None:
+    """One sample has no spread."""
+    tilt = Tilt.of(np.where(np.arange(20) == 3, 8.0, 0.0), np.zeros(20, dtype=np.int64))
+    x = np.random.default_rng(0).normal(size=(20, 2))
+    assert round(tilt.share * 20) == 1
+    assert tilt.gain("gain", x, x[::-1] + 1.0, resample_counts(20, 5), 0).n == 2
+
+
 def test_the_gain_does_not_take_few_effective_samples_for_a_loss() -> None:
     """400 samples of 40 dimensions, real ones as far as the mean of the tilt: a gain, which all samples hide."""
     rng = np.random.default_rng(3)

@@ -61,7 +61,7 @@ def _picture(run: RunData, guidance: str, family: str, alike: dict[int, list[str
                     if math.isfinite(low):
                         axes.plot([count, count], [low, high], color=look[name].light, lw=0.9, alpha=0.6)
                 optimum = mean_over_seeds(run, backbone, name, lambda_, PLAIN, space, TILT_GAIN).value
-                if math.isfinite(optimum) and optimum > 0:
+                if math.isfinite(optimum):
                     attainable.append((float(count), optimum))
             colour = look[name].light
             for trail, style, label in ((gained, "-", name), (attainable, ":", f"{name}, exact")):
