@@ -85,5 +85,6 @@ SuitePath = Annotated[
 ]
 RunPath = Annotated[Path, typer.Argument(help="A run's folder, e.g. reports/digits.", autocompletion=runs)]
 CellsOption = Annotated[
-    str, typer.Option("--cells", help="Only cells whose id matches this pattern.", autocompletion=cells)
+    list[str],
+    typer.Option("--cells", help="Only cells whose id matches this pattern, or one of several.", autocompletion=cells),
 ]

@@ -78,7 +78,7 @@ def compare(
     ] = "never",
     every: Annotated[bool, typer.Option("--all", help="Every number, not the summary alone.")] = False,
     metrics: Annotated[str, typer.Option("--metrics", help="Only these, comma-separated.")] = "*",
-    cells: CellsOption = "*",
+    cells: CellsOption = [],  # noqa: B006 - typer reads the default and never changes it
     out: Annotated[Path | None, typer.Option("--out", help="Folder for compare.csv and compare.html.")] = None,
 ) -> None:
     """Compare two runs, or a run with a baseline, paired by seed."""
@@ -90,7 +90,7 @@ def compare(
 
     if fail_on not in ("never", "regress"):
         raise UserError(f"--fail-on {fail_on!r}: valid are never and regress")
-    found = paired(first, second, baseline, metrics, cells)
+    found = paired(first, second, baseline, metrics, tuple(cells))
     if out is not None:
         atomic.write_text(out / "compare.csv", to_csv(found))
         atomic.write_text(out / "compare.html", render_comparison(found))

@@ -27,7 +27,7 @@ def run(
     out: Annotated[Path | None, typer.Option("--out", help="Run folder (default reports/<suite>).")] = None,
     store: StoreOption = DEFAULT_STORE,
     overrides: SetOption = [],  # noqa: B006 - typer reads the default and never changes it
-    cells: CellsOption = "*",
+    cells: CellsOption = [],  # noqa: B006 - typer reads the default and never changes it
     executor: Annotated[str, typer.Option("--executor", help="local, or ray (drlbench[ray]).")] = "local",
     address: Annotated[
         str | None, typer.Option("--address", help="Ray cluster: auto, HOST:PORT or ray://HOST:PORT (default: here).")
@@ -85,7 +85,7 @@ def run(
     if tracker:
         check_tracker(tracker)
     check_ready(loaded, offline)
-    partial = limit is not None or cells != "*"
+    partial = limit is not None or bool(cells)
     command = shlex.join(["drlbench", *sys.argv[1:]])
     count = workers or default_workers(device, ranks, gpus)
     if executor == "ray":
@@ -100,10 +100,10 @@ def run(
             if rank > 0:
                 return torchrun.serve(device)
             done = perform(
-                loaded, lay_out(loaded, cells, limit), open_store(store), folder, replace(options, workers=1)
+                loaded, lay_out(loaded, *cells, limit=limit), open_store(store), folder, replace(options, workers=1)
             )
     else:
-        done = perform(loaded, lay_out(loaded, cells, limit), open_store(store), folder, options)
+        done = perform(loaded, lay_out(loaded, *cells, limit=limit), open_store(store), folder, options)
     headline = done.summary.in_short()
     if as_json:
         print(json.dumps({"run": str(folder), "status": done.record["status"], "headline": headline}, indent=1))
@@ -119,12 +119,10 @@ def status(folder: RunPath, as_json: JsonOption = False) -> None:
     print(json.dumps(state.to_json(), indent=1) if as_json else state.to_text())
 
 
-def _announce(suite: Suite, pattern: str, folder: Path) -> None:
+def _announce(suite: Suite, patterns: list[str], folder: Path) -> None:
     """What a run will make, and where."""
-    from fnmatch import fnmatchcase
+    from drlbench.suite.cells import cells, matches
 
-    from drlbench.suite.cells import cells
-
-    count = sum(fnmatchcase(c.id, pattern) for c in cells(suite.spec))
+    count = sum(matches(c.id, patterns) for c in cells(suite.spec))
     what = f"{suite.spec.suite}: {count} cells to {folder}; laying out their stages and counting what they cost"
     print(what, file=sys.stderr, flush=True)

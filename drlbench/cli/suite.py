@@ -42,7 +42,7 @@ def plan(
     suite: SuitePath = Path("digits"),
     store: StoreOption = DEFAULT_STORE,
     overrides: SetOption = [],  # noqa: B006 - typer reads the default and never changes it
-    cells: CellsOption = "*",
+    cells: CellsOption = [],  # noqa: B006 - typer reads the default and never changes it
     device: Annotated[
         str | None, typer.Option("--device", help="cpu or cuda, to estimate for (default: what is here).")
     ] = None,
@@ -70,15 +70,15 @@ def plan(
     loaded = load_suite(suite, tuple(overrides))
     where = device or ("cuda" if gpus or has_gpu() else "cpu")
     each = gpus or workers or default_workers(where)
-    whole = lay_out(loaded, absent_ok=True) if cells != "*" else None
+    whole = lay_out(loaded, absent_ok=True) if cells else None
     without: dict[str, Plan | None] = {}
     for one in overrides:
         others = tuple(text for text in overrides if text != one)
         try:
-            without[one] = lay_out(load_suite(suite, others), cells, absent_ok=True)
+            without[one] = lay_out(load_suite(suite, others), *cells, absent_ok=True)
         except UserError:
             without[one] = None
-    chosen = lay_out(loaded, cells, absent_ok=True)
+    chosen = lay_out(loaded, *cells, absent_ok=True)
     with uncollected():
         table = cost_table(chosen, open_store(store), where, nodes * each, whole, nodes, without)
     if as_json:

@@ -7,8 +7,6 @@ base -> (reward -> finetune) x rounds -> samples -> features -> scores
 
 from __future__ import annotations
 
-from fnmatch import fnmatchcase
-
 from drlbench.errors import UserError, did_you_mean, shown
 from drlbench.garbage import uncollected
 from drlbench.plan.graph import CellPlan, Plan
@@ -16,27 +14,28 @@ from drlbench.plan.measure import measure, measure_data, sampling
 from drlbench.plan.models import base, begun, judge, model
 from drlbench.plan.node import Node
 from drlbench.plan.tilt import tilt
-from drlbench.suite.cells import Cell, guide
+from drlbench.suite.cells import Cell, guide, matches
 from drlbench.suite.load import Suite
 from drlbench.suite.schema import GuidanceSpec
 
 
-def lay_out(suite: Suite, pattern: str = "*", limit: int | None = None, absent_ok: bool = False) -> Plan:
+def lay_out(suite: Suite, *patterns: str, limit: int | None = None, absent_ok: bool = False) -> Plan:
     """Lay out every stage of a suite.
 
     Args:
-        pattern: ids of the cells to make, with * and ?. A cell that another one starts from is made with it.
+        patterns: of ids of the cells to make, with * and ?; none: all. What a cell starts from is made with it.
         limit: the first so many of them only.
         absent_ok: plan without the images too, where they are not here.
 
     Raises:
-        UserError: no cell matches. MissingPrerequisite: the images are not here.
+        UserError: a pattern matches no cell. MissingPrerequisite: the images are not here.
     """
-    wanted = [c for c in suite.cells if fnmatchcase(c.id, pattern)][:limit]
-    if not wanted:
-        names = [c.id for c in suite.cells]
-        near = did_you_mean(pattern, names[:1000]) or f": ids look like '{names[0]}' and '{names[-1]}'"
-        raise UserError(f"--cells '{shown(pattern)}' matches none of the {len(names)} cells{near}")
+    wanted = [c for c in suite.cells if matches(c.id, patterns)][:limit]
+    for pattern in patterns:
+        if not any(matches(c.id, (pattern,)) for c in suite.cells):
+            names = [c.id for c in suite.cells]
+            near = did_you_mean(pattern, names[:1000]) or f": ids look like '{names[0]}' and '{names[-1]}'"
+            raise UserError(f"--cells '{shown(pattern)}' matches none of the {len(names)} cells{near}")
     if suite.images.absent is not None and not absent_ok:
         raise suite.images.absent
     graph = begun(suite)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -70,7 +70,7 @@ class Comparison:
 
 
 def compare(
-    run_a: Path, run_b: Path | None = None, baseline: Path | None = None, metrics: str = "*", cells: str = "*"
+    run_a: Path, run_b: Path | None = None, baseline: Path | None = None, metrics: str = "*", cells: Sequence[str] = ()
 ) -> Comparison:
     """Compare run A (old) with run B (new), or a baseline (old) with run A (new).
 
@@ -79,7 +79,7 @@ def compare(
         run_b: another, or None when a baseline is given.
         baseline: a results.csv of a released run (a folder holding one is as good).
         metrics: comma-separated names of metrics to compare; `*` for all.
-        cells: pattern of cell ids to compare.
+        cells: patterns of the cell ids to compare; none: all.
 
     Raises:
         UserError: neither or both of `run_b` and `baseline` are given, or the two have no number in common.
@@ -102,7 +102,7 @@ def compare(
     return Comparison(*names, changes, told, tuple(_notes(old, new, changes)), old, new)
 
 
-def _wanted(old: RunData, new: RunData, metrics: str, cells: str) -> Callable[[Row], bool]:
+def _wanted(old: RunData, new: RunData, metrics: str, cells: Sequence[str]) -> Callable[[Row], bool]:
     known = dict.fromkeys(r.metric for r in (*old.rows, *new.rows))
     asked = [m.strip() for m in metrics.split(",") if m.strip()]
     for name in (n for n in asked if n != "*" and n not in known):
@@ -110,7 +110,8 @@ def _wanted(old: RunData, new: RunData, metrics: str, cells: str) -> Callable[[R
 
     def take(row: Row) -> bool:
         key = CellKey(row.backbone, row.run, row.lambda_, row.seed)
-        return row.run != DATA and ("*" in asked or row.metric in asked) and fnmatchcase(key.id, cells)
+        chosen = not cells or any(fnmatchcase(key.id, pattern) for pattern in cells)
+        return row.run != DATA and ("*" in asked or row.metric in asked) and chosen
 
     return take
 

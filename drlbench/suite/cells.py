@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 from drlbench.suite.parts import PolicySpec
 from drlbench.suite.schema import GuidanceSpec, RunSpec, SuiteSpec
@@ -33,6 +35,11 @@ class Cell:
     def id(self) -> str:
         weight = "" if self.lambda_ is None else f"/lambda={in_short(self.lambda_)}"
         return f"{self.backbone}/{self.run}{weight}/seed={self.seeds}"
+
+
+def matches(identifier: str, patterns: Sequence[str]) -> bool:
+    """Whether a cell's id fits one of the patterns, which have * and ?; none: every id."""
+    return not patterns or any(fnmatchcase(identifier, pattern) for pattern in patterns)
 
 
 def in_short(weight: float) -> str:

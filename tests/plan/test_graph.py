@@ -42,8 +42,16 @@ def test_many_cells_share_their_settings() -> None:
     assert gc.isenabled()
 
 
+def test_cells_of_several_patterns_are_made_in_the_order_of_the_suite() -> None:
+    suite = load_suite("digits-small")
+    chosen = [plan.cell.id for plan in lay_out(suite, "sit/drl/lambda=2/*", "*/base/*").cells]
+    assert chosen == ["sit/base/seed=0.0", "sit/drl/lambda=2/seed=0.0"]
+
+
 def test_a_pattern_that_fits_no_cell_is_told() -> None:
     suite = load_suite("digits-small")
+    with pytest.raises(UserError, match=r"--cells 'sit/drll\*' matches none of the"):
+        lay_out(suite, "sit/base/*", "sit/drll*")
     with pytest.raises(UserError, match="matches none of the"):
         lay_out(suite, "sit/drll*")
     with pytest.raises(UserError, match=r"ids look like 'sit/base/seed=0\.0'"):

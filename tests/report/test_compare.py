@@ -146,7 +146,7 @@ def test_one_seed_alone_must_move_far(run_dir, tmp_path):
 
 def test_filters_choose_what_is_judged(run_dir, shifted):
     assert not compare(run_dir, shifted, metrics="recall, coverage").regressed
-    found = compare(run_dir, shifted, cells="small/sft/*")
+    found = compare(run_dir, shifted, cells=("small/sft/*",))
     assert {(c.backbone, c.run) for c in found.changes} == {("small", "sft")} and found.regressed
     with pytest.raises(UserError, match=r"neither run has 'recal'.*did you mean 'recall'"):
         compare(run_dir, shifted, metrics="recal")
