@@ -25,6 +25,7 @@ from drlbench.report.rundata import RunData
 from drlbench.report.scorecard import RULE, minutes
 from drlbench.report.summary import INTERVAL_RULE, REFERENCE_RULE, Summary, told_guidances
 from drlbench.report.tables import checkpoint_rows, printed_keys, printed_table
+from drlbench.report.tilt_path import SPARSE
 from drlbench.report.words import digits, family, interval, lambda_text, percent, seeds
 
 SCRIPTS = (
@@ -66,6 +67,7 @@ def render(run: RunData, summary: Summary, pictures: dict[str, tuple[str, str]])
             card=summary.scorecard,
             one_seed=all(x.seeds <= 1 for x in summary.scorecard.lines),
             card_rule=RULE,
+            sparse=SPARSE,
             counts=_counts(run),
             tables=[(g, printed_table(run, g)) for g in _tabled(run)],
             table_spaces=["", "", "", "", *(s for s, _ in printed_keys(run))],

@@ -18,8 +18,8 @@ from drlbench.report.rundata import CellKey, RunData
 PREFIX = "tilt_"
 TILT_GAIN = f"{PREFIX}fd_gain"
 PLAIN = "none"  # the guidance under which a run writes its tilt
-SPARSE = " (its FD where it rests on a third as many effective samples as a cell, or more)"
 COMPARABLE = 1 / 3  # effective samples of a tilt for one of a cell: below, its FD has over three times the cell's bias
+SPARSE = f" (its FD where it rests on at least {100 * COMPARABLE:.0f} % as many effective samples as a cell)"
 
 
 def tilt_points(
