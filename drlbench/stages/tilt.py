@@ -108,7 +108,8 @@ def cost(of: Stage) -> Work:
         width = of.input(f"features:{space}").encoder().width
         # The suite's other distances are of as many samples as a cell has; FD is of all, to both sets of real images.
         flops = 2 * METRICS.get("fd").operations(n, train, heldout, width, s["resamples"])
-        flops += DRAWS * METRICS.get("fd").operations(n, train, heldout, width, 0)
+        # Its gain: its own distance again, the start's, and that of every draw of the start.
+        flops += (2 + DRAWS) * METRICS.get("fd").operations(n, train, heldout, width, 0)
         for name in s["metrics"]:
             flops += METRICS.get(name).operations(s["draw"], train, heldout, width, s["resamples"])
         work += of.host(flops * len(s["lambdas"]))

@@ -36,7 +36,9 @@ from drlbench.report.rundata import CellKey, RunData
 from drlbench.report.tilt_path import PLAIN, TILT_GAIN
 from drlbench.report.words import metric_name
 
-EXACT = "Upright line: the exact optimum of the first round, its base having as few samples as its effective ones. "
+EXACT = (
+    "Upright line, of runs that start from the base: the exact optimum of round 1, against as few samples of the base. "
+)
 SEVEN = ("fd", "fd_val", "kd_x1000", "precision", "recall", "density", "coverage")
 
 
