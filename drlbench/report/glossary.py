@@ -179,7 +179,7 @@ def document() -> str:
         "",
         "## Intervals",
         "`low`, `high`: the samples drawn again, the checkpoint fixed (paired bootstrap). The page, `table.csv` and",
-        "`summary.json` also say one over RL seeds where there are two or more: Student t over the seeds, plus the",
+        "`summary.json` also say one over seeds where there are two or more: Student t over the seeds, plus the",
         "sampling noise that seeds share. Coverage of both: `precision.md`.",
         "",
         "## Scorecard and verdict",

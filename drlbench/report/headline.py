@@ -99,9 +99,7 @@ def _distances(run: RunData, backbone: str, guidance: str) -> Iterator[str]:
             ratio = fd_ratio(run, backbone, name, lambda_, guidance, space).estimate
             if not math.isfinite(ratio.value):
                 continue
-            where = "not trained in" if run.held_out_space(space) else "its reward looks through it"
-            if kin := run.kin(space):
-                where = f"not trained in, but kin: it learned from {kin}"
+            where = _standing(run, backbone, name, lambda_, space)
             control = fd_ratio(run, backbone, CONTROL, None, guidance, space).estimate
             beside = f"; {CONTROL} control {times(control.value)}" if math.isfinite(control.value) else ""
             moved = _moved(ratio, f"FD in the {space} space ({where})")
@@ -114,6 +112,16 @@ def _distances(run: RunData, backbone: str, guidance: str) -> Iterator[str]:
             )
 
 
+def _standing(run: RunData, backbone: str, name: str, lambda_: float | None, space: str) -> str:
+    """What a space is to a family: held out, kin of what its reward saw, or looked through, by it or by others only."""
+    rewards = {r for cell in run.seeds(backbone, name, lambda_) for r in run.optimised(cell)}
+    own = {encoder for reward in rewards for encoder in run.reward_record(reward).encoders}
+    if not run.held_out_space(space):
+        return "its reward looks through it" if space in own else "not held out: this suite trains through it"
+    kin = run.kin(space) if own else ""
+    return f"not trained in, but kin: it learned from {kin}" if kin else "not trained in"
+
+
 def _moved(ratio: Estimate, what: str) -> str:
     low, high = (ratio.low, ratio.high) if math.isfinite(ratio.low) else (ratio.value, ratio.value)
     if low <= 1 <= high:
@@ -122,7 +130,7 @@ def _moved(ratio: Estimate, what: str) -> str:
     if ratio.n_seeds < 2:
         way = "lower" if low > 1 else "HIGHER"
         return f"in this run: {what} is {times(shown.value)} {way} {with_intervals(shown)}"
-    unsettled = ", not settled over RL seeds," if shown.seed_low <= 1 else ""
+    unsettled = ", not settled over seeds," if shown.seed_low <= 1 else ""
     return f"{'lowers' if low > 1 else 'RAISES'} {what} {times(shown.value)} {with_intervals(shown)}{unsettled}"
 
 

@@ -47,7 +47,7 @@ def seeds(n: int) -> str:
 
 
 def with_intervals(e: Estimate, significant: int = 3) -> str:
-    """`(95 % 2.6 to 3.2; over seeds 1.9 to 4.4; 2 seeds)`: sampling interval first, then the one over RL seeds."""
+    """`(95 % 2.6 to 3.2; over seeds 1.9 to 4.4; 2 seeds)`: sampling interval first, then the one over seeds."""
     parts = []
     if text := interval(e.low, e.high, significant):
         parts.append(f"{'sampling only, ' if e.n_seeds == 1 else ''}95 % {text}")

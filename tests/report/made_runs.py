@@ -228,6 +228,7 @@ def run_json(cells: list, names: dict) -> dict:
                 "kind": "discriminator",
                 "held_out": False,
                 "description": "likeness to the data",
+                "encoders": ["pixels"],
                 "signature": "sig-d",
                 "report": {"auc": 0.89},
             },

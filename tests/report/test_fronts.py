@@ -157,6 +157,18 @@ def test_the_headline_says_numbers_and_failures(summary, tmp_path):
     assert any("RAISES FD in the classifier space" in s.text for s in worse.headline)
 
 
+def test_a_space_is_called_looked_through_only_by_runs_whose_own_reward_does(run):
+    def said(data):
+        return [
+            s.text for s in summarise(data).headline if s.text.startswith("drl") and "FD in the pixels space" in s.text
+        ]
+
+    assert all("(its reward looks through it)" in text for text in said(run)) and said(run)
+    cells = tuple(c.model_copy(update={"optimised": ()}) for c in run.record.cells)  # as DDO's, which have no reward
+    without = dataclasses.replace(run, record=run.record.model_copy(update={"cells": cells}))
+    assert all("(not held out: this suite trains through it)" in text for text in said(without)) and said(without)
+
+
 def test_the_verdict_says_it_short_and_a_failure_as_loudly(summary, tmp_path):
     short = summary.in_short()
     ahead = "reference RL after drl (drl+prl) is ahead of preference RL alone (base+prl) in judge against FD"

@@ -94,7 +94,7 @@ def fd_ratios(run: RunData, guidance: str) -> list[Picture]:
         axes.set_xlabel("FD of base / FD of run (right is better)")
     footnote(
         figure,
-        f"Thick: 95 % sampling interval. Thin: over RL seeds, with an arrow where it goes on. {DAGGER}, hollow: held "
+        f"Thick: 95 % sampling interval. Thin: over seeds, with an arrow where it goes on. {DAGGER}, hollow: held "
         f"out. {EXACT if exact else ''}Guidance: {guidance}.",
     )
     caption = "FD of the base divided by FD of each run, one dot per run and feature space, with intervals"
