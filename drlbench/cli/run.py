@@ -85,7 +85,7 @@ def run(
     if tracker:
         check_tracker(tracker)
     check_ready(loaded, offline)
-    partial = limit is not None or bool(cells)
+    partial = limit is not None or (bool(cells) and "*" not in cells)
     command = shlex.join(["drlbench", *sys.argv[1:]])
     count = workers or default_workers(device, ranks, gpus)
     if executor == "ray":
