@@ -49,7 +49,7 @@ def run(
     ] = None,
     offline: OfflineOption = False,
     limit: Annotated[
-        int | None, typer.Option("--limit", min=1, help="First N cells only; marks the result partial.")
+        int | None, typer.Option("--limit", min=1, help="First N cells only; the result is partial if there are more.")
     ] = None,
     repair: Annotated[
         bool, typer.Option("--repair", help="First make again what is damaged, and what was made from it.")
@@ -85,14 +85,13 @@ def run(
     if tracker:
         check_tracker(tracker)
     check_ready(loaded, offline)
-    partial = limit is not None or (bool(cells) and "*" not in cells)
     command = shlex.join(["drlbench", *sys.argv[1:]])
     count = workers or default_workers(device, ranks, gpus)
     if executor == "ray":
         from drlbench.run.executors.ray import connect
 
         count = connect(address, count, device, ranks, gpus)
-    options = Options(count, device, command, partial, ranks, tracker, repair, executor, gpus)
+    options = Options(count, device, command, ranks, tracker, repair, executor, gpus)
     if torchrun.started():
         if gpus or ranks > 1:
             raise UserError("--gpus and --ranks start processes themselves; under torchrun leave them out")

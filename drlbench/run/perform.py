@@ -47,7 +47,6 @@ class Options:
     workers: int
     device: str
     command: str
-    partial: bool
     ranks: int = 1
     tracker: str | None = None
     repair: bool = False
@@ -96,7 +95,8 @@ def perform(suite: Suite, plan: Plan, store: Store, folder: Path, options: Optio
                 record |= collect(plan, reader, folder)
                 damaged = {key: f"{plan.nodes[key].label}: {why}" for key, why in reader.damaged.items()}
                 causes = _mark_failures(record["cells"], plan, outcomes, damaged)
-                status = "failed" if causes else "partial" if options.partial else "complete"
+                partial = len(plan.cells) < len(suite.cells)
+                status = "failed" if causes else "partial" if partial else "complete"
                 summary = _report(folder, record, status, started, before)
                 clear_stale(folder, there)
                 watcher.reported()

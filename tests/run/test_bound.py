@@ -73,7 +73,7 @@ resamples: 20
 def test_a_run_says_what_it_attained_or_why_that_is_not_defined(tmp_path: Path) -> None:
     (tmp_path / "bound.yaml").write_text(SUITE)
     suite = load_suite(str(tmp_path / "bound.yaml"))
-    perform(suite, lay_out(suite), Store(tmp_path / "store"), tmp_path / "run", Options(1, "cpu", "", True))
+    perform(suite, lay_out(suite), Store(tmp_path / "store"), tmp_path / "run", Options(1, "cpu", ""))
     rows = load_run(tmp_path / "run").results.set_index(["run", "lambda", "metric"]).sort_index()
     assert {"attainable_share", "tilt_gap_nats"} <= set(rows.loc[("first", 1.0)].index)
     # From another run's model: the KL from there, and no other, is what the objective is charged with.

@@ -23,7 +23,7 @@ from drlbench.run.signals import Interrupted
 from drlbench.store import manifest
 from drlbench.suite.load import load_suite
 
-OPTIONS = Options(1, "cpu", "drlbench run least.yaml", partial=False)
+OPTIONS = Options(1, "cpu", "drlbench run least.yaml")
 BASE, ONE, TWO = (f"sit/{name}/seed=0.0" for name in ("base", "drl/lambda=1", "drl/lambda=2"))
 
 

@@ -77,7 +77,7 @@ def test_every_number_of_a_run_names_what_it_depends_on(tmp_path: Path) -> None:
     from drlbench.report.results import read_results
 
     suite = load_suite(TINY, ["kl_samples=20", "preferences=[drl]"])
-    options = Options(1, "cpu", "", True)
+    options = Options(1, "cpu", "")
     perform(suite, lay_out(suite, "*sft*"), Store(tmp_path / "store"), tmp_path / "run", options)
     rows = read_results(tmp_path / "run" / "results.csv")
     for row in rows:

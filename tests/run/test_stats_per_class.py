@@ -23,7 +23,7 @@ TINY = Path(__file__).parents[1] / "fault" / "tiny.yaml"
 def test_both_stand_beside_each_other_for_models_and_real_images(tmp_path: Path) -> None:
     suite = load_suite(TINY, ("stats_per_class=3",))
     plan, store = lay_out(suite, "*base*"), Store(tmp_path / "store")
-    perform(suite, plan, store, tmp_path / "run", Options(1, "cpu", "", True))
+    perform(suite, plan, store, tmp_path / "run", Options(1, "cpu", ""))
     run = read_run(tmp_path / "run")
     data = load_dataset({"kind": "digits"})
     first = np.concatenate([np.flatnonzero(data.heldout_labels == c)[:3] for c in range(10)])

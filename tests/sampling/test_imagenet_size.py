@@ -119,7 +119,7 @@ def test_from_checkpoints_to_results(tmp_path: Path, monkeypatch: pytest.MonkeyP
     Path("suite.yaml").write_text(SUITE)
     suite = load_suite(Path("suite.yaml"))
     sources._load.cache_clear()
-    options = Options(1, "cpu", "test", False)
+    options = Options(1, "cpu", "test")
     record = perform(suite, lay_out(suite, "*"), Store(Path("store")), Path("run"), options).record
     assert record["status"] == "complete"
     rows = read_results(Path("run") / "results.csv")

@@ -113,7 +113,7 @@ def test_behind_a_closed_gate_nothing_is_trained(tmp_path: Path, capsys: pytest.
     suite = load_suite(gated(tmp_path, "{space: pixels, fd: 0.001, tolerance: 0.1, source: nobody}"))
     store = Store(tmp_path / "store")
     with pytest.raises(CellsFailed, match=r"3 of 4 cells failed"):
-        perform(suite, lay_out(suite, "*"), store, tmp_path / "run", Options(1, "cpu", "drlbench run", False))
+        perform(suite, lay_out(suite, "*"), store, tmp_path / "run", Options(1, "cpu", "drlbench run"))
     assert capsys.readouterr().err.count("base gate of sit: FD") == 1
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert record["classes"] == [str(i) for i in range(10)]  # the rows of the grids

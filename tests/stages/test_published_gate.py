@@ -97,7 +97,7 @@ def suite_file(folder: Path, **gate: Any) -> Path:
 
 def run(folder: Path, **gate: Any) -> Store:
     suite, store = load_suite(suite_file(folder, **gate)), Store(folder / "store")
-    perform(suite, lay_out(suite, "*"), store, folder / "run", Options(1, "cpu", "drlbench run", False))
+    perform(suite, lay_out(suite, "*"), store, folder / "run", Options(1, "cpu", "drlbench run"))
     return store
 
 
