@@ -50,6 +50,7 @@ class CellPlan:
         trajectory: the stage that records norms along the memoryless SDE, where the suite asks and there is one.
         tilt: the stage that measures the exact optimum of its first round, where the suite asks and it has a reward.
         kl_start: the stage that estimates the KL from another run's model that it starts from, where there is a tilt.
+        terms: what each reward term of its first round says of its unguided samples, where there is a tilt.
     """
 
     cell: Cell
@@ -60,6 +61,7 @@ class CellPlan:
     trajectory: Node | None = None
     tilt: Node | None = None
     kl_start: Node | None = None
+    terms: Mapping[str, Node] = field(default_factory=dict)
 
 
 class Plan:

@@ -85,14 +85,17 @@ def measure(graph: Plan, samples: Node, label: str, judges: Mapping[str, Node]) 
     on_images = _measuring(graph, "images")
     if on_images["metrics"]:
         found[""] = graph.add("scores", f"{label}: image statistics", on_images, samples=samples)
-    preference = {}
-    for name, judge in judges.items():
-        common = {"resamples": spec.resamples, "data": graph.images, "name": name}
-        settings = graph.shared(("preference", name), partial(dict, common))
-        inputs = {"samples": samples, "reward": judge, **looks_through(graph, spec.rewards[name].encoders)}
-        preference[name] = graph.add("preference", f"{label}: {name}", settings, **inputs)
+    preference = {name: judged(graph, samples, name, judge, label) for name, judge in judges.items()}
     others = {name: _other(graph, samples, name, label) for name in spec.stages}
     return Measured(samples, found, preference, others)
+
+
+def judged(graph: Plan, samples: Node, name: str, judge: Node, label: str) -> Node:
+    """What the stage `judge` of a reward says of some samples."""
+    common = {"resamples": graph.spec.resamples, "data": graph.images, "name": name}
+    settings = graph.shared(("preference", name), partial(dict, common))
+    inputs = {"samples": samples, "reward": judge, **looks_through(graph, graph.spec.rewards[name].encoders)}
+    return graph.add("preference", f"{label}: {name}", settings, **inputs)
 
 
 def _other(graph: Plan, samples: Node, name: str, label: str) -> Node:

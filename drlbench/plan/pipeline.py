@@ -13,7 +13,7 @@ from drlbench.plan.graph import CellPlan, Plan
 from drlbench.plan.measure import measure, measure_data, sampling
 from drlbench.plan.models import base, begun, judge, model
 from drlbench.plan.node import Node
-from drlbench.plan.tilt import tilt
+from drlbench.plan.tilt import terms, tilt
 from drlbench.suite.cells import Cell, guide, matches
 from drlbench.suite.load import Suite
 from drlbench.suite.schema import GuidanceSpec
@@ -69,12 +69,15 @@ def _cell(graph: Plan, cell: Cell) -> CellPlan:
             },
         )
         kl = graph.add("kl", f"{name}: KL from the base", settings, model=made, base=start)
-    optimum = tilt(graph, cell, training, measured)
-    kl_start = None
-    if kl is not None and optimum is not None and spec.runs[cell.run].start is not None:
-        begun = graph.nodes[next(node for _, node in training if node.kind == "finetune").inputs["start"][1]]
-        kl_start = graph.add("kl", f"{name}: KL from its start", kl.settings, model=made, base=begun)
-    return CellPlan(cell, made, training, measured, kl, _trajectory(graph, cell, made, start), optimum, kl_start)
+    optimum, kl_start, attained = tilt(graph, cell, training, measured), None, {}
+    if optimum is not None:
+        first = next(node for _, node in training if node.kind == "finetune")
+        attained = terms(graph, cell, first, measured)
+        if kl is not None and spec.runs[cell.run].start is not None:
+            begun = graph.nodes[first.inputs["start"][1]]
+            kl_start = graph.add("kl", f"{name}: KL from its start", kl.settings, model=made, base=begun)
+    trajectory = _trajectory(graph, cell, made, start)
+    return CellPlan(cell, made, training, measured, kl, trajectory, optimum, kl_start, attained)
 
 
 def _trajectory(graph: Plan, cell: Cell, made: Node, start: Node) -> Node | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from drlbench.plan.graph import Measured, Plan
+from drlbench.plan.measure import judged
 from drlbench.plan.node import Node
 from drlbench.seeds import seed_of
 from drlbench.suite.cells import Cell
@@ -28,6 +29,22 @@ def tilt(graph: Plan, cell: Cell, made: Sequence[tuple[int, Node]], measured: Ma
     return graph.once(alike, lambda: _tilt(graph, cell, lambdas, first, own))
 
 
+def terms(graph: Plan, cell: Cell, first: Node, measured: Mapping[str, Measured]) -> dict[str, Node]:
+    """What each reward term of the first round says of the cell's unguided samples, for the share that it attained.
+
+    A term among the suite's `preferences` is the same stage, unless its discriminator was fitted to another run's
+    samples. Nothing where the cell is measured under guidance only.
+    """
+    unguided = next((m for g in graph.spec.guidance if g.cfg == 1 and (m := measured.get(g.name))), None)
+    if unguided is None:
+        return {}
+    own = {name.removeprefix("reward:"): key for name, (_, key) in first.inputs.items() if name.startswith("reward:")}
+    return {
+        name: judged(graph, unguided.samples, name, graph.nodes[key], f"{cell.id}: attained")
+        for name, key in own.items()
+    }
+
+
 def _tilt(graph: Plan, cell: Cell, lambdas: list[float], first: Node, own: Measured) -> Node:
     spec, run = graph.spec, graph.spec.runs[cell.run]
     label = f"{cell.backbone} base {cell.base_seed}: tilt of {cell.run}"
@@ -41,10 +58,10 @@ def _tilt(graph: Plan, cell: Cell, lambdas: list[float], first: Node, own: Measu
         name: graph.nodes[key] for name, (_, key) in first.inputs.items() if name.startswith(("reward:", "encoder:"))
     }
     # The suite's other preferences judge the tilt as they judge cells; its own terms are those of its first round.
-    for name, judged in own.preference.items():
+    for name, score in own.preference.items():
         if f"reward:{name}" not in inputs:
-            inputs[f"reward:{name}"] = graph.nodes[judged.inputs["reward"][1]]
-            inputs |= {n: graph.nodes[key] for n, (_, key) in judged.inputs.items() if n.startswith("encoder:")}
+            inputs[f"reward:{name}"] = graph.nodes[score.inputs["reward"][1]]
+            inputs |= {n: graph.nodes[key] for n, (_, key) in score.inputs.items() if n.startswith("encoder:")}
     scores = own.scores
     spaces = [space for space in scores if space]
     for space in spaces:

@@ -35,8 +35,8 @@ class Bound:
 def bound_of(plan: Plan, reader: Reader, cell: CellPlan) -> Bound:
     """Everything that the stage of the tilt beside a cell says of it; nothing where there is none.
 
-    The share needs unguided samples, and every reward term among the suite's `preferences`, which judge by the first
-    round's discriminator; without them a note says why it is left out.
+    The share needs unguided samples, which the terms of the first round judge; without them a note says why it is left
+    out.
     """
     found, node, where = Bound(), cell.tilt, cell.cell.id
     if node is None or not reader.has(node):
@@ -53,16 +53,18 @@ def bound_of(plan: Plan, reader: Reader, cell: CellPlan) -> Bound:
     if kl is not None and kl is cell.kl_start and reader.has(kl):
         row = _rows(reader, kl)[0].model_copy(update={"metric": "kl_start_nats"})
         found.rows.append((row, signature(plan, reader, kl, row)))
-    terms, judges, why = _terms(plan, cell)
-    if not why and tilt["tilt_effective_share"][0] < SHARE_REFUSED:
+    why = ""
+    if not cell.terms:
+        why = "the cell is measured under guidance only"
+    elif tilt["tilt_effective_share"][0] < SHARE_REFUSED:
         why = f"under {SHARE_REFUSED:.0%} of the samples carry the weights of its tilt"
-    if not why and kl is None:
+    elif kl is None:
         why = "the suite asks for no kl_samples"
     if why:
         found.notes.append(f"{where}: attainable_share is not defined: {why}")
-    elif kl is not None and all(reader.has(n) for n in (*judges.values(), kl)):
-        rewards = {name: _number(_rows(reader, judge)[0]) for name, judge in judges.items()}
-        rows = attained(tilt, rewards, terms, _number(_rows(reader, kl)[0]), plan.spec.sampling.n)
+    elif kl is not None and all(reader.has(n) for n in (*cell.terms.values(), kl)):
+        rewards = {name: _number(_rows(reader, judge)[0]) for name, judge in cell.terms.items()}
+        rows = attained(tilt, rewards, _weights(plan, cell), _number(_rows(reader, kl)[0]), plan.spec.sampling.n)
         found.rows += [(score := Score(**row), signature(plan, reader, node, score)) for row in rows]
         if plan.spec.runs[cell.cell.run].rounds > 1:
             found.notes.append(f"{where}: attainable_share is of its first round's objective; later rounds leave it")
@@ -74,19 +76,10 @@ def _tilts_the_data(plan: Plan, cell: CellPlan) -> bool:
     return run.reward is not None and run.algorithm is not None and plan.spec.algorithms[run.algorithm].kind == "ddo"
 
 
-def _terms(plan: Plan, cell: CellPlan) -> tuple[dict[str, float], dict[str, Node], str]:
-    """Weight and judge of every reward term of a cell, or why they cannot be had."""
+def _weights(plan: Plan, cell: CellPlan) -> dict[str, float]:
+    """Of every reward term of a cell."""
     run = plan.spec.runs[cell.cell.run]
-    terms = {**run.with_, str(run.reward): float(cell.cell.lambda_ or 1.0)}
-    unguided = next((m for g in plan.spec.guidance if g.cfg == 1 and (m := cell.measured.get(g.name))), None)
-    if unguided is None:
-        return terms, {}, "the cell is measured under guidance only"
-    judges = {name: node for name in terms if (node := unguided.preference.get(name)) is not None}
-    if missing := [name for name in terms if name not in judges]:
-        return terms, judges, f"reward {', '.join(missing)} is not among the suite's preferences"
-    if run.start is not None and any(plan.spec.rewards[name].kind == "discriminator" for name in terms):
-        return terms, judges, "its discriminator is fitted to the model it starts from, its judge to the base"
-    return terms, judges, ""
+    return {**run.with_, str(run.reward): float(cell.cell.lambda_ or 1.0)}
 
 
 def _rows(reader: Reader, node: Node) -> list[Score]:

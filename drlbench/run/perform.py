@@ -223,7 +223,7 @@ def _mark_failures(
 
 
 def _stages_of(cell: CellPlan) -> list[str]:
-    beside = (cell.kl, cell.tilt, cell.kl_start)
+    beside = (cell.kl, cell.tilt, cell.kl_start, *cell.terms.values())
     keys = [cell.model.key, *(n.key for n in beside if n), *(node.key for _, node in cell.training)]
     for measured in cell.measured.values():
         keys += [measured.samples.key, *(node.key for node, _ in measured.numbers())]

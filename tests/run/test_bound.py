@@ -53,12 +53,14 @@ backbones:
 rewards:
   bold: {kind: bradley-terry, seed: 5, count: 400, network: mlp, steps: 40}
   dark: {kind: bradley-terry, seed: 6, count: 400, network: mlp, steps: 40}
+  drl: {kind: discriminator, encoders: [pixels], fakes: 100, head: linear, batch: 64, steps: 10}
 algorithms:
   am: {kind: adjoint-matching, updates: 2, steps: 4, buffer: 20, batch: 20, passes: 1, timestep_fraction: 0.5}
 runs:
   base: {}
   first: {reward: bold, algorithm: am, lambda: [1]}
   second: {start: {run: first, lambda: 1}, reward: bold, algorithm: am, lambda: [1]}
+  third: {start: {run: first, lambda: 1}, reward: drl, algorithm: am, lambda: [1]}
   unseen: {reward: dark, algorithm: am, lambda: [1, 60]}
 sampling: {sampler: euler, steps: 4, n: 60}
 metrics: [fd]
@@ -81,10 +83,23 @@ def test_a_run_says_what_it_attained_or_why_that_is_not_defined(tmp_path: Path) 
     assert {"attainable_share", "kl_start_nats", "kl_nats"} <= set(second.index)
     objective = second.loc["bold", "value"] - second.loc["kl_start_nats", "value"]
     assert second.loc["tilt_gap_nats", "value"] == pytest.approx(second.loc["tilt_objective", "value"] - objective)
-    assert "attainable_share" not in rows.loc["unseen"].index.get_level_values("metric")
+    # A reward that is no preference of the suite judges its own cells, and makes no column of the others.
+    assert "attainable_share" in rows.loc[("unseen", 1.0)].index
+    assert "dark" not in rows.index.get_level_values("metric")
     (record,) = (run.record for run in load_run(tmp_path / "run").runs)
     warnings = record.model_dump()["warnings"]
-    left_out = [w for w in warnings if w.startswith("sit/unseen/lambda=1/seed=0.0: attainable_share is not defined")]
-    assert len(left_out) == 1
-    assert "dark is not among the suite's preferences" in left_out[0]
     assert any(w.startswith("sit/unseen/lambda=60/seed=0.0: the tilt rests on") for w in warnings)
+
+
+def test_a_discriminator_fitted_to_another_runs_samples_judges_what_its_run_attained(tmp_path: Path) -> None:
+    (tmp_path / "bound.yaml").write_text(SUITE.replace("preferences: [bold]", "preferences: [drl]"))
+    third = next(c for c in lay_out(load_suite(str(tmp_path / "bound.yaml"))).cells if c.cell.run == "third")
+    fitted = next(node for _, node in third.training if node.kind == "reward")
+    assert third.terms["drl"].inputs["reward"][1] == fitted.key
+    assert third.measured["none"].preference["drl"].inputs["reward"][1] != fitted.key  # judges by the base's
+
+
+def test_guided_samples_are_not_judged_for_a_share(tmp_path: Path) -> None:
+    (tmp_path / "bound.yaml").write_text(SUITE + "guidance: [{name: strong, cfg: 2.0}]\n")
+    plan = lay_out(load_suite(str(tmp_path / "bound.yaml")))
+    assert all(not cell.terms for cell in plan.cells)
