@@ -8,9 +8,12 @@ Shapes: N latents, B batch, C channels, H and W latent height and width, T token
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
+import safetensors.torch
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -21,6 +24,7 @@ from drlbench.errors import UserError
 from drlbench.flow.path import column, interpolate, shift_time
 from drlbench.seeds import seeded
 from drlbench.settings import Settings, parse_settings
+from drlbench.store import checkpoint
 from drlbench.training import Progress, TrainingLog, sent, unwatched, warmup_then_linear
 
 
@@ -62,6 +66,7 @@ def pretrain(
     seed: int,
     tokens: Tensor | None = None,
     progress: Progress = unwatched,
+    checkpoint_dir: Path | None = None,
 ) -> TrainingLog:
     """Train `model` in place and leave the weight average in it, in eval mode without gradients.
 
@@ -73,8 +78,11 @@ def pretrain(
         seed: of every draw made here (not of the model's initial weights); draws are made on the CPU.
         tokens: (N, T, Z) features of the clean images that a REPA model's projections are aligned to.
         progress: told the share that is done, every 100 steps.
+        checkpoint_dir: where a killed training of this data is taken up exactly, from at most some 30 s before; none:
+            nothing is saved.
 
     Raises:
+        IntegrityError: the checkpoint is damaged or of other settings.
         UserError: a setting is unknown or out of range, the latents do not have the model's shape, or there are tokens
             for a model that projects none.
     """
@@ -88,10 +96,10 @@ def pretrain(
         raise UserError("pretrain: `align` is for the repa family; this model projects no tokens")
     log = TrainingLog()
     with seeded(seed) as generator:
-        average = _train(model, latents, labels, tokens, record, generator, log, progress)
-    weights: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
+        training = _Training(model, record, generator, checkpoint_dir, f"{record.model_dump_json()} seed {seed}")
+        training.run(latents, labels, tokens, log, progress)
     with torch.no_grad():
-        for weight, mean in zip(weights, average, strict=True):
+        for weight, mean in zip(training.weights, training.average, strict=True):
             weight.copy_(mean)
     model.requires_grad_(False).eval()
     log.summary["parameters"] = float(sum(p.numel() for p in model.net.parameters()))
@@ -137,36 +145,79 @@ def sample_times(count: int, settings: PretrainSettings, generator: torch.Genera
     return shift_time(u, settings.time_shift)
 
 
-def _train(
-    model: VelocityModel,
-    latents: Tensor,
-    labels: Tensor,
-    tokens: Tensor | None,
-    s: PretrainSettings,
-    generator: torch.Generator,
-    log: TrainingLog,
-    progress: Progress,
-) -> list[Tensor]:
-    weights: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(weights, lr=s.lr, betas=(0.9, s.beta2), weight_decay=s.weight_decay, fused=True)
-    average = [w.detach().clone() for w in weights]
-    model.train()
-    losses: list[Tensor] = []
-    for step in range(s.steps):
+class _Training:
+    """Weights, their average, the optimiser and the draws of one training, and where they are kept."""
+
+    def __init__(
+        self, model: VelocityModel, s: PretrainSettings, generator: torch.Generator, folder: Path | None, signature: str
+    ) -> None:
+        self.model, self.settings, self.generator = model, s, generator
+        self.folder, self.signature = folder, signature
+        self.weights: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
+        self.optimiser = torch.optim.AdamW(
+            self.weights, lr=s.lr, betas=(0.9, s.beta2), weight_decay=s.weight_decay, fused=True
+        )
+        self.average = [w.detach().clone() for w in self.weights]
+
+    def run(self, latents: Tensor, labels: Tensor, tokens: Tensor | None, log: TrainingLog, progress: Progress) -> None:
+        s = self.settings
+        self.model.train()
+        losses: list[Tensor] = []
+        begun = self._resume(log)
+        saved_at, took = time.monotonic(), 0.0
+        for step in range(begun, s.steps):
+            losses.append(self._step(step, latents, labels, tokens))
+            if len(losses) == 100 or step == s.steps - 1:
+                log.note(step + 1, loss=torch.stack(losses).mean().item())
+                losses.clear()
+                progress((step + 1) / s.steps)
+                now = time.monotonic()
+                if self.folder is not None and step + 1 < s.steps and checkpoint.due(now - saved_at, took):
+                    self._save(self.folder, log)
+                    saved_at = time.monotonic()
+                    took = saved_at - now
+
+    def _step(self, step: int, latents: Tensor, labels: Tensor, tokens: Tensor | None) -> Tensor:
+        s = self.settings
         factor = warmup_then_linear(step, s.steps, s.warmup, s.hold, s.floor)
-        optimiser.param_groups[0]["lr"] = s.lr * factor
-        index = sent(torch.randint(len(latents), (s.batch,), generator=generator), latents.device)
+        self.optimiser.param_groups[0]["lr"] = s.lr * factor
+        index = sent(torch.randint(len(latents), (s.batch,), generator=self.generator), latents.device)
         aligned = None if tokens is None else tokens[index]
-        loss = flow_matching_loss(model, latents[index], labels[index], s, generator, aligned)
-        optimiser.zero_grad()
+        loss = flow_matching_loss(self.model, latents[index], labels[index], s, self.generator, aligned)
+        self.optimiser.zero_grad()
         loss.backward()
-        optimiser.step()
+        self.optimiser.step()
         decay = min(s.ema, (1 + step) / (10 + step))
         with torch.no_grad():
-            torch._foreach_lerp_(average, weights, 1 - decay)
-        losses.append(loss.detach())
-        if len(losses) == 100 or step == s.steps - 1:
-            log.note(step + 1, loss=torch.stack(losses).mean().item())
-            losses.clear()
-            progress((step + 1) / s.steps)
-    return average
+            torch._foreach_lerp_(self.average, self.weights, 1 - decay)
+        return loss.detach()
+
+    def _save(self, folder: Path, log: TrainingLog) -> None:
+        state = {"draws": self.generator.get_state(), "global draws": torch.get_rng_state()}
+        for i, (weight, mean) in enumerate(zip(self.weights, self.average, strict=True)):
+            adam = {f"adam/{name}/{i}": value for name, value in self.optimiser.state[weight].items()}
+            state |= {f"weight/{i}": weight.detach(), f"average/{i}": mean, **adam}
+        content = safetensors.torch.save({name: value.contiguous() for name, value in state.items()})
+        rows = [{"step": step, "loss": loss} for step, loss in zip(log.steps, log.series["loss"], strict=True)]
+        checkpoint.write(folder, [checkpoint.write_state(folder, log.steps[-1], 0, content)], self.signature, rows)
+
+    def _resume(self, log: TrainingLog) -> int:
+        """The number of steps that a killed training had done when it was last kept."""
+        found = None if self.folder is None else checkpoint.read_for(self.folder, self.signature)
+        if self.folder is None or found is None:
+            return 0
+        state = safetensors.torch.load_file(checkpoint.checked(self.folder, found.states[0]))
+        self.generator.set_state(state["draws"])
+        torch.set_rng_state(state["global draws"])
+        with torch.no_grad():
+            for i, (weight, mean) in enumerate(zip(self.weights, self.average, strict=True)):
+                weight.copy_(state[f"weight/{i}"])
+                mean.copy_(state[f"average/{i}"])
+                self.optimiser.state[weight] = {  # none of what no loss reaches
+                    name: state[f"adam/{name}/{i}"].to(weight.device)
+                    for name in ("step", "exp_avg", "exp_avg_sq")
+                    if f"adam/{name}/{i}" in state
+                }
+        for row in found.rows:
+            log.note(int(row["step"]), loss=row["loss"])
+        return log.steps[-1]

@@ -1,9 +1,6 @@
 """Drive an algorithm for a number of updates, with checkpoints by wall clock and exact resume.
 
 `metrics.jsonl` grows by one line per update while the run goes on; a resumed run cuts it back to the checkpoint.
-
-A checkpoint is `state-<update>-<rank>.safetensors` of every rank and `progress.json`, which names them and their
-checksums and is replaced last: whatever is killed when, `progress.json` points to a whole state.
 """
 
 from __future__ import annotations
@@ -18,16 +15,14 @@ from typing import Any
 import safetensors.torch
 from torch import Tensor
 
-from drlbench.errors import Diverged, IntegrityError, UserError
+from drlbench.errors import Diverged, UserError
 from drlbench.finetune.base import Algorithm
-from drlbench.finetune.checkpoint import PROGRESS, check_state
-from drlbench.finetune.checkpoint import read as read_checkpoint
 from drlbench.finetune.finite import REMEDY
 from drlbench.finetune.ranks import gathered, largest, world
-from drlbench.store.atomic import file_sha256, write_bytes, write_json, write_text
+from drlbench.store import checkpoint
+from drlbench.store.atomic import write_text
 
 METRICS = "metrics.jsonl"
-LEAST, SPARING = 30.0, 50  # seconds between two checkpoints, and how many times what the last one took
 
 
 def train(
@@ -80,7 +75,7 @@ def train(
         if folder is not None and leads:
             with (folder / METRICS).open("a") as live:
                 live.write(json.dumps(row) + "\n")
-        due = (began := time.monotonic()) - saved_at >= min(checkpoint_seconds, max(LEAST, SPARING * took))
+        due = checkpoint.due((began := time.monotonic()) - saved_at, took, checkpoint_seconds)
         # Clocks differ from rank to rank, so the first one asks all others.
         if folder is not None and largest(due and algorithm.cheap_to_save()):
             _save(algorithm, folder, rows)
@@ -94,33 +89,21 @@ def train(
 def _save(algorithm: Algorithm, folder: Path, rows: list[dict[str, Any]]) -> None:
     state: dict[str, Tensor] = {name: value.contiguous() for name, value in algorithm.state_dict().items()}
     rank = world()[0]
-    name = f"state-{len(rows):07d}-{rank}.safetensors"
-    write_bytes(folder / name, safetensors.torch.save(state))
-    states = gathered((name, file_sha256(folder / name)))
+    states = gathered(checkpoint.write_state(folder, len(rows), rank, safetensors.torch.save(state)))
     if rank == 0:
-        write_json(folder / PROGRESS, {"states": states, "signature": algorithm.signature, "rows": rows})
-        for old in folder.glob("state-*.safetensors"):
-            if old.name not in dict(states):
-                old.unlink()
+        checkpoint.write(folder, states, algorithm.signature, rows)
     gathered(None)  # nobody goes on to overwrite a state before the record of it is there
 
 
 def _resume(algorithm: Algorithm, folder: Path) -> list[dict[str, Any]]:
-    path, (rank, ranks) = folder / PROGRESS, world()
-    found = read_checkpoint(folder)
+    rank, ranks = world()
+    found = checkpoint.read_for(folder, algorithm.signature)
     if found is None:
         return []
-    if found.signature != algorithm.signature:
-        raise IntegrityError(
-            f"{path}: was written under other settings\n  there: {found.signature}\n  here:  {algorithm.signature}\n"
-            f"delete {folder} to start again"
-        )
     if len(found.states) != ranks:
         raise UserError(
-            f"{path}: was written on {len(found.states)} ranks, this is a run on {ranks}; go on with --ranks "
-            f"{len(found.states)}, or delete {folder} to start again"
+            f"{folder / checkpoint.PROGRESS}: was written on {len(found.states)} ranks, this is a run on {ranks}; "
+            f"go on with --ranks {len(found.states)}, or delete {folder} to start again"
         )
-    name, checksum = found.states[rank]
-    check_state(folder / name, checksum)
-    algorithm.load_state_dict(safetensors.torch.load_file(folder / name))
+    algorithm.load_state_dict(safetensors.torch.load_file(checkpoint.checked(folder, found.states[rank])))
     return [*found.rows]

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from drlbench.errors import IntegrityError
-from drlbench.finetune.checkpoint import check as check_checkpoint
 from drlbench.plan.node import Node
-from drlbench.store import atomic
+from drlbench.store import atomic, checkpoint
 from drlbench.store.layout import Store
 
 
@@ -38,7 +37,7 @@ def repair(nodes: Sequence[Node], store: Store) -> list[str]:
                 lines.append(why)
         if partial.is_dir():
             try:
-                check_checkpoint(partial)
+                checkpoint.check(partial)
             except IntegrityError as error:
                 lines.append(f"{node.label}: {error}")
                 why = str(error)

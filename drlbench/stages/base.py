@@ -112,7 +112,9 @@ def _train(job: Job) -> None:
         latents = model.encode(images)
         if spec["align"]:
             tokens = _token_encoder(job, spec["align"]).to(job.device).tokens(images)
-    log = pretrain(model, latents, labels, spec["pretrain"], seed_of("base", "training", seed), tokens, told)
+    log = pretrain(
+        model, latents, labels, spec["pretrain"], seed_of("base", "training", seed), tokens, told, job.partial
+    )
     log.summary |= latent_log.summary
     config = {
         "family": spec["size"] or spec["family"],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
@@ -9,8 +11,9 @@ from torch import Tensor
 from drlbench.backbones import create, wrap
 from drlbench.backbones.base import VelocityModel
 from drlbench.backbones.pretrain import PretrainSettings, flow_matching_loss, pretrain, sample_times
-from drlbench.errors import UserError
+from drlbench.errors import IntegrityError, UserError
 from drlbench.seeds import seeded
+from drlbench.store import checkpoint
 
 
 def model(family: str = "sit") -> VelocityModel:
@@ -54,6 +57,45 @@ def test_same_seed_same_bits() -> None:
     states = [list(m.state_dict().values()) for m in (first, second, third)]
     assert all(torch.equal(a, b) for a, b in zip(states[0], states[1], strict=True))
     assert not all(torch.equal(a, b) for a, b in zip(states[0], states[2], strict=True))
+
+
+class Killed(Exception):
+    """Stands for whatever ends a training between two steps."""
+
+
+@pytest.mark.parametrize("family", ["sit", "jit"])
+def test_a_killed_training_is_taken_up_exactly(family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoint, "LEAST", 0.0)
+    monkeypatch.setattr(checkpoint, "SPARING", 0)
+    settings = QUICK | {"steps": 450}
+    whole, told = model(family), []
+    log = pretrain(whole, *two_points(), settings, seed=3)
+
+    def stop(done: float) -> None:
+        told.append(done)
+        if done == 300 / 450:
+            raise Killed
+
+    with pytest.raises(Killed):
+        pretrain(model(family), *two_points(), settings, 3, progress=stop, checkpoint_dir=tmp_path)
+    told.clear()
+    resumed = model(family)
+    assert pretrain(resumed, *two_points(), settings, 3, None, told.append, tmp_path) == log
+    assert told == [300 / 450, 400 / 450, 1.0], "what was kept after 200 steps is not done again"
+    pairs = zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_a_checkpoint_that_is_damaged_or_anothers_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoint, "LEAST", 0.0)
+    monkeypatch.setattr(checkpoint, "SPARING", 0)
+    pretrain(model(), *two_points(), QUICK, 3, checkpoint_dir=tmp_path)
+    with pytest.raises(IntegrityError, match="other settings"):
+        pretrain(model(), *two_points(), QUICK, 4, checkpoint_dir=tmp_path)
+    (state,) = tmp_path.glob("state-*")
+    state.write_bytes(state.read_bytes()[:-1] + b"?")
+    with pytest.raises(IntegrityError, match="does not match its checksum"):
+        pretrain(model(), *two_points(), QUICK, 3, checkpoint_dir=tmp_path)
 
 
 class Exact(VelocityModel):

@@ -20,6 +20,7 @@ from drlbench.errors import Diverged, IntegrityError
 from drlbench.finetune import adjoint_matching
 from drlbench.finetune import train as driver
 from drlbench.finetune.train import train
+from drlbench.store import checkpoint
 
 
 def strip(rows: list[dict[str, float]]) -> list[dict[str, float]]:
@@ -69,7 +70,7 @@ def test_a_kill_while_saving_resumes_from_a_whole_state(
         if instant == "before the old state goes":
             patch.setattr(Path, "unlink", killed)
         else:
-            patch.setattr(driver, "write_bytes" if instant == "before the state" else "write_json", killed)
+            patch.setattr(checkpoint, "write_bytes" if instant == "before the state" else "write_json", killed)
         with pytest.raises(KeyboardInterrupt):
             train(fresh(), 6, tmp_path)
     reached = json.loads((tmp_path / "progress.json").read_text())["rows"][-1]["update"]
@@ -124,8 +125,8 @@ def test_checkpoints_that_are_written_quickly_come_often(tmp_path: Path, monkeyp
     """Each takes a second here: the first after 2, the others after 4 times what the last one took."""
     now = iter(range(10_000))
     monkeypatch.setattr(driver, "time", SimpleNamespace(monotonic=lambda: next(now), process_time=time.process_time))
-    monkeypatch.setattr(driver, "LEAST", 2.0)
-    monkeypatch.setattr(driver, "SPARING", 4)
+    monkeypatch.setattr(checkpoint, "LEAST", 2.0)
+    monkeypatch.setattr(checkpoint, "SPARING", 4)
     saved: list[int] = []
     monkeypatch.setattr(driver, "_save", lambda algorithm, folder, rows: saved.append(len(rows)))
     train(fresh(), 13, tmp_path)
