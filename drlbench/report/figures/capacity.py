@@ -13,13 +13,14 @@ from drlbench.report.effects import bounds, fd_ratio, mean_over_seeds
 from drlbench.report.figures.style import (
     DAGGER,
     MUTED,
-    Named,
     Picture,
     fd_name,
     footnote,
+    label_ends,
     new_figure,
     run_styles,
-    settle_and_name,
+    settle,
+    widen,
 )
 from drlbench.report.fronts import BASE
 from drlbench.report.headline import headline_lambda
@@ -49,7 +50,7 @@ def _picture(run: RunData, guidance: str, family: str, alike: dict[int, list[str
     figure, grid = new_figure(0.6 + 3.6 * len(run.spaces), 4.0, 1, len(run.spaces))
     look, drawn = run_styles(run), []
     for space, axes in zip(run.spaces, grid[0], strict=True):
-        panel = Named(axes)
+        ends: list[tuple[float, float, str, str]] = []
         for name in names:
             gained, attainable = [], []
             for count, backbone in sizes.items():
@@ -69,8 +70,7 @@ def _picture(run: RunData, guidance: str, family: str, alike: dict[int, list[str
                     x, y = zip(*trail, strict=True)
                     marker = look[name].marker if style == "-" else None
                     axes.plot(x, y, style, marker=marker, color=colour, ms=5, mfc="white", lw=1.2)
-                    panel.paths.append(trail)
-                    panel.ends.append((x[-1], y[-1], label, colour))
+                    ends.append((x[-1], y[-1], label, colour))
         axes.axhline(1.0, color=MUTED, lw=0.8, ls="--", zorder=0)
         axes.set_xscale("log")
         axes.set_yscale("log")
@@ -80,11 +80,12 @@ def _picture(run: RunData, guidance: str, family: str, alike: dict[int, list[str
         axes.set_yticks(marks, [f"{v:g}x" for v in marks])
         axes.set_xticks(list(sizes), [f"{count / 1000:.3g}k" for count in sizes], fontsize=8)
         axes.minorticks_off()
+        widen(axes, 0.3)
         axes.set_xlabel("weights of the base")
         axes.set_ylabel("FD base / FD run" if space == run.spaces[0] else "")
         axes.set_title(fd_name(run, space), loc="left")
-        drawn.append(panel)
-    if not any(panel.paths for panel in drawn):
+        drawn.append((axes, ends))
+    if not any(ends for _, ends in drawn):
         return None
     footnote(
         figure,
@@ -93,5 +94,7 @@ def _picture(run: RunData, guidance: str, family: str, alike: dict[int, list[str
         f"few samples as its effective ones. {DAGGER} held out. Guidance: {guidance}."
         + (f" Not drawn: {'; '.join(left_out)}." if left_out else ""),
     )
-    settle_and_name(figure, drawn)
+    settle(figure)
+    for axes, ends in drawn:
+        label_ends(axes, ends)
     return Picture(f"capacity_{family}", f"What is gained over the base as a {family} network grows", figure)
