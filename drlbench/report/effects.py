@@ -78,10 +78,16 @@ def best_of(scores: list[Estimate], better: str) -> int | None:
 
 
 def paired(
-    run: RunData, cells: tuple[CellKey, ...], guidance: str, space: str, metric: str
+    run: RunData, cells: tuple[CellKey, ...], guidance: str, space: str, metric: str, control: str = BASE
 ) -> tuple[Floats, Floats, Floats, Floats, list[CellKey]]:
-    """Values (S,) and replicates (S, R) of cells and of their bases, for the seeds where both are finite."""
-    both = [(c, b) for c in cells if (b := run.base_of(c)) is not None]
+    """Values (S,) and replicates (S, R) of cells and of their bases, for the seeds where both are finite.
+
+    Of another `control` than the base the cells of the very same seeds: what its own seed does is part of the pair.
+    """
+    if control == BASE:
+        both = [(c, b) for c in cells if (b := run.base_of(c)) is not None]
+    else:
+        both = [(c, b) for c in cells for b in run.seeds(c.backbone, control, None) if b.seed == c.seed]
     both = [(c, b) for c, b in both if all(_finite(run, k, guidance, space, metric) for k in (c, b))]
     values, draws, _ = run.sample([c for c, _ in both], guidance, space, metric)
     base, base_draws, _ = run.sample([b for _, b in both], guidance, space, metric)
@@ -96,19 +102,20 @@ def _finite(run: RunData, cell: CellKey, guidance: str, space: str, metric: str)
 
 
 def fd_ratio(
-    run: RunData, backbone: str, name: str, lambda_: float | None, guidance: str, space: str, metric: str = "fd"
+    run: RunData, backbone: str, name: str, lambda_: float | None, guidance: str, space: str, control: str = BASE
 ) -> Effect:
-    """How many times smaller a distance is than the base's: geometric mean over seeds of base / run.
+    """How many times smaller FD is than the base's, or than a control's: geometric mean over seeds of control / run.
 
     NaN when a distance is not positive, which a ratio cannot express.
     """
-    values, draws, base, base_draws, _ = paired(run, run.seeds(backbone, name, lambda_), guidance, space, metric)
+    cells = run.seeds(backbone, name, lambda_)
+    values, draws, base, base_draws, _ = paired(run, cells, guidance, space, "fd", control)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.log(base) - np.log(values)
         ratio_draws = np.log(base_draws) - np.log(draws)
     found = estimate(ratio, ratio_draws).map(np.exp)
     held_out = run.held_out_space(space)
-    return Effect(backbone, name, lambda_, guidance, space, metric, "ratio", held_out, found)
+    return Effect(backbone, name, lambda_, guidance, space, "fd", "ratio", held_out, found)
 
 
 def sigma(run: RunData, cell: CellKey, guidance: str, metric: str) -> float:

@@ -102,6 +102,9 @@ def _distances(run: RunData, backbone: str, guidance: str) -> Iterator[str]:
             where = _standing(run, backbone, name, lambda_, space)
             control = fd_ratio(run, backbone, CONTROL, None, guidance, space).estimate
             beside = f"; {CONTROL} control {times(control.value)}" if math.isfinite(control.value) else ""
+            over = fd_ratio(run, backbone, name, lambda_, guidance, space, CONTROL).estimate
+            if math.isfinite(over.value):
+                beside += f", over which it is {times(over.value)} {with_intervals(over)}"
             moved = _moved(ratio, f"FD in the {space} space ({where})")
             yield f"{family(name, lambda_)} {moved} against base{beside}."
         if len(lambdas) > 1:

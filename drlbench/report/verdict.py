@@ -99,11 +99,9 @@ def _alone(run: RunData, backbone: str, guidance: str) -> Iterator[str]:
     n = min(e.n_seeds for e in found)
     ends = [(e.seed_low, e.seed_high) if n > 1 else (e.low, e.high) for e in found]
     lower, raised = sum(low > 1 for low, _ in ends), sum(high < 1 for _, high in ends)
-    control = [fd_ratio(run, backbone, CONTROL, None, guidance, s).estimate.value for s in spaces]
-    control = [v for v in control if math.isfinite(v)]
-    beside = f"; plain training {_span(control)}" if control else ""
     held = "held-out " if run.held_out_space(spaces[0]) else ""
     how = ONE_SEED if n < 2 else f"over {seeds(n)}"
+    beside = _beside(run, backbone, name, lambda_, guidance, spaces, how)
     weight = "" if lambda_ is None else f" (lambda {lambda_:g})"
     worse = all(e.value < 1 for e in found)
     by = _span([1 / e.value if worse else e.value for e in found])
@@ -115,6 +113,27 @@ def _alone(run: RunData, backbone: str, guidance: str) -> Iterator[str]:
         f"{name}{weight} {moved}{f' and higher in {raised}' if raised and not worse else ''}"
         f"{' in this run' if n < 2 else ''} ({how}{beside})"
     )
+
+
+def _beside(
+    run: RunData, backbone: str, name: str, lambda_: float | None, guidance: str, spaces: list[str], how: str
+) -> str:
+    """Plain training against the base, and in how many spaces the family is measurably ahead of it, or behind."""
+    control = [fd_ratio(run, backbone, CONTROL, None, guidance, s).estimate.value for s in spaces]
+    control = [v for v in control if math.isfinite(v)]
+    if not control:
+        return ""
+    leads = [fd_ratio(run, backbone, name, lambda_, guidance, s, CONTROL).estimate for s in spaces]
+    leads = [e for e in leads if math.isfinite(e.value)]
+    if not leads:
+        return f"; plain training {_span(control)}"
+    n = min(e.n_seeds for e in leads)
+    ends = [(e.seed_low, e.seed_high) if n > 1 else (e.low, e.high) for e in leads]
+    less, more = sum(low > 1 for low, _ in ends), sum(high < 1 for _, high in ends)
+    told = [f"less in {less}"] * bool(less) + [f"MORE in {more}"] * bool(more)
+    what = f"measurably {' and '.join(told)} of {len(leads)}" if told else f"measurably apart in none of {len(leads)}"
+    own = ONE_SEED if n < 2 else f"over {seeds(n)}"
+    return f"; plain training {_span(control)}, {what}{'' if own == how else f', {own}'}"
 
 
 def _paid(run: RunData, backbone: str, signs: list[Hacking]) -> Iterator[str]:
@@ -147,7 +166,7 @@ def _paid(run: RunData, backbone: str, signs: list[Hacking]) -> Iterator[str]:
 
 
 def _span(values: list[float]) -> str:
-    return times(min(values)) if len(values) == 1 else f"{times(min(values))} to {times(max(values))}"
+    return " to ".join(dict.fromkeys((times(min(values)), times(max(values)))))
 
 
 def _caution(run: RunData, signs: list[Hacking]) -> str:

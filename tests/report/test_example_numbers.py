@@ -66,14 +66,17 @@ def rows(table: str) -> list[tuple[str, str, list[str]]]:
 def test_every_ratio_of_a_sentence_is_that_of_the_table() -> None:
     sentence = re.compile(
         r'class="tag">(\w+)</span> (\S+) \(lambda (\S+)\).*?( RAISES)? FD in the (\S+) space'
-        r".*?([\d.]+)x( HIGHER)?.*?sft control ([\d.]+)x"
+        r".*?([\d.]+)x( HIGHER)?.*?sft control ([\d.]+)x, over which it is ([\d.]+)x"
     )
     found = [m.groups() for line in BODY.splitlines() if (m := sentence.search(line))]
     assert len(found) == 8, "two backbones, four spaces"
-    for backbone, run, weight, raises, space, told, higher, control in found:
+    for backbone, run, weight, raises, space, told, higher, control, over in found:
         truth = ratio(backbone, run, weight, space)
         assert agrees(told, 1 / truth if raises or higher else truth), (backbone, space, told, truth)
         assert agrees(control, ratio(backbone, "sft", "", space)), (backbone, space, control)
+        # Of the control there is the first seed only, and it is paired with that seed's cell.
+        first, own = (VALUES[backbone, *of, space, "fd"][0] for of in (("sft", ""), (run, weight)))
+        assert agrees(over, first / own), (backbone, space, over)
 
 
 def test_the_verdict_s_range_is_that_of_the_held_out_spaces() -> None:

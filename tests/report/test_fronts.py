@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import re
 import shutil
 
 import numpy as np
@@ -173,10 +174,15 @@ def test_the_verdict_says_it_short_and_a_failure_as_loudly(summary, tmp_path):
     short = summary.in_short()
     ahead = "reference RL after drl (drl+prl) is ahead of preference RL alone (base+prl) in judge against FD"
     assert len(short) == 3 and f"{ahead}, in 2 of 2 held-out spaces" in short[0]
-    assert "divides held-out FD by" in short[1] and "plain training" in short[1]
+    # Twice two seeds; on small those of plain training differ too much to say that DRL is ahead of it.
+    assert "divides held-out FD by" in short[1]
+    assert re.findall(r"plain training [\d.x to]+, (measurably [^)]+)\)", short[1]) == [
+        "measurably apart in none of 2",
+        "measurably less in 2 of 2",
+    ]
     assert short[2].startswith("Signs of reward hacking: on small")
     worse = summarise(read_run(_raised(tmp_path))).in_short()[1]
-    assert "MULTIPLIES held-out FD by" in worse, worse
+    assert "MULTIPLIES held-out FD by" in worse and "measurably MORE in 2 of 2" in worse, worse
 
 
 def test_the_ratios_show_what_the_optimum_gains_where_it_starts_from_the_base(run):
@@ -199,6 +205,21 @@ def test_a_sentence_that_begins_with_a_runs_name_spells_it_as_the_suite_does(run
     alone = dataclasses.replace(run, record=record, rows=[r for r in run.rows if r.backbone == "small"])
     verdict, drl = summarise(alone).in_short()[:2]
     assert verdict.startswith("Preference RL after drl") and drl.startswith("drl (lambda ")
+
+
+def test_a_control_is_paired_with_the_cells_of_its_own_seeds(run):
+    space = run.spaces[0]
+
+    def fd(name, lambda_):
+        return {c.seed: run.row(c, "none", space, "fd").value for c in run.seeds("small", name, lambda_)}
+
+    drl, sft = fd("drl", 1.0), fd("sft", None)
+    found = fd_ratio(run, "small", "drl", 1.0, "none", space, "sft").estimate
+    both = sorted(drl.keys() & sft.keys())
+    assert found.n_seeds == len(both) > 0
+    assert found.value == pytest.approx(np.exp(np.mean([np.log(sft[s] / drl[s]) for s in both])))
+    fewer = dataclasses.replace(run, rows=[r for r in run.rows if (r.run, r.seed) != ("sft", both[0])])
+    assert fd_ratio(fewer, "small", "drl", 1.0, "none", space, "sft").estimate.n_seeds == len(both) - 1
 
 
 def _raised(folder):
