@@ -15,6 +15,8 @@ from drlbench.report.rundata import RunData
 from drlbench.report.words import digits, metric_name
 
 PRINTED = ("fd", "coverage")
+# What a run paid and what of its objective it attained: of each its own reward, so that none is best.
+PAID = ("kl_nats", "nats_per_reward", "attainable_share", "tilt_gap_nats")
 _LATEX = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -156,10 +158,13 @@ def _known(value: float) -> float | None:
 
 
 def printed_table(run: RunData, guidance: str) -> Table:
-    """The honest table as people print it: FD and coverage in every space, rewards and KL, `value ± half interval`."""
+    """The honest table as people print it, `value ± half interval`.
+
+    FD and coverage in every space, rewards, KL, and what was attained of the objective.
+    """
     keys = printed_keys(run)
     header = ("backbone", "run", "lambda", "seeds", *(_printed_name(run, s, m) for s, m in keys))
-    better = {(r.space, r.metric): r.better for r in run.rows if r.metric != "kl_nats"}
+    better = {(r.space, r.metric): r.better for r in run.rows if r.metric not in PAID}
     every, rows = checkpoint_rows(run), []
     for backbone in run.backbones:
         own = [row for row in every if (row[0], row[3]) == (backbone, guidance)]
@@ -182,7 +187,7 @@ def printed_keys(run: RunData) -> list[tuple[str, str]]:
     """(space, metric) of the printed table's columns."""
     known = numbers_of(run)
     keys = [(s, m) for m in PRINTED for s in run.spaces if (s, m) in known]
-    return keys + [("", r) for r in run.rewards] + [("", "kl_nats")] * (("", "kl_nats") in known)
+    return keys + [("", m) for m in (*run.rewards, *PAID) if ("", m) in known]
 
 
 def _printed_name(run: RunData, space: str, metric: str) -> str:

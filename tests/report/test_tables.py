@@ -120,6 +120,20 @@ def test_the_printed_table_marks_held_out_columns(run_dir):
     assert table.rows[0][4].count("±") == 1 and table.rows[-1][1] == "real images"
 
 
+def test_the_printed_table_says_what_was_attained_and_calls_no_share_the_best(run_dir):
+    run = read_run(run_dir)
+    shares = [
+        replace(r, metric="attainable_share", space="", value=0.1 * r.lambda_, better="higher")
+        for r in run.rows
+        if (r.run, r.metric, r.space) == ("drl", "fd", run.spaces[0])
+    ]
+    assert "share attained" not in printed_table(run, "none").header
+    table = printed_table(replace(run, rows=[*run.rows, *shares]), "none")
+    told = [(row[1], row[2], row[table.header.index("share attained")]) for row in table.rows]
+    assert all(float(text) == pytest.approx(0.1 * float(at)) for name, at, text in told if name == "drl")
+    assert not any(text for name, _, text in told if name != "drl")
+
+
 def test_lambda_1_is_the_family_without_r1_and_the_best_is_over_both(tmp_path):
     """As in the paper's Table 2, whose lambda 1 has no R1."""
     fds = {
