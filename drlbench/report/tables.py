@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from drlbench.frontier.uncertainty import Estimate
 from drlbench.report.effects import best_of, means
 from drlbench.report.results import DATA, csv_text
-from drlbench.report.rundata import RunData
+from drlbench.report.rundata import CellKey, RunData
 from drlbench.report.words import digits, metric_name
 
 PRINTED = ("fd", "coverage")
@@ -168,7 +168,7 @@ def printed_table(run: RunData, guidance: str) -> Table:
     every, rows = checkpoint_rows(run), []
     for backbone in run.backbones:
         own = [row for row in every if (row[0], row[3]) == (backbone, guidance)]
-        found = [means([run.sample(run.seeds(*row[:3]), guidance, *key)[:2] for key in keys]) for row in own]
+        found = [_numbers(run, run.seeds(*row[:3]), guidance, keys) for row in own]
         best = [best_of([e[i] for e in found], better.get(key, "")) for i, key in enumerate(keys)]
         for j, (row, numbers) in enumerate(zip(own, found, strict=True)):
             cells = [plus_minus(e) + (" *" if best[i] == j else "") for i, e in enumerate(numbers)]
@@ -181,6 +181,21 @@ def printed_table(run: RunData, guidance: str) -> Table:
         "interval over seeds clear of every other's."
     )
     return Table("One checkpoint a row", header, tuple(rows), note)
+
+
+def _numbers(run: RunData, cells: Sequence[CellKey], guidance: str, keys: Sequence[tuple[str, str]]) -> list[Estimate]:
+    """Means over the seeds of a row.
+
+    Numbers without replicates (a KL, a share) have the mean of their seeds' ends, wide enough whatever the seeds share.
+    """
+    found = means([run.sample(cells, guidance, *key)[:2] for key in keys])
+    for i, key in enumerate(keys):
+        rows = [r for c in cells if (r := run.row(c, guidance, *key)) is not None and np.isfinite(r.value)]
+        ends = [(r.low, r.high) for r in rows if r.low is not None and r.high is not None]
+        if rows and len(ends) == len(rows) and not np.isfinite(found[i].low):
+            low, high = np.mean(ends, axis=0)
+            found[i] = replace(found[i], low=float(low), high=float(high))
+    return found
 
 
 def printed_keys(run: RunData) -> list[tuple[str, str]]:

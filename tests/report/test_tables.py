@@ -123,14 +123,23 @@ def test_the_printed_table_marks_held_out_columns(run_dir):
 def test_the_printed_table_says_what_was_attained_and_calls_no_share_the_best(run_dir):
     run = read_run(run_dir)
     shares = [
-        replace(r, metric="attainable_share", space="", value=0.1 * r.lambda_, better="higher")
+        replace(
+            r,
+            metric="attainable_share",
+            space="",
+            value=0.1 * r.lambda_,
+            low=0.1 * r.lambda_ - 0.2,
+            high=0.1 * r.lambda_ + 0.2,
+            better="higher",
+        )
         for r in run.rows
         if (r.run, r.metric, r.space) == ("drl", "fd", run.spaces[0])
     ]
     assert "share attained" not in printed_table(run, "none").header
     table = printed_table(replace(run, rows=[*run.rows, *shares]), "none")
     told = [(row[1], row[2], row[table.header.index("share attained")]) for row in table.rows]
-    assert all(float(text) == pytest.approx(0.1 * float(at)) for name, at, text in told if name == "drl")
+    own = [(float(at), [float(v) for v in text.split(" ± ")]) for name, at, text in told if name == "drl"]
+    assert own and all(numbers == pytest.approx([0.1 * at, 0.2]) for at, numbers in own)
     assert not any(text for name, _, text in told if name != "drl")
 
 
