@@ -94,15 +94,15 @@ def _distances(run: RunData, backbone: str, guidance: str) -> Iterator[str]:
         lambdas = run.lambdas(backbone, name)
         if not lambdas:
             continue
-        lambda_ = headline_lambda(run, backbone, name, guidance)
+        lambda_, plain = headline_lambda(run, backbone, name, guidance), control_of(run, name)
         for space in run.spaces:
             ratio = fd_ratio(run, backbone, name, lambda_, guidance, space).estimate
             if not math.isfinite(ratio.value):
                 continue
             where = _standing(run, backbone, name, lambda_, space)
-            control = fd_ratio(run, backbone, CONTROL, None, guidance, space).estimate
-            beside = f"; {CONTROL} control {times(control.value)}" if math.isfinite(control.value) else ""
-            over = fd_ratio(run, backbone, name, lambda_, guidance, space, CONTROL).estimate
+            control = fd_ratio(run, backbone, plain, None, guidance, space).estimate
+            beside = f"; {plain} control {times(control.value)}" if math.isfinite(control.value) else ""
+            over = fd_ratio(run, backbone, name, lambda_, guidance, space, plain).estimate
             if math.isfinite(over.value):
                 beside += f", over which it is {times(over.value)} {with_intervals(over)}"
             moved = _moved(ratio, f"FD in the {space} space ({where})")
@@ -113,6 +113,14 @@ def _distances(run: RunData, backbone: str, guidance: str) -> Iterator[str]:
                 f"{name} is quoted at one lambda for all spaces: {lambda_:g} of {swept}, the best mean FD ratio over "
                 "the held-out spaces, chosen on these same numbers."
             )
+
+
+def control_of(run: RunData, name: str) -> str:
+    """The plain training beside a run: the one that has its cost and so perhaps its network (`match`), else `sft`."""
+    cells = {cell.id: cell for cell in run.record.cells}
+    plain = [(c.run, cells[c.matched].run) for c in cells.values() if c.algorithm == "sft" and c.matched in cells]
+    own = [control for control, matched in plain if matched == name]
+    return own[0] if own else CONTROL
 
 
 def _standing(run: RunData, backbone: str, name: str, lambda_: float | None, space: str) -> str:

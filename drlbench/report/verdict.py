@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from drlbench.report.effects import Hacking, fd_ratio
 from drlbench.report.fronts import BASE
-from drlbench.report.headline import CONTROL, Contest, Sentence, headline_lambda, preference_families
+from drlbench.report.headline import CONTROL, Contest, Sentence, control_of, headline_lambda, preference_families
 from drlbench.report.rundata import RunData
 from drlbench.report.words import lambda_text, percent, seeds, times
 
@@ -119,11 +119,12 @@ def _beside(
     run: RunData, backbone: str, name: str, lambda_: float | None, guidance: str, spaces: list[str], how: str
 ) -> str:
     """Plain training against the base, and in how many spaces the family is measurably ahead of it, or behind."""
-    control = [fd_ratio(run, backbone, CONTROL, None, guidance, s).estimate.value for s in spaces]
+    plain = control_of(run, name)
+    control = [fd_ratio(run, backbone, plain, None, guidance, s).estimate.value for s in spaces]
     control = [v for v in control if math.isfinite(v)]
     if not control:
         return ""
-    leads = [fd_ratio(run, backbone, name, lambda_, guidance, s, CONTROL).estimate for s in spaces]
+    leads = [fd_ratio(run, backbone, name, lambda_, guidance, s, plain).estimate for s in spaces]
     leads = [e for e in leads if math.isfinite(e.value)]
     if not leads:
         return f"; plain training {_span(control)}"

@@ -12,6 +12,7 @@ from drlbench.report.effects import fd_ratio, hacking_table, preference_gain, st
 from drlbench.report.figures.fd import fd_ratios
 from drlbench.report.figures.style import rendered
 from drlbench.report.fronts import axes, front, frontier_rows
+from drlbench.report.headline import control_of
 from drlbench.report.page_data import page_data
 from drlbench.report.rundata import CellKey, read_run
 from drlbench.report.summary import summarise
@@ -220,6 +221,15 @@ def test_a_control_is_paired_with_the_cells_of_its_own_seeds(run):
     assert found.value == pytest.approx(np.exp(np.mean([np.log(sft[s] / drl[s]) for s in both])))
     fewer = dataclasses.replace(run, rows=[r for r in run.rows if (r.run, r.seed) != ("sft", both[0])])
     assert fd_ratio(fewer, "small", "drl", 1.0, "none", space, "sft").estimate.n_seeds == len(both) - 1
+
+
+def test_the_control_of_a_run_is_the_plain_training_matched_to_it(run):
+    assert control_of(run, "drl") == "sft"
+    of = next(c.id for c in run.record.cells if c.run == "drl")
+    changed = {"algorithm": "sft", "matched": of}
+    cells = tuple(c.model_copy(update=changed) if c.run == "combined" else c for c in run.record.cells)
+    beside = dataclasses.replace(run, record=run.record.model_copy(update={"cells": cells}))
+    assert control_of(beside, "drl") == "combined" and control_of(beside, "base+prl") == "sft"
 
 
 def _raised(folder):
