@@ -62,7 +62,7 @@ class EfficientNetLite(FromCard, Encoder):
         fold(self.network)
         self.network.to(memory_format=torch.channels_last)
         self.dim = WIDTH
-        self.signature = f"efficientnet-{network}:{weights_hash(path)[:12]}/{self.preprocess.signature}/pool"
+        self.signature = f"efficientnet-{network}:{weights_hash(path)[:12]}/{self.preprocess.signature}/pool-folded"
         self.freeze()
 
     @classmethod
