@@ -218,8 +218,9 @@ class FrechetDistance(Metric):
 
     @classmethod
     def operations(cls, n: int, train: int, heldout: int, width: int, resamples: int) -> float:
-        """Moments, a factor and singular values of each pair of sets, and the influence of every sample."""
-        return float(6 * (n + heldout) * width**2 + 60 * width**3 + 2 * n * resamples)
+        """Moments, a root and the spectrum of each pair of sets, and the influence of every sample."""
+        rank = min(width, n, train or width)
+        return float(6 * (n + heldout) * width**2 + 2 * rank * (20 * rank**2 + 10 * width**2) + 2 * n * resamples)
 
     def measure(self, evidence: Evidence) -> list[Measurement]:
         """fd, and with held-out features also fd_val and fdr (1 means: as far from training data as real data).

@@ -158,6 +158,12 @@ class Tilt:
         influence = 2.0 * centred @ gap + unbias * (np.square(centred).sum(1) - np.square(centred @ half).sum(1))
         return distance, p * (influence - p @ influence)
 
+    @staticmethod
+    def operations(n: int, real: int, width: int) -> float:
+        """What one distance of n samples to `real` images takes on the CPU, roughly, for a plan."""
+        rank = min(width, real)
+        return float(2 * n * width**2 + 2 * rank * width * (width + 2 * n) + 10 * rank**3)
+
     def draw(self, count: int, seed: int) -> NDArray[np.intp]:
         """`count` sample indices, equally many of each class, without repetition, in the order of classes.
 

@@ -106,10 +106,10 @@ def cost(of: Stage) -> Work:
     for space in s["spaces"]:
         train, heldout = of.input(f"reference:{space}").reals()
         width = of.input(f"features:{space}").encoder().width
-        # The suite's other distances are of as many samples as a cell has; FD is of all, to both sets of real images.
-        flops = 2 * METRICS.get("fd").operations(n, train, heldout, width, s["resamples"])
-        # Its gain: its own distance again, the start's, and that of every draw of the start.
-        flops += (2 + DRAWS) * METRICS.get("fd").operations(n, train, heldout, width, 0)
+        # FD is of all samples to both sets of real images. Its gain: the same again, the start's, and every draw's.
+        flops = sum(Tilt.operations(n, real, width) for real in (train, heldout))
+        flops += (2 + DRAWS) * Tilt.operations(n, train, width)
+        # The suite's other distances are of as many samples as a cell has.
         for name in s["metrics"]:
             flops += METRICS.get(name).operations(s["draw"], train, heldout, width, s["resamples"])
         work += of.host(flops * len(s["lambdas"]))
