@@ -85,12 +85,13 @@ def _front(run: RunData, backbone: str, guidance: str, contests: list[Contest]) 
 
 
 def _alone(run: RunData, backbone: str, guidance: str) -> Iterator[str]:
-    """The first family without a preference reward against base and plain training."""
-    others = (BASE, CONTROL, *preference_families(run, backbone))
-    name = next((n for n in run.runs if n not in others and run.lambdas(backbone, n)), None)
+    """The first family without a preference against base and plain training, and the ratios of the others."""
+    known = (BASE, CONTROL, *preference_families(run, backbone))
+    names = [n for n in run.runs if n not in known and run.lambdas(backbone, n)]
     spaces = [s for s in run.spaces if run.held_out_space(s)] or list(run.spaces)
-    if name is None:
+    if not names:
         return
+    name = names[0]
     lambda_ = headline_lambda(run, backbone, name, guidance)
     found = [fd_ratio(run, backbone, name, lambda_, guidance, s).estimate for s in spaces]
     found = [e for e in found if math.isfinite(e.value)]
@@ -111,8 +112,19 @@ def _alone(run: RunData, backbone: str, guidance: str) -> Iterator[str]:
         moved = f"does not measurably move {held}FD (base over run {_span([e.value for e in found])})"
     yield (
         f"{name}{weight} {moved}{f' and higher in {raised}' if raised and not worse else ''}"
-        f"{' in this run' if n < 2 else ''} ({how}{beside})"
+        f"{' in this run' if n < 2 else ''} ({how}{beside}{_listed(run, backbone, names[1:], guidance, spaces)})"
     )
+
+
+def _listed(run: RunData, backbone: str, names: list[str], guidance: str, spaces: list[str]) -> str:
+    """Base over run of further families in the same spaces, from the least to the most."""
+    told = []
+    for name in names:
+        lambda_ = headline_lambda(run, backbone, name, guidance)
+        found = [fd_ratio(run, backbone, name, lambda_, guidance, s).estimate.value for s in spaces]
+        if found := [v for v in found if math.isfinite(v)]:
+            told.append(f"{name} {_span(found)}")
+    return f"; base over run of the others: {', '.join(told)}" if told else ""
 
 
 def _beside(

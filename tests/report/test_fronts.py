@@ -12,7 +12,7 @@ from drlbench.report.effects import fd_ratio, hacking_table, preference_gain, st
 from drlbench.report.figures.fd import fd_ratios
 from drlbench.report.figures.style import rendered
 from drlbench.report.fronts import axes, front, frontier_rows
-from drlbench.report.headline import control_of
+from drlbench.report.headline import control_of, headline_lambda
 from drlbench.report.page_data import page_data
 from drlbench.report.rundata import CellKey, read_run
 from drlbench.report.summary import summarise
@@ -230,6 +230,21 @@ def test_the_control_of_a_run_is_the_plain_training_matched_to_it(run):
     cells = tuple(c.model_copy(update=changed) if c.run == "combined" else c for c in run.record.cells)
     beside = dataclasses.replace(run, record=run.record.model_copy(update={"cells": cells}))
     assert control_of(beside, "drl") == "combined" and control_of(beside, "base+prl") == "sft"
+
+
+def test_every_family_without_a_preference_has_its_ratios_in_the_verdict(run):
+    assert "of the others" not in " ".join(summarise(run).in_short())
+    cells = tuple(c.model_copy(update={"optimised": ("disc",)}) if c.run == "combined" else c for c in run.record.cells)
+    more = dataclasses.replace(run, record=run.record.model_copy(update={"cells": cells}))
+    told = next(text for text in summarise(more).in_short() if "divides" in text)
+    ratios = [
+        fd_ratio(
+            more, "small", "combined", headline_lambda(more, "small", "combined", "none"), "none", s
+        ).estimate.value
+        for s in more.spaces
+        if more.held_out_space(s)
+    ]
+    assert f"of the others: combined {min(ratios):.2f}x to {max(ratios):.2f}x" in told
 
 
 def _raised(folder):
