@@ -154,7 +154,11 @@ METRICS = {
         "ours",
     ),
     "tilt_gap_nats": ("distance to the exact optimum", "J_tilt - J = KL(model \\|\\| tilt)", "ours"),
-    "nats_per_reward": ("what the reward's gain cost", "KL from the start / (E r - E_start r)", "ours"),
+    "nats_per_reward": (
+        "what the reward's gain cost; left out where the gain is not measurable",
+        "KL from the start / (E r - E_start r); interval: Fieller's",
+        "ours",
+    ),
 }
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 Number = tuple[float, float]
 """A value and its standard error."""
+Z = 1.96
 
 
 @dataclass
@@ -66,6 +67,8 @@ def bound_of(plan: Plan, reader: Reader, cell: CellPlan) -> Bound:
         rewards = {name: _number(_rows(reader, judge)[0]) for name, judge in cell.terms.items()}
         rows = attained(tilt, rewards, _weights(plan, cell), _number(_rows(reader, kl)[0]), plan.spec.sampling.n)
         found.rows += [(score := Score(**row), signature(plan, reader, node, score)) for row in rows]
+        if found.rows[-1][0].metric != "nats_per_reward":
+            found.notes.append(f"{where}: nats_per_reward is left out: its reward is not measurably above its start's")
         if plan.spec.runs[cell.cell.run].rounds > 1:
             found.notes.append(f"{where}: attainable_share is of its first round's objective; later rounds leave it")
     return found
@@ -89,7 +92,7 @@ def _rows(reader: Reader, node: Node) -> list[Score]:
 def _number(score: Score) -> Number:
     """The value and half its interval's width as 1.96 standard errors."""
     low, high = score.low, score.high
-    return score.value, math.nan if low is None or high is None else (high - low) / (2 * 1.96)
+    return score.value, math.nan if low is None or high is None else (high - low) / (2 * Z)
 
 
 def attained(
@@ -101,10 +104,12 @@ def attained(
         tilt: `tilt_objective` and `tilt_start` at the cell's lambda.
         rewards: mean of every term on the cell's samples; weights: of every term; kl: from the start, nats.
 
-    Intervals are 1.96 standard errors of the parts, taken as independent: sampling only, one fit of everything.
+    Intervals are 1.96 standard errors of the parts, taken as independent: sampling only, one fit of everything. That of
+    `nats_per_reward`, a ratio, is Fieller's; without a gain that is measurably above zero it has none and is left out.
     """
     value = sum(weights[name] * rewards[name][0] for name in weights)
-    spread = math.hypot(*(weights[name] * rewards[name][1] for name in weights), kl[1])
+    noise = math.hypot(*(weights[name] * rewards[name][1] for name in weights))
+    spread = math.hypot(noise, kl[1])
     best, start = tilt["tilt_objective"], tilt["tilt_start"]
     objective, room = value - kl[0], best[0] - start[0]
     share = (objective - start[0]) / room
@@ -112,12 +117,23 @@ def attained(
     error = math.hypot(spread, (1 - share) * start[1], share * best[1]) / abs(room)
     yield _row("attainable_share", share, error, n, "higher")
     yield _row("tilt_gap_nats", best[0] - objective, math.hypot(spread, best[1]), n, "lower")
-    gain = value - start[0]
-    if gain > 0:
-        error = math.hypot(kl[1] / gain, kl[0] / gain**2 * math.hypot(spread, start[1]))
-        yield _row("nats_per_reward", kl[0] / gain, error, n, "lower")
+    gain, error = value - start[0], math.hypot(noise, start[1])
+    if gain > Z * error:
+        low, high = fieller(kl, (gain, error))
+        yield {**_row("nats_per_reward", kl[0] / gain, 0.0, n, "lower"), "low": low, "high": high}
+
+
+def fieller(above: Number, below: Number) -> tuple[float, float]:
+    """Ends of the 95 % interval of a ratio of two independent numbers, the lower measurably above zero (Fieller 1954).
+
+    It holds every q with |above - q below| within 1.96 of its standard errors.
+    """
+    a = below[0] ** 2 - (Z * below[1]) ** 2
+    b, c = above[0] * below[0], above[0] ** 2 - (Z * above[1]) ** 2
+    half = math.sqrt(b * b - a * c)
+    return (b - half) / a, (b + half) / a
 
 
 def _row(metric: str, value: float, error: float, n: int, better: str) -> dict[str, Any]:
-    low, high = value - 1.96 * error, value + 1.96 * error
+    low, high = value - Z * error, value + Z * error
     return {"metric": metric, "value": value, "low": low, "high": high, "n": n, "better": better, "notes": []}

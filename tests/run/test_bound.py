@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from drlbench.plan.pipeline import lay_out
@@ -29,6 +30,22 @@ def test_the_tilt_attains_all_and_the_start_nothing() -> None:
     assert none["attainable_share"]["value"] == pytest.approx(0.0)
     assert none["tilt_gap_nats"]["value"] == pytest.approx(1.6)
     assert "nats_per_reward" not in none  # nothing was gained
+    assert "nats_per_reward" not in rows(-2.51, 0.1)  # a gain of .09, whose standard error is .05
+
+
+def test_the_interval_of_nats_per_reward_covers() -> None:
+    """A gain of five standard errors, of which hardly a draw is not measurable."""
+    rng, truth = np.random.default_rng(0), (0.3, 0.25)
+    inside = measured = 0
+    for _ in range(4000):
+        kl, gain = rng.normal(truth[0], 0.03), rng.normal(truth[1], 0.05)
+        found = attained(TILT | {"tilt_start": (-2.6, 0.03)}, {"r": (-2.6 + gain, 0.04)}, {"r": 1.0}, (kl, 0.03), 2000)
+        row = next((r for r in found if r["metric"] == "nats_per_reward"), None)
+        measured += row is not None
+        # Where nothing was gained measurably, every large ratio is inside.
+        inside += row is None or row["low"] <= truth[0] / truth[1] <= row["high"]
+    assert 0.94 < inside / 4000 < 0.96
+    assert measured > 3980
 
 
 def test_the_error_is_that_of_the_parts() -> None:
