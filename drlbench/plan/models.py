@@ -26,7 +26,7 @@ Training = tuple[tuple[int, Node], ...]
 # How weights from outside are read: 2 takes an average under any usual name, and a VAE folder's own scaling.
 WEIGHTS_READING = 2
 
-# Encoders whose code gives other numbers than it first did; of others nothing is in the key. 2: normalisations folded.
+# Encoders whose code gives other numbers than it first did; of others nothing is in the key. 2: folded; 3: turned.
 ENCODER_CODE = {"efficientnet-lite": 3}
 
 

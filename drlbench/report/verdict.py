@@ -103,7 +103,6 @@ def _alone(run: RunData, backbone: str, guidance: str) -> Iterator[str]:
     held = "held-out " if run.held_out_space(spaces[0]) else ""
     how = ONE_SEED if n < 2 else f"over {seeds(n)}"
     beside = _beside(run, backbone, name, lambda_, guidance, spaces, how)
-    weight = "" if lambda_ is None else f" (lambda {lambda_:g})"
     worse = all(e.value < 1 for e in found)
     by = _span([1 / e.value if worse else e.value for e in found])
     moved = f"{'MULTIPLIES' if worse else 'divides'} {held}FD by {by}, measurably in "
@@ -111,7 +110,7 @@ def _alone(run: RunData, backbone: str, guidance: str) -> Iterator[str]:
     if not lower and not raised:
         moved = f"does not measurably move {held}FD (base over run {_span([e.value for e in found])})"
     yield (
-        f"{name}{weight} {moved}{f' and higher in {raised}' if raised and not worse else ''}"
+        f"{name}{_at(lambda_)} {moved}{f' and higher in {raised}' if raised and not worse else ''}"
         f"{' in this run' if n < 2 else ''} ({how}{beside}{_listed(run, backbone, names[1:], guidance, spaces)})"
     )
 
@@ -123,7 +122,7 @@ def _listed(run: RunData, backbone: str, names: list[str], guidance: str, spaces
         lambda_ = headline_lambda(run, backbone, name, guidance)
         found = [fd_ratio(run, backbone, name, lambda_, guidance, s).estimate.value for s in spaces]
         if found := [v for v in found if math.isfinite(v)]:
-            told.append(f"{name} {_span(found)}")
+            told.append(f"{name}{_at(lambda_)} {_span(found)}")
     return f"; base over run of the others: {', '.join(told)}" if told else ""
 
 
@@ -176,6 +175,10 @@ def _paid(run: RunData, backbone: str, signs: list[Hacking]) -> Iterator[str]:
             f"{name}{at} moves its reward {reward} by {by} standard deviations of the base, up at {ups} "
             f"and DOWN at {downs} of {len(gains)} lambdas {what}; {held}FD (base over run) is {_span(ratios)} ({how})"
         )
+
+
+def _at(lambda_: float | None) -> str:
+    return "" if lambda_ is None else f" (lambda {lambda_:g})"
 
 
 def _span(values: list[float]) -> str:

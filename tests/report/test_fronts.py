@@ -237,14 +237,10 @@ def test_every_family_without_a_preference_has_its_ratios_in_the_verdict(run):
     cells = tuple(c.model_copy(update={"optimised": ("disc",)}) if c.run == "combined" else c for c in run.record.cells)
     more = dataclasses.replace(run, record=run.record.model_copy(update={"cells": cells}))
     told = next(text for text in summarise(more).in_short() if "divides" in text)
-    ratios = [
-        fd_ratio(
-            more, "small", "combined", headline_lambda(more, "small", "combined", "none"), "none", s
-        ).estimate.value
-        for s in more.spaces
-        if more.held_out_space(s)
-    ]
-    assert f"of the others: combined {min(ratios):.2f}x to {max(ratios):.2f}x" in told
+    lambda_ = headline_lambda(more, "small", "combined", "none")
+    held = [s for s in more.spaces if more.held_out_space(s)]
+    ratios = [fd_ratio(more, "small", "combined", lambda_, "none", s).estimate.value for s in held]
+    assert f"of the others: combined (lambda {lambda_:g}) {min(ratios):.2f}x to {max(ratios):.2f}x" in told
 
 
 def _raised(folder):
